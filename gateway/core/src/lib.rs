@@ -1,0 +1,11 @@
+//! The gateway's protocols and decisions, sans-IO.
+//!
+//! Nothing here opens a socket, reads a clock or awaits: bytes, completions and the time come in as arguments, frames and
+//! requests to the backplane go out through an [`outbox::Outbox`]. The shell (`mooring-gateway`) owns sockets, threads and Redis.
+#![forbid(unsafe_code)]
+
+pub mod backplane;
+pub mod config;
+pub mod control;
+pub mod outbox;
+pub mod time;

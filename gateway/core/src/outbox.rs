@@ -1,0 +1,30 @@
+//! What a shard puts out while it handles one input.
+
+use bytes::Bytes;
+
+use crate::backplane::Op;
+
+/// Identifies one connection within its shard; never reused while an operation for it is outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionKey {
+    /// Index into the shard's slab of connections.
+    pub slot: u32,
+    /// Tells successive tenants of one slot apart.
+    pub generation: u32,
+}
+
+/// Matches a completion to the request of the session that waits for it. Scope: one connection.
+pub type RequestId = u32;
+
+/// Where a shard's effects go; the shell writes them to sockets and queues, a test records them.
+pub trait Outbox {
+    /// Writes one whole WebSocket frame, in the order of the calls. The bytes are shared between all recipients of a broadcast.
+    fn send(&mut self, connection: ConnectionKey, frame: Bytes);
+
+    /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed.
+    fn close(&mut self, connection: ConnectionKey);
+
+    /// Hands an operation to the backplane. With a `waiter` its completion comes back through `Shard::complete`; without, it is
+    /// only carried out. Operations of one shard are carried out in the order of the calls.
+    fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op);
+}

@@ -1,0 +1,1 @@
+//! The gateway's shell: sockets, shards, HTTP, backplanes and metrics around `gateway_core`.

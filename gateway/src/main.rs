@@ -1,0 +1,3 @@
+//! `mooring-gateway`: see `mooring-gateway --help`.
+
+fn main() {}

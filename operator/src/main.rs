@@ -1,0 +1,3 @@
+//! `mooring-operator`: see `mooring-operator --help`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A fleet of real WebSocket clients that counts loss, duplicates, order and reconnects.

@@ -1,0 +1,3 @@
+//! `mooring-fleet`: see `mooring-fleet --help`.
+
+fn main() {}
