@@ -100,7 +100,7 @@ impl Default for Limits {
 }
 
 /// What channels do: the options of channels without a namespace, and of each namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, rename_all = "camelCase")]
 pub struct Channels {
@@ -109,6 +109,21 @@ pub struct Channels {
     /// Options of channels named `namespace:rest`. A channel of an unknown namespace is refused with error 102.
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
     pub namespaces: Vec<Namespace>,
+}
+
+impl Default for Channels {
+    /// Everything on for plain channels; `live:` channels for what is only worth knowing now, like who is typing.
+    fn default() -> Self {
+        Self {
+            default: ChannelOptions {
+                history: Some(History::default()),
+                presence: true,
+                join_leave: true,
+                ..ChannelOptions::default()
+            },
+            namespaces: vec![Namespace { name: "live".to_owned(), options: ChannelOptions::default() }],
+        }
+    }
 }
 
 impl Channels {
@@ -136,7 +151,7 @@ pub struct Namespace {
 }
 
 /// What a channel does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, rename_all = "camelCase")]
 pub struct ChannelOptions {
@@ -148,17 +163,6 @@ pub struct ChannelOptions {
     pub join_leave: bool,
     /// Who may publish besides the server API.
     pub publish: Publishers,
-}
-
-impl Default for ChannelOptions {
-    fn default() -> Self {
-        Self {
-            history: Some(History::default()),
-            presence: true,
-            join_leave: true,
-            publish: Publishers::Subscribers,
-        }
-    }
 }
 
 /// How much of a channel is kept.
@@ -181,12 +185,13 @@ impl Default for History {
 }
 
 /// Who may publish from a client connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 pub enum Publishers {
     /// Nobody: only the server API publishes.
     Server,
     /// Whoever is subscribed to the channel.
+    #[default]
     Subscribers,
     /// Every connected client.
     Clients,
