@@ -1,1 +1,3 @@
 //! The gateway's shell: sockets, shards, HTTP, backplanes and metrics around `gateway_core`.
+
+pub mod page;
