@@ -7,6 +7,7 @@ const LIVE_CHANNEL = "live:lobby";
 const TYPING_SHOWN_MS = 3000;
 const TYPING_SENT_MS = 2000;
 const MESSAGES_SHOWN = 500;
+const HISTORY_SHOWN = 50;
 // In a larger room a newcomer learns names as people write, instead of from everyone at once.
 const ANNOUNCE_UP_TO = 50;
 
@@ -39,21 +40,36 @@ function showLine(line) {
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
-function showMessage(data, info) {
-  if (typeof data?.text !== "string") return;
+function messageLine(data, info) {
   const line = document.createElement("li");
   line.className = info?.client === me ? "message mine" : "message";
   const who = document.createElement("span");
   who.className = "who";
   who.textContent = data.name ?? "Server";
   line.append(who, data.text);
-  showLine(line);
+  return line;
+}
+
+const isMessage = ({ data }) => typeof data?.text === "string";
+
+function showMessage(data, info) {
+  if (!isMessage({ data })) return;
+  showLine(messageLine(data, info));
   if (info) {
-    names.set(info.client, who.textContent);
+    if (data.name) names.set(info.client, data.name);
     typing.delete(info.client);
     showTyping();
     showPeople();
   }
+}
+
+// What was said before this page joined, above what came since; later offsets arrive as live messages.
+async function showHistory(upTo) {
+  const publications = await client.history(CHANNEL, HISTORY_SHOWN).catch(() => []);
+  const earlier = publications.filter((publication) => isMessage(publication) && publication.offset <= upTo);
+  const list = element("messages");
+  list.prepend(...earlier.map(({ data, info }) => messageLine(data, info)));
+  list.scrollTop = list.scrollHeight;
 }
 
 function showNote(text) {
@@ -105,8 +121,9 @@ client.subscribe(CHANNEL, {
     typing.delete(info.client);
     showPeople();
   },
-  async subscribed({ recovered, wasRecovering }) {
-    if (wasRecovering && !recovered) showNote("Some messages may be missing: the history was lost while you were away.");
+  async subscribed({ offset, recovered, wasRecovering }) {
+    if (!wasRecovering) await showHistory(offset);
+    else if (!recovered) showNote("Some messages may be missing: the history was lost while you were away.");
     const present = await client.presence(CHANNEL).catch(() => []);
     people.clear();
     for (const info of present) people.set(info.client, info);

@@ -44,6 +44,12 @@ export class Client extends EventTarget {
     return Object.values(presence ?? {});
   }
 
+  // The newest publications, oldest first.
+  async history(channel, limit) {
+    const { publications } = await this.#request({ history: { channel, limit, reverse: true } }).then((reply) => reply.history);
+    return (publications ?? []).reverse();
+  }
+
   #request(command) {
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
@@ -88,7 +94,11 @@ export class Client extends EventTarget {
       subscription.position = { offset: subscribe.offset ?? 0, epoch: subscribe.epoch ?? "" };
     }
     for (const publication of subscribe.publications ?? []) subscription.handlers.publication?.(publication.data, publication.info);
-    subscription.handlers.subscribed?.({ recovered: subscribe.recovered ?? false, wasRecovering: since !== null });
+    subscription.handlers.subscribed?.({
+      offset: subscription.position?.offset ?? 0,
+      recovered: subscribe.recovered ?? false,
+      wasRecovering: since !== null,
+    });
   }
 
   #receive(message) {

@@ -1,0 +1,53 @@
+// Starts a gateway for one test run: free loopback ports, ready before it is handed out, stopped by its pid.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+
+const READY_WITHIN_MS = 15000;
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+async function answers(url) {
+  return fetch(url).then((response) => response.ok, () => false);
+}
+
+export async function startGateway(binary, name) {
+  const [client, control] = [await freePort(), await freePort()];
+  const child = spawn(
+    binary,
+    ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2"],
+    { stdio: ["ignore", "inherit", "inherit"] },
+  );
+  const exited = once(child, "exit");
+  const controlUrl = `http://127.0.0.1:${control}`;
+  const deadline = Date.now() + READY_WITHIN_MS;
+  while (!(await answers(`${controlUrl}/readyz`))) {
+    if (child.exitCode !== null) throw new Error(`${binary} ended with ${child.exitCode} before it was ready`);
+    if (Date.now() > deadline) throw new Error(`${binary} was not ready within ${READY_WITHIN_MS} ms`);
+    await delay(50);
+  }
+  return {
+    url: `http://127.0.0.1:${client}`,
+    post: (path, body) => fetch(`http://127.0.0.1:${client}${path}`, json("POST", body)),
+    drain: (connectionsPerSecond, deadlineSeconds) =>
+      fetch(`${controlUrl}/drain`, json("POST", { connectionsPerSecond, deadlineSeconds })),
+    cancelDrain: () => fetch(`${controlUrl}/drain`, { method: "DELETE" }),
+    async stop() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+function json(method, body) {
+  return { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+}
