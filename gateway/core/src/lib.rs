@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod backplane;
+pub mod centrifuge;
 pub mod config;
 pub mod control;
+pub mod frame;
 pub mod outbox;
 pub mod time;
+pub mod wheel;

@@ -1,0 +1,414 @@
+//! What a client's text message asks for: one or more commands, one JSON object a line.
+
+use std::{borrow::Cow, collections::BTreeMap, str::Split};
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::codes::{DisconnectCode, ErrorCode};
+
+/// Levels of nesting a command may have, its own included; JSON readers elsewhere stop at 128.
+pub const MAX_DEPTH: usize = 100;
+
+/// Bytes a channel's name may have.
+pub const MAX_CHANNEL_LENGTH: usize = 255;
+
+/// One command.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// Chosen by the client to match the reply; 0 where none is expected.
+    pub id: u32,
+    /// What it asks for.
+    pub method: Method<'a>,
+}
+
+/// What a command asks for. Channel names in it have passed [`valid_channel`].
+#[derive(Debug)]
+pub enum Method<'a> {
+    /// `{}`: answers a ping of the server.
+    Pong,
+    /// The first command of a connection.
+    Connect(Box<Connect<'a>>),
+    /// Starts deliveries of a channel.
+    Subscribe(Box<Subscribe<'a>>),
+    /// Ends deliveries of a channel.
+    Unsubscribe(ChannelRequest<'a>),
+    /// Publishes to a channel.
+    Publish(Publish<'a>),
+    /// Asks who is present in a channel.
+    Presence(ChannelRequest<'a>),
+    /// Asks how many are present in a channel.
+    PresenceStats(ChannelRequest<'a>),
+    /// Reads a channel's stream.
+    History(History<'a>),
+    /// Asks for an empty reply.
+    Ping,
+    /// A message to the backend, without reply.
+    Send(Send<'a>),
+    /// A call to the backend.
+    Rpc(Rpc<'a>),
+    /// Brings a new connection token.
+    Refresh(Refresh<'a>),
+    /// Brings a new subscription token.
+    SubRefresh(SubRefresh<'a>),
+}
+
+/// `ConnectRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Connect<'a> {
+    /// Connection token; empty for an anonymous user.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
+    /// JSON of the application's.
+    #[serde(borrow, deserialize_with = "document")]
+    pub data: Option<&'a RawValue>,
+    /// Name of the client's software.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Version of the client's software.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Where the client left off in its server-side subscriptions; `channel` is empty inside.
+    #[serde(borrow)]
+    pub subs: BTreeMap<Cow<'a, str>, Subscribe<'a>>,
+}
+
+/// `SubscribeRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Subscribe<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// Subscription token, where the channel asks for one.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
+    /// Asks for what was published after `offset` and `epoch`.
+    pub recover: bool,
+    /// Offset of the last publication seen.
+    pub offset: u64,
+    /// Epoch that `offset` belongs to.
+    #[serde(borrow)]
+    pub epoch: Cow<'a, str>,
+    /// Asks for offsets, and to be told when publications may be missing.
+    pub positioned: bool,
+    /// Asks that the subscription can be recovered later.
+    pub recoverable: bool,
+    /// Asks for joins and leaves.
+    pub join_leave: bool,
+    /// JSON of the application's.
+    #[serde(borrow, deserialize_with = "document")]
+    pub data: Option<&'a RawValue>,
+}
+
+/// A request that names a channel and nothing else.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ChannelRequest<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+}
+
+/// `PublishRequest`.
+#[derive(Debug)]
+pub struct Publish<'a> {
+    /// The channel.
+    pub channel: Cow<'a, str>,
+    /// The publication's body.
+    pub data: &'a RawValue,
+}
+
+/// `HistoryRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct History<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// Publications returned at most; 0 asks for the position alone, a negative number for all that are kept.
+    pub limit: i32,
+    /// Exclusive start.
+    #[serde(borrow)]
+    pub since: Option<Since<'a>>,
+    /// Newest first.
+    pub reverse: bool,
+}
+
+/// `StreamPosition`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Since<'a> {
+    /// Offset of the last publication seen.
+    pub offset: u64,
+    /// Epoch that `offset` belongs to.
+    #[serde(borrow)]
+    pub epoch: Cow<'a, str>,
+}
+
+/// `SendRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Send<'a> {
+    /// The message.
+    #[serde(borrow, deserialize_with = "document")]
+    pub data: Option<&'a RawValue>,
+}
+
+/// `RPCRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rpc<'a> {
+    /// The backend's method.
+    #[serde(borrow)]
+    pub method: Cow<'a, str>,
+    /// Its argument.
+    #[serde(borrow, deserialize_with = "document")]
+    pub data: Option<&'a RawValue>,
+}
+
+/// `RefreshRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Refresh<'a> {
+    /// Connection token.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
+}
+
+/// `SubRefreshRequest`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SubRefresh<'a> {
+    /// The channel.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// Subscription token.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Not a JSON object with the protocol's types.
+    #[error("a command is not a JSON object of the protocol's form")]
+    Malformed,
+    /// More nesting than [`MAX_DEPTH`].
+    #[error("a command is nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// More commands in one message than the caller allows.
+    #[error("too many commands in one message")]
+    TooMany,
+    /// Two methods in one object.
+    #[error("a command has more than one method")]
+    Ambiguous,
+    /// A command that expects a reply has no id.
+    #[error("a command that expects a reply has no id")]
+    MissingId,
+    /// No method that this server knows.
+    #[error("command {id} has no method that is known here")]
+    UnknownMethod {
+        /// Of the command.
+        id: u32,
+    },
+    /// The name is empty, longer than [`MAX_CHANNEL_LENGTH`], or has characters other than printable ASCII.
+    #[error("command {id} names no valid channel: 1 to {MAX_CHANNEL_LENGTH} printable ASCII characters")]
+    InvalidChannel {
+        /// Of the command.
+        id: u32,
+    },
+    /// A publish without a body.
+    #[error("command {id} publishes nothing: data is missing")]
+    MissingData {
+        /// Of the command.
+        id: u32,
+    },
+}
+
+/// What the client is told about a refused command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// An error reply; the connection goes on.
+    Reply {
+        /// Of the command.
+        id: u32,
+        /// Of the error.
+        code: ErrorCode,
+    },
+    /// The end of the connection.
+    Disconnect(DisconnectCode),
+}
+
+impl CommandError {
+    /// What the client is told.
+    #[must_use]
+    pub const fn answer(self) -> Answer {
+        match self {
+            Self::Malformed | Self::TooDeep | Self::TooMany | Self::Ambiguous | Self::MissingId => {
+                Answer::Disconnect(DisconnectCode::BadRequest)
+            }
+            Self::UnknownMethod { id } => Answer::Reply { id, code: ErrorCode::MethodNotFound },
+            Self::InvalidChannel { id } | Self::MissingData { id } => {
+                Answer::Reply { id, code: ErrorCode::BadRequest }
+            }
+        }
+    }
+}
+
+/// Whether a channel can have that name, whichever protocol names it.
+#[must_use]
+pub fn valid_channel(name: &str) -> bool {
+    (1..=MAX_CHANNEL_LENGTH).contains(&name.len()) && name.bytes().all(|b| matches!(b, b' '..=b'~'))
+}
+
+/// The commands of one text message, parsed one by one. Stop at the first error whose answer is a disconnect.
+pub struct Commands<'a> {
+    lines: Split<'a, char>,
+    left: usize,
+}
+
+impl<'a> Commands<'a> {
+    /// At most `limit` commands are read from `message`.
+    #[must_use]
+    pub fn new(message: &'a str, limit: usize) -> Self {
+        Self { lines: message.split('\n'), left: limit }
+    }
+}
+
+impl<'a> Iterator for Commands<'a> {
+    type Item = Result<Command<'a>, CommandError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.lines.by_ref().find(|line| !line.trim_ascii().is_empty())?;
+        Some(match self.left.checked_sub(1) {
+            None => Err(CommandError::TooMany),
+            Some(left) => {
+                self.left = left;
+                parse(line)
+            }
+        })
+    }
+}
+
+/// A command as it is written: the method is the member that is there.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Line<'a> {
+    id: u32,
+    #[serde(borrow)]
+    connect: Option<Box<Connect<'a>>>,
+    #[serde(borrow)]
+    subscribe: Option<Box<Subscribe<'a>>>,
+    #[serde(borrow)]
+    unsubscribe: Option<ChannelRequest<'a>>,
+    #[serde(borrow)]
+    publish: Option<PublishLine<'a>>,
+    #[serde(borrow)]
+    presence: Option<ChannelRequest<'a>>,
+    #[serde(borrow)]
+    presence_stats: Option<ChannelRequest<'a>>,
+    #[serde(borrow)]
+    history: Option<History<'a>>,
+    ping: Option<Empty>,
+    #[serde(borrow)]
+    send: Option<Send<'a>>,
+    #[serde(borrow)]
+    rpc: Option<Rpc<'a>>,
+    #[serde(borrow)]
+    refresh: Option<Refresh<'a>>,
+    #[serde(borrow)]
+    sub_refresh: Option<SubRefresh<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Empty {}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PublishLine<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "document")]
+    data: Option<&'a RawValue>,
+}
+
+/// Unlike `Option`'s own, keeps `null`, which is a document like any other.
+fn document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+fn parse(line: &str) -> Result<Command<'_>, CommandError> {
+    if depth(line) > MAX_DEPTH {
+        return Err(CommandError::TooDeep);
+    }
+    let line: Line<'_> = serde_json::from_str(line).map_err(|_| CommandError::Malformed)?;
+    let id = line.id;
+    let method = method(line)?;
+    let needs_id = !matches!(method, Method::Pong | Method::Send(_));
+    if needs_id && id == 0 { Err(CommandError::MissingId) } else { Ok(Command { id, method }) }
+}
+
+fn method(line: Line<'_>) -> Result<Method<'_>, CommandError> {
+    let id = line.id;
+    let channel = |name: &str| {
+        if valid_channel(name) { Ok(()) } else { Err(CommandError::InvalidChannel { id }) }
+    };
+    let publish = line.publish.map(|p| (p.channel, p.data));
+    let mut methods = [
+        line.connect.map(Method::Connect),
+        line.subscribe.map(Method::Subscribe),
+        line.unsubscribe.map(Method::Unsubscribe),
+        line.presence.map(Method::Presence),
+        line.presence_stats.map(Method::PresenceStats),
+        line.history.map(Method::History),
+        line.ping.map(|Empty {}| Method::Ping),
+        line.send.map(Method::Send),
+        line.rpc.map(Method::Rpc),
+        line.refresh.map(Method::Refresh),
+        line.sub_refresh.map(Method::SubRefresh),
+    ]
+    .into_iter()
+    .flatten();
+    let method = match (methods.next(), publish) {
+        (None, None) if id == 0 => return Ok(Method::Pong),
+        (None, None) => return Err(CommandError::UnknownMethod { id }),
+        (Some(_), Some(_)) => return Err(CommandError::Ambiguous),
+        (Some(_), None) if methods.next().is_some() => return Err(CommandError::Ambiguous),
+        (Some(method), None) => method,
+        (None, Some((channel, data))) => {
+            Method::Publish(Publish { channel, data: data.ok_or(CommandError::MissingData { id })? })
+        }
+    };
+    match &method {
+        Method::Connect(connect) => connect.subs.keys().try_for_each(|name| channel(name))?,
+        Method::Subscribe(s) => channel(&s.channel)?,
+        Method::Unsubscribe(r) | Method::Presence(r) | Method::PresenceStats(r) => channel(&r.channel)?,
+        Method::Publish(p) => channel(&p.channel)?,
+        Method::History(h) => channel(&h.channel)?,
+        Method::SubRefresh(r) => channel(&r.channel)?,
+        Method::Pong | Method::Ping | Method::Send(_) | Method::Rpc(_) | Method::Refresh(_) => {}
+    }
+    Ok(method)
+}
+
+/// The deepest nesting of arrays and objects, judged before parsing: raw documents are skipped by it, not counted.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}

@@ -1,0 +1,269 @@
+//! The state machine of one connection of the centrifuge protocol (<https://centrifugal.dev/docs/transports/client_protocol>).
+//!
+//! A connection first connects, with a token or anonymously, and then subscribes. What the backplane has to answer is kept as
+//! [`Pending`] until its completion comes back; an idle connection holds nothing but its identity and its channels' ids.
+
+mod identity;
+mod request;
+mod subscription;
+
+use std::{collections::BTreeMap, mem, time::Duration};
+
+use smallvec::SmallVec;
+
+use self::{
+    identity::{Grant, Identity},
+    subscription::Subscribing,
+};
+use super::{
+    codes::{DisconnectCode, ErrorCode},
+    command::{Answer, Command, Commands, Method},
+    reply::{self, Reply},
+};
+use crate::{
+    backplane::{BackplaneError, ClientInfo, Op, Outcome},
+    frame,
+    hub::ChannelId,
+    outbox::RequestId,
+    shard::{
+        heartbeat::{Beat, Heartbeat},
+        link::{Goodbye, Link},
+    },
+};
+
+/// How long a connection may wait before its connect command.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Commands of one connection that wait for the backplane; further ones are answered with "too many requests".
+const MAX_PENDING: usize = 256;
+
+/// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
+const MAX_COMMANDS: usize = 10_000;
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    connected: bool,
+    arrival: Arrival,
+    heartbeat: Heartbeat,
+    next_request: RequestId,
+    subscriptions: SmallVec<[ChannelId; 4]>,
+    pending: Vec<Pending>,
+    /// Absent for an anonymous user.
+    identity: Option<Box<Identity>>,
+    /// What subscription tokens granted; channels without a token have no entry.
+    grants: Option<Box<BTreeMap<ChannelId, Grant>>>,
+}
+
+/// Whether the connection is counted as new or as resumed. It is counted once: after the first message that holds a subscribe
+/// command (resumed when one of that message's subscribe commands asks for recovery), or as new when it subscribes to nothing
+/// before its first ping or its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Arrival {
+    #[default]
+    Unknown,
+    Subscribing,
+    Recovering,
+    Counted,
+}
+
+/// A command that waits for the backplane.
+#[derive(Debug)]
+struct Pending {
+    request: RequestId,
+    command: u32,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Subscribed(Box<Subscribing>),
+    Published,
+    History,
+    Presence,
+    PresenceStats,
+}
+
+impl From<DisconnectCode> for Goodbye {
+    fn from(code: DisconnectCode) -> Self {
+        Self { code: code.code(), reason: code.reason() }
+    }
+}
+
+impl Session {
+    /// Handles one text message: one or more commands.
+    pub(crate) fn receive(&mut self, message: &str, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let commands = Commands::new(message, MAX_COMMANDS);
+        for command in commands {
+            match command.map_err(|error| error.answer()) {
+                Ok(command) => self.handle(command, link)?,
+                Err(Answer::Reply { id, code }) if self.connected => self.fail(id, code, link),
+                Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
+                Err(Answer::Disconnect(code)) => return Err(code.into()),
+            }
+        }
+        if self.arrival > Arrival::Unknown {
+            self.count_arrival(link);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, command: Command<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let Command { id, method } = command;
+        let outcome = match method {
+            Method::Pong => {
+                self.heartbeat.heard();
+                return Ok(());
+            }
+            Method::Connect(connect) => return self.connect(id, &connect, link),
+            _ if !self.connected => return Err(DisconnectCode::BadRequest.into()),
+            Method::Subscribe(request) => self.subscribe(id, &request, link),
+            Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
+            Method::Publish(request) => self.publish(id, &request, link),
+            Method::Presence(request) => self.presence(id, Waiting::Presence, &request.channel, link),
+            Method::PresenceStats(request) => self.presence(id, Waiting::PresenceStats, &request.channel, link),
+            Method::History(request) => self.history(id, &request, link),
+            Method::Ping => {
+                self.reply(id, &Reply::Ping, link);
+                Ok(())
+            }
+            // No backend takes messages and calls: a message without reply is dropped, a call is told so.
+            Method::Send(_) => Ok(()),
+            Method::Rpc(_) => Err(ErrorCode::NotAvailable),
+            Method::Refresh(request) => return self.refresh(id, &request, link),
+            Method::SubRefresh(request) => self.sub_refresh(id, &request, link),
+        };
+        if let Err(code) = outcome {
+            self.fail(id, code, link);
+        }
+        Ok(())
+    }
+
+    /// Takes a completion; one that nothing waits for any more is of no interest.
+    pub(crate) fn complete(
+        &mut self,
+        request: RequestId,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) {
+        let Some(index) = self.pending.iter().position(|pending| pending.request == request) else { return };
+        let Pending { command, waiting, .. } = self.pending.remove(index);
+        if self.pending.is_empty() {
+            // An idle connection keeps no buffer.
+            self.pending = Vec::new();
+        }
+        if let Err(code) = self.finish(command, waiting, result, link) {
+            self.fail(command, code, link);
+        }
+    }
+
+    fn finish(
+        &mut self,
+        id: u32,
+        waiting: Waiting,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        match (waiting, result) {
+            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
+            (_, Err(error)) => return Err(error.into()),
+            (Waiting::Published, Ok(_)) => self.reply(id, &Reply::Publish, link),
+            (Waiting::History, Ok(Outcome::History { position, publications })) => {
+                self.reply(id, &Reply::History { position: &position, publications: &publications }, link);
+            }
+            (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
+                self.reply(id, &Reply::Presence(&clients), link);
+            }
+            (Waiting::PresenceStats, Ok(Outcome::Presence { clients })) => {
+                self.reply(id, &request::count(&clients), link);
+            }
+            (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
+                return Err(ErrorCode::Internal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits for the backplane.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Something arrived from the client.
+    pub(crate) fn heard(&mut self) {
+        self.heartbeat.heard();
+    }
+
+    /// Handles the connection's timer: the heartbeat, and what has expired. Returns the time until the next one.
+    pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
+        if !self.connected {
+            return Err(DisconnectCode::Stale.into());
+        }
+        self.count_arrival(link);
+        self.expire(link)?;
+        match self.heartbeat.regular() {
+            Beat::Ping(next) => {
+                self.say(link, reply::ping);
+                Ok(next)
+            }
+            Beat::Rest(next) => Ok(next),
+            Beat::Dead => Err(DisconnectCode::NoPong.into()),
+        }
+    }
+
+    /// Leaves every channel; the session is over. The client may be on its way to another node, so it stays present for a while.
+    pub(crate) fn end(&mut self, link: &mut Link<'_>) {
+        self.count_arrival(link);
+        for pending in mem::take(&mut self.pending) {
+            if let Waiting::Subscribed(subscribing) = pending.waiting {
+                link.abandon(subscribing.channel);
+            }
+        }
+        for channel in mem::take(&mut self.subscriptions) {
+            self.depart(channel, identity::PRESENCE_GRACE, link);
+            link.leave(channel);
+        }
+    }
+
+    fn count_arrival(&mut self, link: &mut Link<'_>) {
+        match mem::replace(&mut self.arrival, Arrival::Counted) {
+            Arrival::Counted => {}
+            Arrival::Recovering => link.accepted.resumed += 1,
+            Arrival::Unknown | Arrival::Subscribing => link.accepted.new += 1,
+        }
+    }
+
+    /// Submits an operation for a command, unless too many wait already.
+    fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) -> Result<(), ErrorCode> {
+        if self.pending.len() >= MAX_PENDING {
+            return Err(ErrorCode::TooManyRequests);
+        }
+        let request = self.next_request;
+        self.next_request = self.next_request.wrapping_add(1);
+        self.pending.push(Pending { request, command, waiting });
+        link.request(request, op);
+        Ok(())
+    }
+
+    fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {
+        self.say(link, |out| reply::reply(out, id, result));
+    }
+
+    fn fail(&self, id: u32, code: ErrorCode, link: &mut Link<'_>) {
+        self.say(link, |out| reply::error(out, id, code));
+    }
+
+    fn say(&self, link: &mut Link<'_>, line: impl FnOnce(&mut Vec<u8>)) {
+        link.send(frame::text(line));
+    }
+}
+
+impl From<BackplaneError> for ErrorCode {
+    fn from(error: BackplaneError) -> Self {
+        match error {
+            BackplaneError::Busy => Self::TooManyRequests,
+            BackplaneError::Unavailable | BackplaneError::Unanswered => Self::Internal,
+            BackplaneError::UnrecoverablePosition => Self::UnrecoverablePosition,
+        }
+    }
+}

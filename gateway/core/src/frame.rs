@@ -1,0 +1,11 @@
+//! RFC 6455 framing, the server's side: decoding in place what clients send, encoding whole frames.
+//!
+//! A [`Decoder`] is fed the bytes of one read and holds nothing between messages; only an unfinished frame or message is copied,
+//! and never more of it than the limit.
+
+mod decode;
+mod encode;
+mod mask;
+
+pub use decode::{Close, Decoder, Event, FrameError};
+pub use encode::{binary, close, ping, pong, text};

@@ -1,0 +1,199 @@
+//! A hashed timer wheel (Varghese and Lauck, 1987): one per shard, one timer per connection, every operation O(1).
+//!
+//! Timers are coarse: one fires at the first tick after its deadline, never before it. Memory is one small node per timer, in a
+//! slab of the wheel's; setting a timer again allocates nothing.
+
+use std::time::Duration;
+
+use slab::Slab;
+
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+
+/// Names a timer of a [`Wheel`], until it is given back to [`Wheel::cancel`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Timer(u32);
+
+/// Timers that each yield a key when they fire.
+#[derive(Debug)]
+pub struct Wheel<K> {
+    tick: Duration,
+    /// The first tick that has not been visited.
+    next_tick: u64,
+    nodes: Slab<Node<K>>,
+    /// One list per tick of a revolution; a tick of a later revolution shares its list.
+    slots: Box<[List]>,
+    /// Timers that are due and not handed out yet.
+    due: List,
+}
+
+#[derive(Debug)]
+struct Node<K> {
+    key: K,
+    /// The tick it fires at.
+    at: u64,
+    place: Place,
+    previous: u32,
+    next: u32,
+}
+
+/// The list a node is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Fired, and not set again.
+    Nowhere,
+    /// The slot of its tick.
+    Slot,
+    Due,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: List = List { first: NONE, last: NONE };
+
+impl<K: Copy> Wheel<K> {
+    /// A wheel of `slots` ticks; deadlines further away than a revolution cost one visit per revolution.
+    #[must_use]
+    pub fn new(tick: Duration, slots: usize) -> Self {
+        Self {
+            tick: tick.max(Duration::from_millis(1)),
+            next_tick: 0,
+            nodes: Slab::new(),
+            slots: vec![EMPTY; slots.max(1)].into_boxed_slice(),
+            due: EMPTY,
+        }
+    }
+
+    /// Sets a new timer.
+    pub fn insert(&mut self, key: K, deadline: Duration) -> Timer {
+        let node = Node { key, at: 0, place: Place::Nowhere, previous: NONE, next: NONE };
+        // A shard has far fewer than 2^32 connections; a file descriptor is an i32.
+        let index = self.nodes.insert(node) as u32;
+        self.place(index, deadline);
+        Timer(index)
+    }
+
+    /// Sets a timer to another deadline, whether it has fired or not.
+    pub fn reschedule(&mut self, timer: &Timer, deadline: Duration) {
+        self.remove(timer.0);
+        self.place(timer.0, deadline);
+    }
+
+    /// Ends a timer.
+    pub fn cancel(&mut self, timer: Timer) {
+        self.remove(timer.0);
+        self.nodes.try_remove(timer.0 as usize);
+    }
+
+    /// The key of a timer whose deadline has passed, in order of deadlines to within a tick; call until there is none. A timer that
+    /// is rescheduled in between fires at the next tick at the earliest.
+    pub fn expired(&mut self, now: Duration) -> Option<K> {
+        self.advance(now);
+        let index = self.due.first;
+        self.remove(index);
+        self.nodes.get(index as usize).map(|node| node.key)
+    }
+
+    /// When to call [`Self::expired`] next: never later than the earliest timer fires. `None` without timers.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let slots = self.slots.len() as u64;
+        let occupied = |tick: &u64| self.slots[self.slot(*tick)].first != NONE;
+        let tick = if self.due.first == NONE {
+            (self.next_tick..self.next_tick + slots).find(occupied)?
+        } else {
+            self.next_tick.saturating_sub(1)
+        };
+        Some(self.time(tick))
+    }
+
+    /// Moves every timer that is due out of the ticks up to `now`.
+    fn advance(&mut self, now: Duration) {
+        let current = self.ticks(now);
+        if current < self.next_tick {
+            return;
+        }
+        // After a long pause one revolution visits every slot.
+        let first = self.next_tick.max((current + 1).saturating_sub(self.slots.len() as u64));
+        self.next_tick = current + 1;
+        for tick in first..=current {
+            let mut index = self.slots[self.slot(tick)].first;
+            while let Some(node) = self.nodes.get(index as usize) {
+                let (at, next) = (node.at, node.next);
+                if at <= current {
+                    self.remove(index);
+                    self.append(index, Place::Due);
+                }
+                index = next;
+            }
+        }
+    }
+
+    fn place(&mut self, index: u32, deadline: Duration) {
+        let whole = self.ticks(deadline);
+        let at = if self.time(whole) < deadline { whole + 1 } else { whole };
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            node.at = at.max(self.next_tick);
+        }
+        self.append(index, Place::Slot);
+    }
+
+    fn append(&mut self, index: u32, place: Place) {
+        let Some(at) = self.nodes.get(index as usize).map(|node| node.at) else { return };
+        let list = self.list(place, at);
+        let last = std::mem::replace(&mut list.last, index);
+        if last == NONE {
+            list.first = index;
+        }
+        if let Some(node) = self.nodes.get_mut(last as usize) {
+            node.next = index;
+        }
+        if let Some(node) = self.nodes.get_mut(index as usize) {
+            (node.place, node.previous, node.next) = (place, last, NONE);
+        }
+    }
+
+    fn remove(&mut self, index: u32) {
+        let Some(node) = self.nodes.get_mut(index as usize) else { return };
+        let (place, at, previous, next) = (node.place, node.at, node.previous, node.next);
+        if place == Place::Nowhere {
+            return;
+        }
+        node.place = Place::Nowhere;
+        match self.nodes.get_mut(previous as usize) {
+            Some(node) => node.next = next,
+            None => self.list(place, at).first = next,
+        }
+        match self.nodes.get_mut(next as usize) {
+            Some(node) => node.previous = previous,
+            None => self.list(place, at).last = previous,
+        }
+    }
+
+    fn list(&mut self, place: Place, at: u64) -> &mut List {
+        match place {
+            Place::Due => &mut self.due,
+            Place::Slot | Place::Nowhere => {
+                let slot = self.slot(at);
+                &mut self.slots[slot]
+            }
+        }
+    }
+
+    fn slot(&self, tick: u64) -> usize {
+        (tick % self.slots.len() as u64) as usize
+    }
+
+    /// Whole ticks in a time.
+    fn ticks(&self, time: Duration) -> u64 {
+        u64::try_from(time.as_nanos() / self.tick.as_nanos()).unwrap_or(u64::MAX / 2)
+    }
+
+    fn time(&self, tick: u64) -> Duration {
+        Duration::from_nanos_u128(self.tick.as_nanos() * u128::from(tick))
+    }
+}
