@@ -1,0 +1,38 @@
+# Every verb of the project; CI calls `make test` and nothing else.
+#
+#   CLUSTER=kind      (default) a kind cluster of our own, made and removed by these targets
+#   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY
+#   KEEP=1            `make test` leaves the kind cluster running
+
+CLUSTER ?= kind
+export CLUSTER KEEP REGISTRY
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test test-static test-unit test-page e2e generate
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## Run a cluster, the operator and an example WebSocketCluster; print its URL
+	@tests/bin/up
+
+down: ## Remove what `make up` made
+	@tests/bin/down
+
+test: ## Pass every test, the end-to-end ones included
+	@tests/bin/test static unit page e2e
+
+test-static: ## Formatting, lints, purity of the cores, generated files, chart
+	@tests/bin/test static
+
+test-unit: ## Rust tests without a cluster: pure, in process, real Redis, a bare API server
+	@tests/bin/test unit
+
+test-page: ## The chat page in Chromium
+	@tests/bin/test page
+
+e2e: ## The end-to-end tests on kind, or on CLUSTER=current
+	@tests/bin/test e2e
+
+generate: ## Write the generated files: the CRD, its copy in the chart, the reference
+	@tests/bin/generate
