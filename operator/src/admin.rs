@@ -1,0 +1,136 @@
+//! /livez, /readyz and /metrics.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::metrics::{self, Metrics, Totals};
+
+/// A client that sends no whole request in this time is cut off.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Probes and a scraper or two; anything beyond waits in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 32;
+
+/// What the admin server tells.
+#[derive(Clone)]
+pub struct Admin {
+    ready: Arc<AtomicBool>,
+    metrics: Metrics,
+    totals: Arc<dyn Fn() -> Totals + Send + Sync>,
+}
+
+impl Admin {
+    /// Not ready yet; `totals` is asked at each scrape.
+    pub fn new(metrics: Metrics, totals: impl Fn() -> Totals + Send + Sync + 'static) -> Self {
+        Self { ready: Arc::default(), metrics, totals: Arc::new(totals) }
+    }
+
+    /// Ready to lead, or no longer.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Serves for as long as the listener works.
+    ///
+    /// # Errors
+    /// When no more connections can be accepted.
+    pub async fn serve(self, listener: TcpListener) -> std::io::Result<Infallible> {
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                // The peer gave up before it was its turn.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error),
+            };
+            let admin = self.clone();
+            tokio::spawn(async move {
+                let service =
+                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEADER_TIMEOUT)
+                    .serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = connection.await {
+                    debug!(%peer, %error, "admin connection ended");
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ok\n"),
+            "/readyz" => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the API server has not answered yet, or this is ending\n",
+            ),
+            "/metrics" => match self.metrics.encode((self.totals)()) {
+                Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body.into()),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+            },
+            _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n"),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", Bytes::copy_from_slice(body.as_bytes()))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    async fn status(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("{request} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_at_once_and_ready_when_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let admin = Admin::new(Metrics::new().unwrap(), Totals::default);
+        tokio::spawn(admin.clone().serve(listener));
+        assert_eq!(status(address, "GET /livez").await, "HTTP/1.1 200 OK");
+        assert_eq!(status(address, "GET /readyz").await, "HTTP/1.1 503 Service Unavailable");
+        admin.set_ready(true);
+        assert_eq!(status(address, "GET /readyz").await, "HTTP/1.1 200 OK");
+        assert_eq!(status(address, "GET /metrics").await, "HTTP/1.1 200 OK");
+        assert_eq!(status(address, "POST /metrics").await, "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(status(address, "GET /").await, "HTTP/1.1 404 Not Found");
+    }
+}

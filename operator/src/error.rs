@@ -1,0 +1,152 @@
+//! What goes wrong in the shell, and what is done about it.
+
+use std::time::Duration;
+
+use crate::gateways::GatewayError;
+
+/// How an error is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Goes away by itself: tried again, ever more slowly.
+    Transient,
+    /// Stays until someone changes something: the watch tells when; looked at again now and then.
+    Permanent,
+    /// The world was newer than our view of it: tried again at once, with the new view.
+    Conflict,
+}
+
+impl Class {
+    /// The class as a metric label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Conflict => "conflict",
+        }
+    }
+
+    /// When to try again after `failures` in a row, the present one included.
+    #[must_use]
+    pub fn retry_after(self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(6);
+        match self {
+            Self::Transient => Duration::from_secs(1 << doublings),
+            Self::Permanent => Duration::from_secs(60),
+            Self::Conflict => Duration::from_millis(50 << doublings),
+        }
+    }
+}
+
+/// Why a pass over a cluster did not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or did not answer.
+    #[error("cannot {doing}: {source}")]
+    Kube {
+        /// The operation, like `apply Service default/chat`.
+        doing: String,
+        /// What the API server or the transport said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("cannot {doing}: no answer from the API server in {}s", seconds.as_secs())]
+    Timeout {
+        /// The operation.
+        doing: String,
+        /// How long it was waited for.
+        seconds: Duration,
+    },
+    /// A gateway refused or did not answer.
+    #[error("cannot {doing}: {source}")]
+    Gateway {
+        /// The operation, like `start the drain of pod default/chat-1`.
+        doing: String,
+        /// What the gateway or the transport said.
+        #[source]
+        source: GatewayError,
+    },
+    /// An object without what every object from the API server has.
+    #[error("{object} has no {field}")]
+    Incomplete {
+        /// The object.
+        object: String,
+        /// What it lacks.
+        field: &'static str,
+    },
+    /// Another operator may be about to act; this one must not.
+    #[error("this operator no longer leads")]
+    NotLeading,
+}
+
+impl Error {
+    /// How to treat it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Kube { source, .. } => kube_class(source),
+            Self::Timeout { .. } | Self::Gateway { .. } | Self::NotLeading => Class::Transient,
+            Self::Incomplete { .. } => Class::Permanent,
+        }
+    }
+
+    /// The variant as a metric label.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Kube { .. } => "kube",
+            Self::Timeout { .. } => "timeout",
+            Self::Gateway { .. } => "gateway",
+            Self::Incomplete { .. } => "incomplete",
+            Self::NotLeading => "not_leading",
+        }
+    }
+}
+
+/// 409 and a 404 mean that our view is old; other 4xx but 408 and 429 stay until someone changes something.
+fn kube_class(error: &kube::Error) -> Class {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            404 | 409 => Class::Conflict,
+            408 | 429 => Class::Transient,
+            400..=499 => Class::Permanent,
+            _ => Class::Transient,
+        },
+        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => Class::Permanent,
+        _ => Class::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn answered(code: u16) -> Error {
+        let status = Status { code, ..Status::default() };
+        Error::Kube { doing: "apply".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
+    #[test]
+    fn a_stale_view_is_a_conflict_and_tried_again_at_once() {
+        assert_eq!([404, 409].map(|code| answered(code).class()), [Class::Conflict; 2]);
+        assert_eq!(Class::Conflict.retry_after(1), Duration::from_millis(50));
+    }
+
+    #[test]
+    fn an_overloaded_api_server_is_transient() {
+        assert_eq!([408, 429, 500, 503].map(|code| answered(code).class()), [Class::Transient; 4]);
+    }
+
+    #[test]
+    fn a_refusal_stays_until_someone_changes_something() {
+        assert_eq!([400, 403, 422].map(|code| answered(code).class()), [Class::Permanent; 3]);
+    }
+
+    #[test]
+    fn transient_errors_back_off_up_to_a_bound() {
+        let waits = [1, 2, 3, 7, u32::MAX].map(|n| Class::Transient.retry_after(n).as_secs());
+        assert_eq!(waits, [1, 2, 4, 64, 64]);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the operator tells Prometheus. Every label has a bounded set of values.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::error::Error;
+
+/// Content type of what [`Metrics::encode`] gives: the Prometheus text format.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The operator's metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: HistogramVec,
+    errors: IntCounterVec,
+    actions: IntCounterVec,
+    reports: IntCounterVec,
+    totals: TotalGauges,
+    leader: IntGauge,
+}
+
+/// Sums over all clusters, as last seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// WebSocketClusters.
+    pub clusters: u32,
+    /// Gateway pods.
+    pub pods: u32,
+    /// Live connections by the last reports.
+    pub connections: u64,
+    /// Gateway pods that are being drained.
+    pub draining: u32,
+}
+
+#[derive(Clone)]
+struct TotalGauges {
+    clusters: IntGauge,
+    pods: IntGauge,
+    connections: IntGauge,
+    draining: IntGauge,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    /// Only for a name that is wrong or used twice.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let reconciles = HistogramVec::new(
+            HistogramOpts::new(
+                "mooring_operator_reconcile_duration_seconds",
+                "Duration of one pass over a cluster.",
+            )
+            .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]),
+            &["outcome"],
+        )?;
+        let errors = counters("reconcile_errors_total", "Passes that failed.", &["class", "error"])?;
+        let actions = counters("actions_total", "What was done to the cluster.", &["action"])?;
+        let reports = counters("gateway_reports_total", "Reports asked of gateways.", &["outcome"])?;
+        let leader = gauge("leader", "1 while this operator holds the lease.")?;
+        let totals = TotalGauges {
+            clusters: gauge("clusters", "WebSocketClusters.")?,
+            pods: gauge("gateway_pods", "Gateway pods.")?,
+            connections: gauge("connections", "Live connections by the last reports.")?,
+            draining: gauge("draining_pods", "Gateway pods that are being drained.")?,
+        };
+        registry.register(Box::new(reconciles.clone()))?;
+        for counter in [&errors, &actions, &reports] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        for gauge in [&leader, &totals.clusters, &totals.pods, &totals.connections, &totals.draining] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        Ok(Self { registry, reconciles, errors, actions, reports, totals, leader })
+    }
+
+    /// A pass ended after `seconds`.
+    pub fn reconciled(&self, seconds: f64, failure: Option<&Error>) {
+        let outcome = failure.map_or("ok", |e| e.class().label());
+        self.reconciles.with_label_values(&[outcome]).observe(seconds);
+        if let Some(error) = failure {
+            self.errors.with_label_values(&[error.class().label(), error.label()]).inc();
+        }
+    }
+
+    /// An action was carried out.
+    pub fn acted(&self, action: &'static str) {
+        self.actions.with_label_values(&[action]).inc();
+    }
+
+    /// A gateway was asked for its report.
+    pub fn reported(&self, answered: bool) {
+        self.reports.with_label_values(&[if answered { "ok" } else { "error" }]).inc();
+    }
+
+    /// This process leads, or no longer.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Everything in the Prometheus text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be written as text.
+    pub fn encode(&self, totals: Totals) -> Result<Vec<u8>, prometheus::Error> {
+        self.totals.clusters.set(totals.clusters.into());
+        self.totals.pods.set(totals.pods.into());
+        self.totals.connections.set(totals.connections.try_into().unwrap_or(i64::MAX));
+        self.totals.draining.set(totals.draining.into());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(format!("mooring_operator_{name}"), help), labels)
+}
+
+fn gauge(name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    IntGauge::new(format!("mooring_operator_{name}"), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_pass_is_counted_by_class_and_variant() {
+        let metrics = Metrics::new().unwrap();
+        metrics.reconciled(0.02, Some(&Error::NotLeading));
+        let text = String::from_utf8(metrics.encode(Totals::default()).unwrap()).unwrap();
+        let line = r#"mooring_operator_reconcile_errors_total{class="transient",error="not_leading"} 1"#;
+        assert!(text.lines().any(|l| l == line), "{text}");
+    }
+
+    #[test]
+    fn the_totals_are_those_of_the_moment() {
+        let metrics = Metrics::new().unwrap();
+        let totals = Totals { clusters: 1, pods: 3, connections: 4_000, draining: 1 };
+        let text = String::from_utf8(metrics.encode(totals).unwrap()).unwrap();
+        for line in ["clusters 1", "gateway_pods 3", "connections 4000", "draining_pods 1", "leader 0"] {
+            assert!(text.lines().any(|l| l == format!("mooring_operator_{line}")), "{line} in {text}");
+        }
+    }
+}
