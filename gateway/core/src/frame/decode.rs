@@ -362,3 +362,6 @@ fn advance<'b>(input: &mut &'b mut [u8], count: usize) -> &'b mut [u8] {
     *input = rest;
     front
 }
+
+#[cfg(test)]
+mod tests;
