@@ -1,0 +1,93 @@
+# shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts that source it
+# Sourced by every script here: versions, places, and how a step says what it does and how far it is.
+set -euo pipefail
+
+KUBERNETES_VERSION=1.36.3 # also in node/kubernetes/go.mod
+ETCD_VERSION=3.6.8        # the one this kubeadm names; also in node/kubernetes/go.mod
+COREDNS_VERSION=1.14.2    # the one this kubeadm names
+PAUSE_VERSION=3.10.2      # the one this kubeadm names
+KIND_VERSION=0.33.0
+LOCAL_PATH_VERSION=0.0.30
+HELM_VERSION=4.3.1
+KUBECONFORM_VERSION=0.8.0
+
+CLUSTER_NAME=mooring
+CLUSTER_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
+TOOLS="$MOORING_CACHE/tools"
+STATE="$MOORING_CACHE/cluster"
+export MOORING_CACHE KUBECONFIG="$STATE/kubeconfig"
+export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
+mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
+
+SCRIPT="$(basename "$0" .sh)"
+STEP=0
+
+# Everything said goes to stderr: stdout is for results.
+note() { printf '      %s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; exit 1; }
+
+# step TEXT: the next of the $STEPS steps that the script announces.
+step() {
+  STEP=$((STEP + 1))
+  printf '[%s %d/%d] %s\n' "$SCRIPT" "$STEP" "${STEPS:?}" "$*" >&2
+}
+
+# elapsed SECONDS -> 3m07s
+elapsed() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
+
+# tick LOG: says every 15 s how long it has taken and the log's last line; ends with the script that started it.
+tick() {
+  local log="$1" started=$SECONDS due=15
+  while sleep 1 && kill -0 $$ 2>/dev/null; do
+    if ((SECONDS - started >= due)); then
+      note "$(elapsed $((SECONDS - started))): $(wc -l <"$log") lines of output, now: $(tail -n 1 "$log" | cut -c 1-80)"
+      due=$((due + 15))
+    fi
+  done
+}
+
+# run_long NAME COMMAND...: runs a program with its output in a log of that name; shows the log's end when it fails.
+run_long() {
+  local log="$MOORING_CACHE/log/$1.log" started=$SECONDS status=0 ticker
+  shift
+  : >"$log"
+  tick "$log" >&2 &
+  ticker=$!
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  if ((status != 0)); then
+    tail -n 30 "$log" >&2
+    die "failed with status $status: $*; the whole output is in $log"
+  fi
+  note "done in $(elapsed $((SECONDS - started)))"
+}
+
+# until_true SECONDS WHAT COMMAND...: repeats a command until it succeeds, at most so long.
+until_true() {
+  local limit="$1" what="$2" started=$SECONDS due=15
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS - started < limit)) || die "waited $limit s for $what; last answer: $("$@" 2>&1 | tail -n 5)"
+    if ((SECONDS - started >= due)); then
+      note "$(elapsed $((SECONDS - started))): waiting for $what"
+      due=$((due + 15))
+    fi
+    sleep 1
+  done
+}
+
+need() { command -v "$1" >/dev/null || die "$1 is missing: $2"; }
+
+# module_dir MODULE@VERSION -> where Go keeps that module's files, fetched if need be.
+module_dir() { (cd / && GOFLAGS=-mod=mod go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+
+# go_tool NAME VERSION PACKAGE: a program from its Go module, in its own directory of the cache and on the PATH.
+go_tool() {
+  local dir="$TOOLS/$1-$2"
+  if [[ ! -x "$dir/$1" ]]; then
+    CGO_ENABLED=0 GOBIN="$dir" run_long "build-$1" go install -v -trimpath -ldflags '-s -w' "$3@v$2"
+  fi
+  ln -sfn "$dir/$1" "$MOORING_CACHE/bin/$1"
+}
