@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::outbox::{ConnectionKey, RequestId};
+use crate::{
+    config::History,
+    outbox::{ConnectionKey, RequestId},
+};
 
 /// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +80,12 @@ pub struct Retention {
     pub ttl: Duration,
 }
 
+impl From<History> for Retention {
+    fn from(history: History) -> Self {
+        Self { size: history.size, ttl: Duration::from_secs(history.ttl_seconds.into()) }
+    }
+}
+
 /// An operation on the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -92,7 +101,7 @@ pub enum Op {
         /// Publications recovered at most; with more missed, nothing is recovered.
         limit: u32,
     },
-    /// Ends the deliveries that `Subscribe` started; the last subscriber of the shard is gone.
+    /// Ends the deliveries that `Subscribe` started; the last subscriber of the shard is gone. Changes nothing where there are none.
     Release {
         /// The channel.
         channel: Arc<str>,
@@ -135,7 +144,8 @@ pub enum Op {
         /// Deliver [`Message::Join`].
         announce: bool,
     },
-    /// Ends a client's presence. With `grace` the end waits that long, so that a moved client's user is never absent in between.
+    /// Ends a client's presence. With `grace` the end waits that long, so that a moved client's user is never absent in between; a
+    /// client that enters again in the meantime stays.
     Leave {
         /// The channel.
         channel: Arc<str>,

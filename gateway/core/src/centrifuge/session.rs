@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, mem, time::Duration};
 use smallvec::SmallVec;
 
 use self::{
-    identity::{Grant, Identity},
+    identity::{Grant, Identity, PRESENCE_GRACE},
     subscription::Subscribing,
 };
 use super::{
@@ -21,18 +21,15 @@ use super::{
     reply::{self, Reply},
 };
 use crate::{
-    backplane::{BackplaneError, ClientInfo, Op, Outcome},
+    backplane::{BackplaneError, Op, Outcome},
     frame,
     hub::ChannelId,
     outbox::RequestId,
     shard::{
-        heartbeat::{Beat, Heartbeat},
+        heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
         link::{Goodbye, Link},
     },
 };
-
-/// How long a connection may wait before its connect command.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands of one connection that wait for the backplane; further ones are answered with "too many requests".
 const MAX_PENDING: usize = 256;
@@ -43,7 +40,7 @@ const MAX_COMMANDS: usize = 10_000;
 /// One connection.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    connected: bool,
+    stage: Stage,
     arrival: Arrival,
     heartbeat: Heartbeat,
     next_request: RequestId,
@@ -55,9 +52,21 @@ pub(crate) struct Session {
     grants: Option<Box<BTreeMap<ChannelId, Grant>>>,
 }
 
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Its connect command is awaited.
+    #[default]
+    Connecting,
+    /// It may do what its token allows.
+    Connected,
+    /// The same, and it is being pinged.
+    Beating,
+}
+
 /// Whether the connection is counted as new or as resumed. It is counted once: after the first message that holds a subscribe
 /// command (resumed when one of that message's subscribe commands asks for recovery), or as new when it subscribes to nothing
-/// before its first ping or its end.
+/// within [`CONNECT_TIMEOUT`] or before its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
     #[default]
@@ -97,7 +106,9 @@ impl Session {
         for command in commands {
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
-                Err(Answer::Reply { id, code }) if self.connected => self.fail(id, code, link),
+                Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
+                    self.fail(id, code, link)
+                }
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
             }
@@ -111,17 +122,16 @@ impl Session {
     fn handle(&mut self, command: Command<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
         let Command { id, method } = command;
         let outcome = match method {
-            Method::Pong => {
-                self.heartbeat.heard();
-                return Ok(());
-            }
+            Method::Pong => Ok(()),
             Method::Connect(connect) => return self.connect(id, &connect, link),
-            _ if !self.connected => return Err(DisconnectCode::BadRequest.into()),
+            _ if self.stage == Stage::Connecting => return Err(DisconnectCode::BadRequest.into()),
             Method::Subscribe(request) => self.subscribe(id, &request, link),
             Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
             Method::Publish(request) => self.publish(id, &request, link),
             Method::Presence(request) => self.presence(id, Waiting::Presence, &request.channel, link),
-            Method::PresenceStats(request) => self.presence(id, Waiting::PresenceStats, &request.channel, link),
+            Method::PresenceStats(request) => {
+                self.presence(id, Waiting::PresenceStats, &request.channel, link)
+            }
             Method::History(request) => self.history(id, &request, link),
             Method::Ping => {
                 self.reply(id, &Reply::Ping, link);
@@ -196,10 +206,15 @@ impl Session {
 
     /// Handles the connection's timer: the heartbeat, and what has expired. Returns the time until the next one.
     pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        if !self.connected {
-            return Err(DisconnectCode::Stale.into());
-        }
         self.count_arrival(link);
+        match self.stage {
+            Stage::Connecting => return Err(DisconnectCode::Stale.into()),
+            Stage::Connected => {
+                self.stage = Stage::Beating;
+                return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));
+            }
+            Stage::Beating => {}
+        }
         self.expire(link)?;
         match self.heartbeat.regular() {
             Beat::Ping(next) => {
@@ -220,7 +235,7 @@ impl Session {
             }
         }
         for channel in mem::take(&mut self.subscriptions) {
-            self.depart(channel, identity::PRESENCE_GRACE, link);
+            self.depart(channel, &link.hub.name(channel), PRESENCE_GRACE, link);
             link.leave(channel);
         }
     }
@@ -234,7 +249,13 @@ impl Session {
     }
 
     /// Submits an operation for a command, unless too many wait already.
-    fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) -> Result<(), ErrorCode> {
+    fn request(
+        &mut self,
+        command: u32,
+        waiting: Waiting,
+        op: Op,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
         if self.pending.len() >= MAX_PENDING {
             return Err(ErrorCode::TooManyRequests);
         }
@@ -254,7 +275,9 @@ impl Session {
     }
 
     fn say(&self, link: &mut Link<'_>, line: impl FnOnce(&mut Vec<u8>)) {
-        link.send(frame::text(line));
+        let mut message = Vec::new();
+        line(&mut message);
+        link.send(frame::text(&message));
     }
 }
 

@@ -88,10 +88,10 @@ impl Session {
         let op = Op::History {
             channel: self.subscribed_name(&request.channel, link)?,
             retention,
-            since: request.since.as_ref().map(|since| StreamPosition {
-                epoch: (*since.epoch).into(),
-                offset: since.offset,
-            }),
+            since: request
+                .since
+                .as_ref()
+                .map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset }),
             limit: u32::try_from(request.limit).unwrap_or(u32::MAX).min(MAX_PUBLICATIONS),
             reverse: request.reverse,
         };

@@ -1,0 +1,212 @@
+//! Who the client is and what its tokens grant it, for how long.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Session, Stage};
+use crate::{
+    backplane::ClientInfo,
+    centrifuge::{
+        codes::{DisconnectCode, ErrorCode},
+        command::{Connect, Refresh, SubRefresh},
+        reply::{ConnectResult, Reply},
+    },
+    hub::ChannelId,
+    shard::{
+        heartbeat::PING_INTERVAL,
+        link::{Goodbye, Link},
+    },
+    time::Now,
+    token::{TokenError, Verifier},
+};
+
+/// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.
+const EXPIRY_GRACE: Duration = Duration::from_secs(25);
+
+/// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
+pub(super) const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+
+/// Channels that need a subscription token begin with it.
+const PRIVATE_PREFIX: char = '$';
+
+/// Who a token says the client is.
+#[derive(Debug)]
+pub(super) struct Identity {
+    user: Arc<str>,
+    info: Option<Bytes>,
+    /// Monotonic time of the end of the token's grace.
+    ends: Option<Duration>,
+}
+
+/// What a subscription token says.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    info: Option<Bytes>,
+    /// Monotonic time of the end of the token's grace.
+    pub(super) ends: Option<Duration>,
+}
+
+impl Session {
+    /// The first command of a connection.
+    pub(super) fn connect(
+        &mut self,
+        id: u32,
+        request: &Connect<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        if self.stage > Stage::Connecting {
+            return Err(DisconnectCode::BadRequest.into());
+        }
+        let ttl = if request.token.is_empty() && link.settings.config.auth.anonymous {
+            None
+        } else {
+            match verify_connection(&request.token, link) {
+                Ok((identity, ttl)) => {
+                    self.identity = Some(Box::new(identity));
+                    ttl
+                }
+                Err(Refusal::Expired) => {
+                    self.fail(id, ErrorCode::TokenExpired, link);
+                    return Ok(());
+                }
+                Err(Refusal::Invalid) => return Err(DisconnectCode::InvalidToken.into()),
+            }
+        };
+        self.stage = Stage::Connected;
+        let result = ConnectResult {
+            client: &link.settings.client_id(link.key),
+            version: &link.settings.version,
+            node: &link.settings.node_name,
+            ttl,
+            ping: PING_INTERVAL.as_secs() as u32,
+            data: None,
+            subs: &[],
+        };
+        self.reply(id, &Reply::Connect(result), link);
+        Ok(())
+    }
+
+    pub(super) fn refresh(
+        &mut self,
+        id: u32,
+        request: &Refresh<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        match verify_connection(&request.token, link) {
+            Ok((identity, ttl)) if identity.user == self.user() => {
+                self.identity = Some(Box::new(identity));
+                let client = link.settings.client_id(link.key);
+                self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
+                Ok(())
+            }
+            Err(Refusal::Expired) => {
+                self.fail(id, ErrorCode::TokenExpired, link);
+                Ok(())
+            }
+            Ok(_) | Err(Refusal::Invalid) => Err(DisconnectCode::InvalidToken.into()),
+        }
+    }
+
+    pub(super) fn sub_refresh(
+        &mut self,
+        id: u32,
+        request: &SubRefresh<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
+        let channel = channel.ok_or(ErrorCode::PermissionDenied)?;
+        let (grant, ttl) = self.verify_subscription(&request.channel, &request.token, link)?;
+        self.grants.get_or_insert_default().insert(channel, grant);
+        self.reply(id, &Reply::SubRefresh { ttl }, link);
+        Ok(())
+    }
+
+    /// Whether the client may subscribe to a channel, and what its token grants it there.
+    pub(super) fn authorize(
+        &self,
+        channel: &str,
+        token: &str,
+        link: &Link<'_>,
+    ) -> Result<(Option<Grant>, Option<u32>), ErrorCode> {
+        if !token.is_empty() {
+            let (grant, ttl) = self.verify_subscription(channel, token, link)?;
+            Ok((Some(grant), ttl))
+        } else if channel.starts_with(PRIVATE_PREFIX) {
+            Err(ErrorCode::PermissionDenied)
+        } else {
+            Ok((None, None))
+        }
+    }
+
+    fn verify_subscription(
+        &self,
+        channel: &str,
+        token: &str,
+        link: &Link<'_>,
+    ) -> Result<(Grant, Option<u32>), ErrorCode> {
+        let verifier = link.settings.verifier.as_deref().ok_or(ErrorCode::PermissionDenied)?;
+        let claims = verifier.subscription(token, link.now.unix_seconds).map_err(|error| match error {
+            TokenError::Expired => ErrorCode::TokenExpired,
+            _ => ErrorCode::PermissionDenied,
+        })?;
+        if claims.channel != channel || *claims.user != *self.user() {
+            return Err(ErrorCode::PermissionDenied);
+        }
+        let (ends, ttl) = expiry(claims.expires_at, link.now);
+        Ok((Grant { info: claims.info, ends }, ttl))
+    }
+
+    /// Ends what has expired: the connection, or single subscriptions.
+    pub(super) fn expire(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let ends = self.identity.as_ref().and_then(|identity| identity.ends);
+        if ends.is_some_and(|ends| ends <= link.now.monotonic) {
+            return Err(DisconnectCode::Expired.into());
+        }
+        self.expire_subscriptions(link);
+        Ok(())
+    }
+
+    /// How the client appears to others, in general or in one channel.
+    pub(super) fn info(&self, channel: Option<ChannelId>, link: &Link<'_>) -> ClientInfo {
+        let grant = channel.and_then(|channel| self.grants.as_ref()?.get(&channel));
+        ClientInfo {
+            client: link.settings.client_id(link.key),
+            user: self.user(),
+            conn_info: self.identity.as_ref().and_then(|identity| identity.info.clone()),
+            chan_info: grant.and_then(|grant| grant.info.clone()),
+        }
+    }
+
+    /// The user's id; empty for an anonymous one.
+    fn user(&self) -> Arc<str> {
+        self.identity.as_ref().map_or_else(Arc::default, |identity| identity.user.clone())
+    }
+}
+
+/// Why a connection token is not accepted.
+enum Refusal {
+    /// The client fetches another.
+    Expired,
+    /// Forged, not for here, or no key is configured that it could be checked with.
+    Invalid,
+}
+
+fn verify_connection(token: &str, link: &Link<'_>) -> Result<(Identity, Option<u32>), Refusal> {
+    let verifier: &Verifier = link.settings.verifier.as_deref().ok_or(Refusal::Invalid)?;
+    let claims = verifier.connection(token, link.now.unix_seconds).map_err(|error| match error {
+        TokenError::Expired => Refusal::Expired,
+        _ => Refusal::Invalid,
+    })?;
+    let (ends, ttl) = expiry(claims.expires_at, link.now);
+    Ok((Identity { user: claims.user.into(), info: claims.info, ends }, ttl))
+}
+
+/// When a token's grace ends as monotonic time, and the seconds until its expiry.
+fn expiry(expires_at: Option<u64>, now: Now) -> (Option<Duration>, Option<u32>) {
+    let seconds = expires_at.map(|at| at.saturating_sub(now.unix_seconds));
+    let ends =
+        seconds.map(|seconds| now.monotonic.saturating_add(Duration::from_secs(seconds)) + EXPIRY_GRACE);
+    let ttl = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    (ends, ttl)
+}

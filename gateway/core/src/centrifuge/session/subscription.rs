@@ -1,0 +1,188 @@
+//! The life of a subscription: asked for, confirmed by the backplane, left or ended.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Arrival, Session, Waiting,
+    identity::{Grant, PRESENCE_GRACE},
+    request::{self, MAX_PUBLICATIONS},
+};
+use crate::{
+    backplane::{BackplaneError, Op, Outcome, StreamPosition},
+    centrifuge::{
+        codes::{ErrorCode, UnsubscribeCode},
+        command::Subscribe,
+        reply::{self, Push, Reply, SubscribeResult},
+    },
+    hub::ChannelId,
+    shard::link::Link,
+};
+
+/// A subscription that the backplane has not confirmed yet.
+#[derive(Debug)]
+pub(super) struct Subscribing {
+    pub(super) channel: ChannelId,
+    recovers: bool,
+    grant: Option<Grant>,
+    ttl: Option<u32>,
+}
+
+impl Session {
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        request: &Subscribe<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let recovers = request.recover && !request.epoch.is_empty();
+        self.arrival = self.arrival.max(if recovers { Arrival::Recovering } else { Arrival::Subscribing });
+        let options = request::options(&request.channel, link)?;
+        self.check_capacity(&request.channel, link)?;
+        let (grant, ttl) = self.authorize(&request.channel, &request.token, link)?;
+        let channel = link.hub.join(&request.channel);
+        let retention = request::retention(options);
+        let since = (recovers && retention.is_some())
+            .then(|| StreamPosition { epoch: (*request.epoch).into(), offset: request.offset });
+        let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
+        let subscribing = Subscribing { channel, recovers: request.recover, grant, ttl };
+        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link)
+            .inspect_err(|_| link.abandon(channel))
+    }
+
+    /// One subscription per channel, and a bounded number of them.
+    fn check_capacity(&self, channel: &str, link: &Link<'_>) -> Result<(), ErrorCode> {
+        let id = link.hub.find(channel);
+        if id.is_some_and(|id| self.subscriptions.contains(&id) || self.under_way(id).is_some()) {
+            return Err(ErrorCode::AlreadySubscribed);
+        }
+        let under_way = self.pending.iter().filter(|p| matches!(p.waiting, Waiting::Subscribed(_))).count();
+        let limit = link.settings.config.limits.subscriptions as usize;
+        if self.subscriptions.len() + under_way >= limit { Err(ErrorCode::LimitExceeded) } else { Ok(()) }
+    }
+
+    /// Index of the pending command that subscribes to a channel.
+    fn under_way(&self, channel: ChannelId) -> Option<usize> {
+        self.pending.iter().position(
+            |pending| matches!(&pending.waiting, Waiting::Subscribed(subscribing) if subscribing.channel == channel),
+        )
+    }
+
+    /// Takes the backplane's answer to a subscribe command.
+    pub(super) fn subscribed(
+        &mut self,
+        id: u32,
+        subscribing: Subscribing,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let Subscribing { channel, recovers, grant, ttl } = subscribing;
+        let (position, publications, recovered) = match result {
+            Ok(Outcome::Subscribed { position, publications, recovered }) => {
+                (position, publications, recovered)
+            }
+            unexpected => {
+                link.abandon(channel);
+                return Err(unexpected.err().map_or(ErrorCode::Internal, ErrorCode::from));
+            }
+        };
+        link.hub.joined(channel, link.key.slot);
+        self.subscriptions.push(channel);
+        if let Some(grant) = grant {
+            self.grants.get_or_insert_default().insert(channel, grant);
+        }
+        let result = SubscribeResult {
+            recoverable: position.is_some(),
+            positioned: position.is_some(),
+            position: position.as_ref(),
+            was_recovering: recovers,
+            recovered,
+            publications: &publications,
+            ttl,
+            data: None,
+        };
+        self.reply(id, &Reply::Subscribe(result), link);
+        self.appear(channel, link);
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        id: u32,
+        channel: &str,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        if let Some(channel) = link.hub.find(channel) {
+            if let Some(index) = self.under_way(channel) {
+                // Temporary, so that a client that wants the channel again by now does not take it for a refusal.
+                let pending = self.pending.remove(index);
+                self.fail(pending.command, ErrorCode::Internal, link);
+                link.abandon(channel);
+            } else {
+                self.drop_subscription(channel, Duration::ZERO, link);
+            }
+        }
+        self.reply(id, &Reply::Unsubscribe, link);
+        Ok(())
+    }
+
+    /// The hub has taken this connection out of a channel because publications may be missing.
+    pub(crate) fn discontinued(&mut self, channel: ChannelId, name: &Arc<str>, link: &mut Link<'_>) {
+        self.depart(channel, name, PRESENCE_GRACE, link);
+        self.forget(channel);
+        self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
+    }
+
+    /// Ends the subscriptions whose token ran out; the client may come back with a new one.
+    pub(super) fn expire_subscriptions(&mut self, link: &mut Link<'_>) {
+        let Some(grants) = &self.grants else { return };
+        let now = link.now.monotonic;
+        let expired = grants.iter().filter(|(_, grant)| grant.ends.is_some_and(|ends| ends <= now));
+        let expired: Vec<ChannelId> = expired.map(|(channel, _)| *channel).collect();
+        for channel in expired {
+            let name = link.hub.name(channel);
+            self.drop_subscription(channel, PRESENCE_GRACE, link);
+            self.push_unsubscribe(&name, UnsubscribeCode::Expired, link);
+        }
+    }
+
+    fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+        if self.subscriptions.contains(&channel) {
+            self.depart(channel, &link.hub.name(channel), grace, link);
+            self.forget(channel);
+            link.leave(channel);
+        }
+    }
+
+    fn forget(&mut self, channel: ChannelId) {
+        self.subscriptions.retain(|subscribed| *subscribed != channel);
+        self.grants.take_if(|grants| {
+            grants.remove(&channel);
+            grants.is_empty()
+        });
+    }
+
+    fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
+        self.say(link, |out| reply::push(out, channel, &Push::Unsubscribe(code)));
+    }
+
+    /// Tells the backplane that the client is in a channel, where anyone may want to know.
+    fn appear(&self, channel: ChannelId, link: &mut Link<'_>) {
+        let name = link.hub.name(channel);
+        let Ok(options) = request::options(&name, link) else { return };
+        if options.presence || options.join_leave {
+            let announce = options.join_leave;
+            let info = self.info(Some(channel), link);
+            link.tell(Op::Enter { channel: name, info, announce });
+        }
+    }
+
+    /// Tells the backplane that the client is no longer in a channel it appeared in.
+    pub(super) fn depart(&self, channel: ChannelId, name: &Arc<str>, grace: Duration, link: &mut Link<'_>) {
+        let Ok(options) = request::options(name, link) else { return };
+        if options.presence || options.join_leave {
+            let announce = options.join_leave;
+            let info = self.info(Some(channel), link);
+            link.tell(Op::Leave { channel: name.clone(), info, announce, grace });
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! A shard as a value: some of a gateway's connections, their channels, their timers.
+//!
+//! [`Shard`] has three kinds of methods, after the model of sans-IO protocol crates: inputs (`open`, `receive`, `hang_up`, `overflow`,
+//! `inbound`, `evict`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
+//! says when `handle_timeout` is due; and getters. Time never goes back from one input to the next.
+//!
+//! A connection's life: `open` makes its key. It is over when the shard calls [`Outbox::close`], at most once, or when the socket
+//! is gone by itself; in both cases the shell calls [`Shard::hang_up`] once the socket is gone, and only then is the key's slot free
+//! for another connection. Inputs for a connection that is over change nothing, and the shard sends nothing to it.
+
+mod connection;
+pub(crate) mod heartbeat;
+pub(crate) mod link;
+mod settings;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use slab::Slab;
+
+pub use self::settings::Settings;
+use self::{
+    connection::{Connection, Phase, Session},
+    link::Link,
+};
+use crate::{
+    backplane::{Inbound, Message, Op},
+    centrifuge::{
+        reply::{self, Push},
+        session as centrifuge,
+    },
+    control::{Accepted, Connections},
+    frame,
+    hub::{Hub, Left},
+    outbox::{ConnectionKey, Outbox},
+    raw,
+    time::Now,
+    wheel::Wheel,
+};
+
+/// Granularity of the timers, and the ticks of one turn of their wheel: a little more than the longest of them.
+const TICK: Duration = Duration::from_millis(250);
+const TICKS: usize = 128;
+
+/// What a new connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening<'a> {
+    /// The centrifuge protocol, JSON.
+    Centrifuge,
+    /// Bare messages in one channel.
+    Raw {
+        /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
+        channel: &'a str,
+    },
+    /// Sends every message back; for conformance suites and benchmarks.
+    Echo,
+}
+
+/// One shard of a gateway.
+#[derive(Debug)]
+pub struct Shard {
+    settings: Arc<Settings>,
+    connections: Slab<Connection>,
+    /// Of the next connection.
+    generation: u32,
+    hub: Hub,
+    /// One timer per connection, by slot.
+    wheel: Wheel<u32>,
+    open: Connections,
+    accepted: Accepted,
+    /// Where `evict` goes on.
+    next_evicted: usize,
+}
+
+impl Shard {
+    /// A shard without connections.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            connections: Slab::new(),
+            generation: 0,
+            hub: Hub::default(),
+            wheel: Wheel::new(TICK, TICKS),
+            open: Connections::default(),
+            accepted: Accepted::default(),
+            next_evicted: 0,
+        }
+    }
+
+    /// Takes a connection whose WebSocket handshake is done.
+    pub fn open(&mut self, opening: Opening<'_>, now: Now, out: &mut impl Outbox) -> ConnectionKey {
+        let generation = self.generation;
+        self.generation = generation.wrapping_add(1);
+        // A shard has far fewer than 2^32 connections: a file descriptor is an i32.
+        let key = ConnectionKey { slot: self.connections.vacant_key() as u32, generation };
+        let mut link = Link {
+            key,
+            now,
+            settings: &self.settings,
+            hub: &mut self.hub,
+            accepted: &mut self.accepted,
+            out,
+        };
+        let session = match opening {
+            Opening::Centrifuge => Session::Centrifuge(centrifuge::Session::default()),
+            Opening::Raw { channel } => {
+                Session::Raw(raw::Session::open(&raw::backplane_channel(channel), &mut link))
+            }
+            Opening::Echo => {
+                link.accepted.new += 1;
+                Session::Echo(heartbeat::Heartbeat::default())
+            }
+        };
+        *live(&mut self.open, &session) += 1;
+        let timer = self.wheel.insert(key.slot, now.monotonic + session.first_wake(generation));
+        self.connections.insert(Connection::new(generation, timer, session));
+        key
+    }
+
+    /// Handles bytes as they came from the socket: any part of any number of frames, which are unmasked in place.
+    pub fn receive(&mut self, key: ConnectionKey, bytes: &mut [u8], now: Now, out: &mut impl Outbox) {
+        self.with(key, now, out, |connection, link| connection.receive(bytes, link));
+    }
+
+    /// The socket is gone, whoever closed it. The key's slot is free afterwards; a key that is not known changes nothing.
+    pub fn hang_up(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
+        self.with(key, now, out, |connection, link| {
+            connection.end(link);
+            None
+        });
+        if self.is_known(key) {
+            let connection = self.connections.remove(key.slot as usize);
+            *live(&mut self.open, &connection.session) -= 1;
+            self.wheel.cancel(connection.timer);
+        }
+    }
+
+    /// More waits for this client than [`crate::config::Limits::outbound_queue_bytes`]. The shell may drop what waits before it sends
+    /// the close frame that this puts out.
+    pub fn overflow(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
+        self.with(key, now, out, |connection, link| {
+            connection.overflow(link);
+            None
+        });
+    }
+
+    /// Handles one item of this shard's queue from the backplane.
+    pub fn inbound(&mut self, item: Inbound, now: Now, out: &mut impl Outbox) {
+        match item {
+            Inbound::Completed { connection, request, result } => {
+                self.with(connection, now, out, |connection, link| {
+                    connection.complete(request, result, link)
+                });
+            }
+            Inbound::Delivered { channel, message: Message::Discontinued } => {
+                self.discontinue(&channel, now, out);
+            }
+            Inbound::Delivered { channel, message } => self.broadcast(&channel, &message, out),
+        }
+    }
+
+    /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best; returns how many. Calls go round the
+    /// connections, so that repeating it reaches each once.
+    pub fn evict(&mut self, count: u32, now: Now, out: &mut impl Outbox) -> u32 {
+        let capacity = self.connections.capacity();
+        let mut evicted = 0;
+        for _ in 0..capacity {
+            if evicted == count {
+                break;
+            }
+            let slot = self.next_evicted % capacity;
+            self.next_evicted = slot + 1;
+            let Some(Connection { generation, phase: Phase::Open, .. }) = self.connections.get(slot) else {
+                continue;
+            };
+            let key = ConnectionKey { slot: slot as u32, generation: *generation };
+            self.with(key, now, out, |connection, link| connection.move_away(link));
+            evicted += 1;
+        }
+        evicted
+    }
+
+    /// Handles every timer that is due: pings, unanswered pings, missing connect commands, expired tokens, closing handshakes.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut impl Outbox) {
+        while let Some(slot) = self.wheel.expired(now.monotonic) {
+            let Some(connection) = self.connections.get(slot as usize) else { continue };
+            let key = ConnectionKey { slot, generation: connection.generation };
+            self.with(key, now, out, |connection, link| connection.handle_timeout(link));
+        }
+    }
+
+    /// When `handle_timeout` is due, as monotonic time; never without connections.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.wheel.next_deadline()
+    }
+
+    /// Connections whose sockets are not gone yet; echoes count as raw.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        self.open
+    }
+
+    /// Connections opened so far. A raw one counts as new at once; one of the centrifuge protocol counts when its first message with
+    /// a subscribe command is handled: as resumed when one of those commands brings a position to recover from, as new otherwise. One
+    /// that subscribes to nothing counts as new within 10 s.
+    #[must_use]
+    pub fn accepted(&self) -> Accepted {
+        self.accepted
+    }
+
+    /// Channels that a connection of this shard is subscribed to, or about to be.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.hub.len()
+    }
+
+    fn is_known(&self, key: ConnectionKey) -> bool {
+        self.connections.get(key.slot as usize).is_some_and(|c| c.generation == key.generation)
+    }
+
+    /// Lets a connection handle an input; its timer is set to what it answers.
+    fn with(
+        &mut self,
+        key: ConnectionKey,
+        now: Now,
+        out: &mut dyn Outbox,
+        handle: impl FnOnce(&mut Connection, &mut Link<'_>) -> Option<Duration>,
+    ) {
+        let connection = self.connections.get_mut(key.slot as usize);
+        let Some(connection) = connection.filter(|c| c.generation == key.generation) else { return };
+        let mut link = Link {
+            key,
+            now,
+            settings: &self.settings,
+            hub: &mut self.hub,
+            accepted: &mut self.accepted,
+            out,
+        };
+        if let Some(wake) = handle(connection, &mut link) {
+            self.wheel.reschedule(&connection.timer, now.monotonic + wake);
+        }
+    }
+
+    /// Sends a channel's message to its subscribers: encoded once per protocol, the bytes shared.
+    fn broadcast(&self, channel: &str, message: &Message, out: &mut impl Outbox) {
+        let Some(id) = self.hub.find(channel) else { return };
+        let origin = match message {
+            Message::Publication(publication) => publication.origin,
+            _ => None,
+        };
+        let (mut centrifuge, mut raw) = (None, None);
+        for slot in self.hub.subscribers(id) {
+            let Some(connection) = self.connections.get(slot as usize) else { continue };
+            let key = ConnectionKey { slot, generation: connection.generation };
+            let frame = match &connection.session {
+                Session::Centrifuge(_) => {
+                    centrifuge.get_or_insert_with(|| encode_push(channel, message)).clone()
+                }
+                Session::Raw(_) if origin == Some(self.settings.origin(key)) => None,
+                Session::Raw(_) => raw.get_or_insert_with(|| raw::encode(message)).clone(),
+                Session::Echo(_) => None,
+            };
+            if let Some(frame) = frame {
+                out.send(key, frame);
+            }
+        }
+    }
+
+    /// Publications of a channel may be missing: whoever is subscribed has to come again, from where it is.
+    fn discontinue(&mut self, channel: &Arc<str>, now: Now, out: &mut impl Outbox) {
+        let Some(id) = self.hub.find(channel) else { return };
+        let (subscribers, left) = self.hub.evict(id);
+        for slot in subscribers {
+            let Some(connection) = self.connections.get(slot as usize) else { continue };
+            let key = ConnectionKey { slot, generation: connection.generation };
+            self.with(key, now, out, |connection, link| connection.discontinued(id, channel, link));
+        }
+        if let Left::Vacated(channel) = left {
+            out.submit(None, Op::Release { channel });
+        }
+    }
+}
+
+/// The counter that a session belongs to.
+fn live<'a>(open: &'a mut Connections, session: &Session) -> &'a mut u32 {
+    match session {
+        Session::Centrifuge(_) => &mut open.centrifuge,
+        Session::Raw(_) | Session::Echo(_) => &mut open.raw,
+    }
+}
+
+/// A channel's message as the frame that centrifuge clients get.
+fn encode_push(channel: &str, message: &Message) -> Option<Bytes> {
+    let push = match message {
+        Message::Publication(publication) => Push::Publication(publication),
+        Message::Join(info) => Push::Join(info),
+        Message::Leave(info) => Push::Leave(info),
+        Message::Discontinued => return None,
+    };
+    let mut text = Vec::new();
+    reply::push(&mut text, channel, &push);
+    Some(frame::text(&text))
+}

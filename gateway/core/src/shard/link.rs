@@ -1,0 +1,65 @@
+//! What a session may reach while it handles one input: its shard's index, its shard's outbox, the time.
+
+use bytes::Bytes;
+
+use super::Settings;
+use crate::{
+    backplane::Op,
+    control::Accepted,
+    hub::{ChannelId, Hub, Left},
+    outbox::{ConnectionKey, Outbox, RequestId},
+    time::Now,
+};
+
+/// One connection's access to its shard.
+pub(crate) struct Link<'a> {
+    pub(crate) key: ConnectionKey,
+    pub(crate) now: Now,
+    pub(crate) settings: &'a Settings,
+    pub(crate) hub: &'a mut Hub,
+    pub(crate) accepted: &'a mut Accepted,
+    pub(crate) out: &'a mut dyn Outbox,
+}
+
+/// Why a session ends its connection: a close code and reason as its protocol defines them (RFC 6455, section 7.4, for raw ones).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Goodbye {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Link<'_> {
+    /// Sends one encoded frame to this connection.
+    pub(crate) fn send(&mut self, frame: Bytes) {
+        self.out.send(self.key, frame);
+    }
+
+    /// Submits an operation whose completion comes back to this connection.
+    pub(crate) fn request(&mut self, request: RequestId, op: Op) {
+        self.out.submit(Some((self.key, request)), op);
+    }
+
+    /// Submits an operation that nobody waits for.
+    pub(crate) fn tell(&mut self, op: Op) {
+        self.out.submit(None, op);
+    }
+
+    /// This connection is no longer subscribed.
+    pub(crate) fn leave(&mut self, channel: ChannelId) {
+        let left = self.hub.leave(channel, self.key.slot);
+        self.release(left);
+    }
+
+    /// This connection's subscription failed, or it no longer waits for it.
+    pub(crate) fn abandon(&mut self, channel: ChannelId) {
+        let left = self.hub.abandon(channel);
+        self.release(left);
+    }
+
+    fn release(&mut self, left: Left) {
+        // Operations are carried out in order: a later Subscribe starts the deliveries anew.
+        if let Left::Vacated(channel) = left {
+            self.tell(Op::Release { channel });
+        }
+    }
+}
