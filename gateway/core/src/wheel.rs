@@ -197,3 +197,126 @@ impl<K: Copy> Wheel<K> {
         Duration::from_nanos_u128(self.tick.as_nanos() * u128::from(tick))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(250);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn fired(wheel: &mut Wheel<u32>, now: Duration) -> Vec<u32> {
+        std::iter::from_fn(|| wheel.expired(now)).collect()
+    }
+
+    #[test]
+    fn a_timer_fires_at_the_first_tick_after_its_deadline_and_once() {
+        let mut wheel = Wheel::new(TICK, 8);
+        let _late = wheel.insert(1, millis(600));
+        let _early = wheel.insert(2, millis(250));
+        assert_eq!(wheel.next_deadline(), Some(millis(250)));
+        assert_eq!(wheel.expired(millis(249)), None);
+        assert_eq!(fired(&mut wheel, millis(250)), [2]);
+        assert_eq!(wheel.expired(millis(749)), None);
+        assert_eq!(wheel.next_deadline(), Some(millis(750)));
+        assert_eq!(fired(&mut wheel, millis(750)), [1]);
+        assert_eq!((fired(&mut wheel, millis(90_000)), wheel.next_deadline()), (vec![], None));
+    }
+
+    #[test]
+    fn a_timer_that_is_set_again_while_it_fires_waits_for_the_next_tick() {
+        let mut wheel = Wheel::new(TICK, 8);
+        let timer = wheel.insert(1, millis(500));
+        assert_eq!(wheel.expired(millis(500)), Some(1));
+        wheel.reschedule(&timer, millis(500));
+        assert_eq!(wheel.expired(millis(500)), None);
+        assert_eq!(wheel.next_deadline(), Some(millis(750)));
+        assert_eq!(fired(&mut wheel, millis(750)), [1]);
+    }
+
+    #[test]
+    fn a_timer_that_ends_while_it_is_due_does_not_fire() {
+        let mut wheel = Wheel::new(TICK, 8);
+        let timers = [1, 2, 3].map(|key| wheel.insert(key, millis(500)));
+        assert_eq!(wheel.expired(millis(800)), Some(1));
+        let [_, second, _] = timers;
+        wheel.cancel(second);
+        assert_eq!(fired(&mut wheel, millis(800)), [3]);
+    }
+
+    #[test]
+    fn a_rescheduled_timer_allocates_nothing() {
+        let mut wheel = Wheel::new(TICK, 8);
+        let timer = wheel.insert(1, millis(500));
+        let capacity = wheel.nodes.capacity();
+        (0..10_000).for_each(|i| wheel.reschedule(&timer, millis(i)));
+        assert_eq!((wheel.nodes.len(), wheel.nodes.capacity()), (1, capacity));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64),
+        Reschedule(usize, u64),
+        Cancel(usize),
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..9_000_u64).prop_map(Step::Insert),
+            (any::<usize>(), 0..9_000_u64).prop_map(|(timer, after)| Step::Reschedule(timer, after)),
+            any::<usize>().prop_map(Step::Cancel),
+            (0..4_000_u64).prop_map(Step::Wait),
+        ]
+    }
+
+    proptest! {
+        /// Against a sorted map of what is set: a timer fires iff a whole tick lies between its deadline and now.
+        #[test]
+        fn every_timer_fires_on_its_tick_whatever_happens_to_the_others(steps in prop::collection::vec(step(), 0..60)) {
+            let mut wheel = Wheel::new(TICK, 8);
+            let (mut now, mut visited) = (0, 0);
+            let mut timers = Vec::new();
+            let mut set: BTreeMap<u32, u64> = BTreeMap::new();
+            for (key, step) in steps.into_iter().enumerate() {
+                let key = key as u32;
+                match step {
+                    Step::Insert(after) => {
+                        timers.push((key, wheel.insert(key, millis(now + after))));
+                        set.insert(key, (now + after).div_ceil(250).max(visited));
+                    }
+                    Step::Reschedule(index, after) if !timers.is_empty() => {
+                        let (key, timer) = &timers[index % timers.len()];
+                        wheel.reschedule(timer, millis(now + after));
+                        set.insert(*key, (now + after).div_ceil(250).max(visited));
+                    }
+                    Step::Cancel(index) if !timers.is_empty() => {
+                        let (key, timer) = timers.swap_remove(index % timers.len());
+                        wheel.cancel(timer);
+                        set.remove(&key);
+                    }
+                    Step::Wait(time) => {
+                        now += time;
+                        visited = now / 250 + 1;
+                        let due: Vec<u32> = set.iter().filter(|(_, at)| **at < visited).map(|(key, _)| *key).collect();
+                        set.retain(|_, at| *at >= visited);
+                        let mut fired = fired(&mut wheel, millis(now));
+                        fired.sort_unstable();
+                        prop_assert_eq!(fired, due);
+                    }
+                    Step::Reschedule(..) | Step::Cancel(_) => {}
+                }
+                let earliest = set.values().min().map(|at| millis(at * 250));
+                prop_assert_eq!(wheel.next_deadline().is_some(), earliest.is_some());
+                prop_assert!(wheel.next_deadline() <= earliest);
+            }
+        }
+    }
+}
