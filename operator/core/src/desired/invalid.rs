@@ -1,0 +1,103 @@
+//! Why a spec is refused.
+
+use thiserror::Error;
+
+/// A spec that can't work: says the field, its value and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum Invalid {
+    #[error(
+        "metadata.name {name:?}: names Services and pods; use at most 46 lower-case letters, digits and dashes, starting with a letter"
+    )]
+    Name { name: String },
+    #[error("metadata: has no {field}; parse a WebSocketCluster that was read from the API server")]
+    NotStored { field: &'static str },
+    #[error("{field} {value}: out of range; give {min} to {max}")]
+    OutOfRange { field: &'static str, value: i64, min: i64, max: i64 },
+    #[error("spec.replicas {replicas}: a fixed size and spec.scaling exclude each other; remove one of them")]
+    FixedSizeWithScaling { replicas: i32 },
+    #[error("spec.scaling.minReplicas {min}: is above maxReplicas {max}; lower it, or raise maxReplicas")]
+    MinAboveMax { min: i32, max: i32 },
+    #[error("spec.scaling.headroom {value:?}: not a percentage; write it like \"10%\", at most \"999%\"")]
+    Headroom { value: String },
+    #[error("spec.scaling.behavior.{direction}.tolerance {value}: not a fraction; give 0.0 to 1.0")]
+    Tolerance { direction: &'static str, value: String },
+    #[error(
+        "spec.scaling.connectionsPerPod {target}: is above spec.limits.maxConnections {limit}, so no pod would ever be added; lower it, or raise the limit"
+    )]
+    TargetAboveLimit { target: i32, limit: u32 },
+    #[error(
+        "spec.listener.allowedOrigins {origin:?}: not an origin; give a scheme and a host without a path, like https://example.com"
+    )]
+    Origin { origin: String },
+    #[error("spec.protocols {protocols}: empty or repeated; list centrifuge, raw or both, once each")]
+    Protocols { protocols: String },
+    #[error("spec.auth.anonymous false: nobody could connect; set anonymous: true or give jwt")]
+    NobodyCanConnect,
+    #[error("spec.auth.jwt: has {found} of hmacSecretRef and publicKeySecretRef; give exactly one")]
+    JwtKeys { found: usize },
+    #[error("{field}: name or key of the Secret is empty; give both")]
+    SecretRef { field: &'static str },
+    #[error(
+        "spec.channels.namespaces {name:?}: empty, repeated or not of letters, digits, _ and - (at most 64); rename it"
+    )]
+    Namespace { name: String },
+    #[error("spec.backplane: has {found} of redis and memory; give exactly one")]
+    BackplaneKinds { found: usize },
+    #[error(
+        "spec.backplane.memory: joins the clients of one pod only, and the size is up to {pods}; use spec.backplane.redis, or one pod"
+    )]
+    MemoryNeedsOnePod { pods: i32 },
+    #[error("spec.backplane.redis: has {found} of managed, url and urlFrom; give exactly one")]
+    RedisKinds { found: usize },
+    #[error("spec.backplane.redis.url {url:?}: not an address; write it like redis://redis.example:6379/0")]
+    RedisUrl { url: String },
+    #[error(
+        "spec.backplane.redis.passwordFrom: a managed Redis gets its password from the operator; remove it"
+    )]
+    PasswordOfManaged,
+    #[error(
+        "spec.disruption.drainTimeout {value:?}: not a duration from 1s to 24h; write it like \"15m\" or \"1h30m\""
+    )]
+    DrainTimeout { value: String },
+    #[error("spec.rollout.maxSurge {value}: new pods come before old ones go; give at least 1 or \"1%\"")]
+    MaxSurge { value: String },
+    #[error(
+        "spec.expose.service.nodePort {port}: a ClusterIP Service has none; set type: NodePort or LoadBalancer"
+    )]
+    NodePortOfClusterIp { port: i32 },
+    #[error("{field} {key:?}: belongs to the operator; remove it")]
+    Reserved { field: &'static str, key: String },
+}
+
+impl Invalid {
+    /// The condition's reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => "InvalidName",
+            Self::NotStored { .. } => "NotStored",
+            Self::OutOfRange { .. } => "OutOfRange",
+            Self::FixedSizeWithScaling { .. } => "FixedSizeWithScaling",
+            Self::MinAboveMax { .. } => "MinAboveMax",
+            Self::Headroom { .. } => "InvalidHeadroom",
+            Self::Tolerance { .. } => "InvalidTolerance",
+            Self::TargetAboveLimit { .. } => "TargetAboveLimit",
+            Self::Origin { .. } => "InvalidOrigin",
+            Self::Protocols { .. } => "InvalidProtocols",
+            Self::NobodyCanConnect => "NobodyCanConnect",
+            Self::JwtKeys { .. } => "InvalidJwtKeys",
+            Self::SecretRef { .. } => "InvalidSecretRef",
+            Self::Namespace { .. } => "InvalidNamespace",
+            Self::BackplaneKinds { .. } => "InvalidBackplane",
+            Self::MemoryNeedsOnePod { .. } => "MemoryNeedsOnePod",
+            Self::RedisKinds { .. } => "InvalidRedis",
+            Self::RedisUrl { .. } => "InvalidRedisUrl",
+            Self::PasswordOfManaged => "PasswordOfManagedRedis",
+            Self::DrainTimeout { .. } => "InvalidDrainTimeout",
+            Self::MaxSurge { .. } => "InvalidMaxSurge",
+            Self::NodePortOfClusterIp { .. } => "NodePortOfClusterIP",
+            Self::Reserved { .. } => "ReservedName",
+        }
+    }
+}

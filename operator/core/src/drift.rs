@@ -1,0 +1,62 @@
+//! Whether a live object is still as it was applied; no write happens when it is.
+
+use serde_json::Value;
+
+/// True unless every field of `desired` has the same value in `live`. Fields that only `live` has were set by Kubernetes or by
+/// others, and are theirs; arrays are compared element by element. A field that was applied once and is no longer desired shows
+/// through the annotation [`crate::names::APPLIED_HASH`].
+#[must_use]
+pub fn differs(desired: &Value, live: &Value) -> bool {
+    match (desired, live) {
+        (Value::Object(desired), Value::Object(live)) => desired
+            .iter()
+            .any(|(key, value)| live.get(key).map_or(!is_absent(value), |live| differs(value, live))),
+        (Value::Array(desired), Value::Array(live)) => {
+            desired.len() != live.len()
+                || desired.iter().zip(live).any(|(desired, live)| differs(desired, live))
+        }
+        (desired, live) => desired != live,
+    }
+}
+
+/// The API server drops empty maps and lists.
+fn is_absent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_absent),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differs;
+    use serde_json::json;
+
+    #[test]
+    fn what_others_added_is_no_drift() {
+        let desired = json!({"spec": {"ports": [{"port": 1}], "selector": {"a": "b"}}});
+        let live = json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "selector": {"a": "b"}, "clusterIP": "x"}});
+        assert!(!differs(&desired, &live));
+    }
+
+    #[test]
+    fn a_changed_missing_or_extra_value_is_drift() {
+        let desired = json!({"spec": {"ports": [{"port": 1}]}});
+        for live in [
+            json!({"spec": {"ports": [{"port": 2}]}}),
+            json!({"spec": {"ports": []}}),
+            json!({"spec": {"ports": [{"port": 1}, {"port": 2}]}}),
+            json!({"spec": {}}),
+            json!({}),
+        ] {
+            assert!(differs(&desired, &live), "{live}");
+        }
+    }
+
+    #[test]
+    fn an_empty_map_or_list_equals_an_absent_one() {
+        assert!(!differs(&json!({"a": {}, "b": [], "c": null}), &json!({})));
+    }
+}

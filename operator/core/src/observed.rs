@@ -1,0 +1,214 @@
+//! What was seen, and how sure that is.
+
+use crate::crd::WebSocketClusterStatus;
+use crate::desired::SecretKey;
+use crate::names::{PodName, Revision};
+use crate::plan::DrainCause;
+use gateway_core::control;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was seen of one cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Gateway pods, those that terminate included.
+    pub pods: BTreeMap<PodName, PodView>,
+    /// Live objects owned by the cluster, besides pods, as JSON.
+    pub owned: BTreeMap<ObjectKey, serde_json::Value>,
+    /// Of [`crate::desired::Desired::referenced_secrets`], those that exist and have the key.
+    pub secrets: BTreeSet<SecretKey>,
+    /// The status as last written, or as read when the operator started.
+    pub status: Option<WebSocketClusterStatus>,
+    /// What the last plan gave to remember; empty when the operator started.
+    pub memory: Memory,
+}
+
+/// Kind of an owned object besides pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// networking.k8s.io/v1.
+    NetworkPolicy,
+    /// policy/v1.
+    PodDisruptionBudget,
+    /// v1.
+    Secret,
+    /// v1.
+    Service,
+    /// v1.
+    ServiceAccount,
+    /// apps/v1.
+    StatefulSet,
+}
+
+impl ObjectKind {
+    /// As in a manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::Secret => "Secret",
+            Self::Service => "Service",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+}
+
+/// An owned object in the cluster's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// A gateway pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodView {
+    /// metadata.uid.
+    pub uid: String,
+    /// metadata.resourceVersion.
+    pub resource_version: String,
+    /// status.phase.
+    pub phase: Phase,
+    /// Condition Ready.
+    pub ready: bool,
+    /// Label mooring.dev/traffic.
+    pub traffic: Traffic,
+    /// Label mooring.dev/revision.
+    pub revision: Revision,
+    /// metadata.creationTimestamp.
+    pub created: Timestamp,
+    /// metadata.deletionTimestamp: when the kubelet kills it.
+    pub deletion: Option<Timestamp>,
+    /// Why its container waits, when that is an error.
+    pub waiting: Option<Waiting>,
+    /// What its gateway says.
+    pub report: Report,
+}
+
+/// A pod's phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not started yet.
+    Pending,
+    /// Its container has started.
+    Running,
+    /// Its container has ended for good.
+    Ended,
+    /// Its node does not answer.
+    Unknown,
+}
+
+/// Whether new clients come to a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// In the endpoints once ready.
+    Serving,
+    /// Out of the endpoints.
+    Draining {
+        /// Why.
+        cause: DrainCause,
+        /// Since when.
+        since: Timestamp,
+        /// When its remaining connections are closed at once; absent until its turn has come.
+        deadline: Option<Timestamp>,
+    },
+}
+
+/// Why a container waits: `state.waiting.reason`, one of those that need somebody's help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Like `ImagePullBackOff`.
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+}
+
+/// What a gateway says. Unknown is never zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Report {
+    /// Answered recently.
+    Fresh {
+        /// The answer.
+        report: control::Report,
+        /// When it came.
+        at: Timestamp,
+    },
+    /// Answered once.
+    Stale {
+        /// The last answer.
+        last: control::Report,
+        /// When that came.
+        since: Timestamp,
+    },
+    /// Did not answer yet.
+    #[default]
+    Never,
+}
+
+/// How old a report may be and still be [`Report::Fresh`], in seconds: two readings that failed.
+pub const FRESH_SECONDS: i64 = 6;
+
+impl Report {
+    /// The answer, if it came recently.
+    #[must_use]
+    pub fn fresh(&self) -> Option<&control::Report> {
+        match self {
+            Self::Fresh { report, .. } => Some(report),
+            Self::Stale { .. } | Self::Never => None,
+        }
+    }
+
+    /// The last answer, however old.
+    #[must_use]
+    pub fn last(&self) -> Option<(&control::Report, Timestamp)> {
+        match self {
+            Self::Fresh { report, at } => Some((report, *at)),
+            Self::Stale { last, since } => Some((last, *since)),
+            Self::Never => None,
+        }
+    }
+}
+
+/// What a plan remembers for the next one. Losing it delays a scale-down and nothing else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// Sizes recommended within the stabilization windows, oldest first.
+    pub recommendations: Vec<Recommendation>,
+    /// Changes of the size within the policies' periods, oldest first.
+    pub changes: Vec<SizeChange>,
+    /// The size decided last.
+    pub target: Option<u32>,
+    /// Drain rates granted since the pods' last reports.
+    pub grants: BTreeMap<PodName, Grant>,
+}
+
+/// A size that the connections asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recommendation {
+    /// When.
+    pub at: Timestamp,
+    /// Pods.
+    pub size: u32,
+}
+
+/// A change of the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeChange {
+    /// When.
+    pub at: Timestamp,
+    /// Pods added, or removed when negative.
+    pub by: i64,
+}
+
+/// A drain rate that a gateway was given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grant {
+    /// When.
+    pub at: Timestamp,
+    /// Connections per second.
+    pub rate: f64,
+}
