@@ -1,0 +1,171 @@
+//! The process's end of the backplane: one thread whose actor, in memory or on Redis, owns all of its state.
+//!
+//! Shards and HTTP handlers put [`Command`]s into one bounded queue and never wait for it; the actor fills each shard's own bounded
+//! queue and does wait. A slow shard so slows the backplane, and with it what comes in, instead of growing a queue.
+
+mod departures;
+mod inboxes;
+mod memory;
+
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use gateway_core::{
+    backplane::{BackplaneError, Inbound, Op, Outcome},
+    control::BackplaneHealth,
+    outbox::{ConnectionKey, RequestId},
+    sequencer::ShardSet,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::inboxes::Inboxes;
+
+/// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
+const QUEUE: usize = 16_384;
+
+/// How long [`BackplaneThread::stop`] lets the actor finish what was submitted.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// An operation and where its completion goes.
+#[derive(Debug)]
+pub struct Command {
+    /// What to do.
+    pub op: Op,
+    /// Whom to tell.
+    pub reply: Reply,
+}
+
+/// Where a completion goes.
+#[derive(Debug)]
+pub enum Reply {
+    /// To a shard's queue, when a connection waits for it. The shard is also whom `Subscribe` and `Release` are about.
+    Shard {
+        /// Index into the queues that the backplane was started with.
+        shard: u16,
+        /// Whose request it completes.
+        waiter: Option<(ConnectionKey, RequestId)>,
+    },
+    /// To an HTTP handler. Without a shard there is nothing to subscribe: `Subscribe` is answered with `Unavailable`.
+    Api(oneshot::Sender<Result<Outcome, BackplaneError>>),
+}
+
+/// Submits commands to the backplane; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BackplaneHandle {
+    commands: mpsc::Sender<Command>,
+    health: Health,
+}
+
+impl BackplaneHandle {
+    /// Queues a command, or says at once why not: `Busy` when the queue is full, `Unavailable` when the backplane is stopped. The
+    /// submitter of a refused command completes it itself.
+    pub fn try_submit(&self, command: Command) -> Result<(), BackplaneError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => BackplaneError::Busy,
+            mpsc::error::TrySendError::Closed(_) => BackplaneError::Unavailable,
+        })
+    }
+
+    /// Carries out an operation and waits for its outcome.
+    pub async fn call(&self, op: Op) -> Result<Outcome, BackplaneError> {
+        let (reply, outcome) = oneshot::channel();
+        self.try_submit(Command { op, reply: Reply::Api(reply) })?;
+        outcome.await.unwrap_or(Err(BackplaneError::Unanswered))
+    }
+
+    /// How the backplane looks from here.
+    #[must_use]
+    pub fn health(&self) -> BackplaneHealth {
+        self.health.report(Instant::now())
+    }
+}
+
+/// The running actor. Dropping it lets the actor finish by itself.
+#[derive(Debug)]
+pub struct BackplaneThread {
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl BackplaneThread {
+    /// Refuses further commands and lets the actor finish those submitted before, departures in their grace included. Takes at most
+    /// five seconds.
+    pub async fn stop(self) {
+        // The receivers only fail when the actor has ended already.
+        let _ = self.stop.send(());
+        let _ = tokio::time::timeout(STOP_WITHIN, self.stopped).await;
+    }
+}
+
+/// Why a backplane could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// More shards than a set of shards can name.
+    #[error("--shards is {0}; at most {max} are possible", max = ShardSet::MAX)]
+    TooManyShards(usize),
+    /// The system refused the thread.
+    #[error("the backplane's thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index.
+pub fn spawn_memory(
+    shards: Vec<mpsc::Sender<Inbound>>,
+) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
+    spawn(shards, Health::healthy(), |commands, inboxes, stop, _health| memory::run(commands, inboxes, stop))
+}
+
+fn spawn<A, F>(
+    shards: Vec<mpsc::Sender<Inbound>>,
+    health: Health,
+    actor: A,
+) -> Result<(BackplaneHandle, BackplaneThread), StartError>
+where
+    A: FnOnce(mpsc::Receiver<Command>, Inboxes, oneshot::Receiver<()>, Health) -> F + Send + 'static,
+    F: Future<Output = ()>,
+{
+    if shards.len() > ShardSet::MAX {
+        return Err(StartError::TooManyShards(shards.len()));
+    }
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let (stop, stopping) = oneshot::channel();
+    let (ended, stopped) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = BackplaneHandle { commands, health: health.clone() };
+    thread::Builder::new().name("backplane".to_owned()).spawn(move || {
+        runtime.block_on(actor(queue, Inboxes::new(shards), stopping, health));
+        let _ = ended.send(());
+    })?;
+    Ok((handle, BackplaneThread { stop, stopped }))
+}
+
+/// What is wrong with the backplane, shared between its actor and whoever reports it.
+#[derive(Clone, Debug)]
+struct Health(Arc<Mutex<Option<Fault>>>);
+
+#[derive(Debug)]
+struct Fault {
+    message: String,
+    since: Instant,
+}
+
+impl Health {
+    fn healthy() -> Self {
+        Self(Arc::new(Mutex::new(None)))
+    }
+
+    fn report(&self, now: Instant) -> BackplaneHealth {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => BackplaneHealth::Healthy,
+            Some(fault) => BackplaneHealth::Unhealthy {
+                message: fault.message.clone(),
+                seconds: now.saturating_duration_since(fault.since).as_secs(),
+            },
+        }
+    }
+}

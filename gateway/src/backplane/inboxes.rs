@@ -1,0 +1,45 @@
+//! The shards' queues, as the actor sees them.
+
+use std::sync::Arc;
+
+use gateway_core::{
+    backplane::{BackplaneError, Inbound, Message, Outcome},
+    sequencer::ShardSet,
+};
+use tokio::sync::mpsc;
+
+use super::Reply;
+
+/// The shards' queues, by index. A full queue is waited for; one whose shard is gone swallows what it is sent.
+#[derive(Debug)]
+pub(super) struct Inboxes(Vec<mpsc::Sender<Inbound>>);
+
+impl Inboxes {
+    pub(super) fn new(shards: Vec<mpsc::Sender<Inbound>>) -> Self {
+        Self(shards)
+    }
+
+    pub(super) async fn complete(&self, reply: Reply, result: Result<Outcome, BackplaneError>) {
+        match reply {
+            Reply::Shard { waiter: None, .. } => {}
+            Reply::Shard { shard, waiter: Some((connection, request)) } => {
+                self.send(shard, Inbound::Completed { connection, request, result }).await;
+            }
+            // A handler that no longer waits is gone with its request.
+            Reply::Api(reply) => _ = reply.send(result),
+        }
+    }
+
+    pub(super) async fn deliver(&self, shards: ShardSet, channel: &Arc<str>, message: &Message) {
+        for shard in shards.iter() {
+            self.send(shard, Inbound::Delivered { channel: channel.clone(), message: message.clone() }).await;
+        }
+    }
+
+    async fn send(&self, shard: u16, item: Inbound) {
+        if let Some(inbox) = self.0.get(usize::from(shard)) {
+            // A shard that ended needs nothing any more.
+            let _ = inbox.send(item).await;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The backplane of a gateway that runs alone.
+
+mod state;
+mod stream;
+
+use std::time::{Duration, Instant};
+
+use gateway_core::backplane::{BackplaneError, Message, Op, Outcome, Publication};
+use tokio::sync::{mpsc, oneshot};
+
+use self::state::{Publish, State};
+use super::{
+    Command, Reply,
+    departures::{Departure, Departures},
+    inboxes::Inboxes,
+};
+
+/// How often what has outlived its time is dropped.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Serves commands until told to stop, then those already queued.
+pub(super) async fn run(
+    mut commands: mpsc::Receiver<Command>,
+    inboxes: Inboxes,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let mut actor = Actor { inboxes, state: State::default(), departures: Departures::default() };
+    let mut sweep = tokio::time::interval(SWEEP);
+    let mut stopping = false;
+    loop {
+        let due = actor.departures.next_due();
+        tokio::select! {
+            command = commands.recv() => match command {
+                Some(command) => actor.serve(command).await,
+                None => break,
+            },
+            // A dropped thread guard is no order to stop.
+            Ok(()) = &mut stop, if !stopping => {
+                stopping = true;
+                commands.close();
+            }
+            () = sleep_until(due) => {}
+            _ = sweep.tick() => actor.state.sweep(Instant::now()),
+        }
+        let now = Instant::now();
+        while let Some(departure) = actor.departures.pop(now) {
+            actor.depart(departure).await;
+        }
+    }
+    while let Some(departure) = actor.departures.pop_any() {
+        actor.depart(departure).await;
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Actor {
+    inboxes: Inboxes,
+    state: State,
+    departures: Departures,
+}
+
+impl Actor {
+    async fn serve(&mut self, command: Command) {
+        let Command { op, reply } = command;
+        let now = Instant::now();
+        match op {
+            Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
+                let publication = Publication { offset: 0, payload, info, origin };
+                let publish = Publish { channel: channel.clone(), publication, retention, idempotency_key };
+                let (position, delivery) = self.state.publish(publish, now);
+                self.inboxes.complete(reply, Ok(Outcome::Published { position })).await;
+                if let Some((shards, publication)) = delivery {
+                    self.inboxes.deliver(shards, &channel, &Message::Publication(publication)).await;
+                }
+            }
+            Op::Enter { channel, info, announce } => {
+                self.departures.cancel(&channel, &info.client);
+                let (shards, info) = self.state.enter(&channel, info);
+                self.inboxes.complete(reply, Ok(Outcome::Done)).await;
+                if announce {
+                    self.inboxes.deliver(shards, &channel, &Message::Join(info)).await;
+                }
+            }
+            Op::Leave { channel, info, announce, grace } => {
+                self.departures.push(Departure { channel, info, announce }, now, grace);
+                self.inboxes.complete(reply, Ok(Outcome::Done)).await;
+            }
+            op => {
+                let result = self.answer(op, &reply, now);
+                self.inboxes.complete(reply, result).await;
+            }
+        }
+    }
+
+    fn answer(&mut self, op: Op, reply: &Reply, now: Instant) -> Result<Outcome, BackplaneError> {
+        let shard = match reply {
+            Reply::Shard { shard, .. } => Some(*shard),
+            Reply::Api(_) => None,
+        };
+        match op {
+            Op::Subscribe { channel, retention, since, limit } => {
+                let shard = shard.ok_or(BackplaneError::Unavailable)?;
+                Ok(self.state.subscribe(channel, shard, retention, since.as_ref(), limit, now))
+            }
+            Op::Release { channel } => {
+                if let Some(shard) = shard {
+                    self.state.release(&channel, shard);
+                }
+                Ok(Outcome::Done)
+            }
+            Op::History { channel, since, limit, reverse, .. } => {
+                self.state.history(&channel, since.as_ref(), limit, reverse, now)
+            }
+            Op::Presence { channel } => Ok(Outcome::Presence { clients: self.state.presence(&channel) }),
+            Op::Publish { .. } | Op::Enter { .. } | Op::Leave { .. } => Ok(Outcome::Done),
+        }
+    }
+
+    async fn depart(&mut self, departure: Departure) {
+        let Departure { channel, info, announce } = departure;
+        if let Some((shards, info)) = self.state.leave(&channel, info)
+            && announce
+        {
+            self.inboxes.deliver(shards, &channel, &Message::Leave(info)).await;
+        }
+    }
+}
