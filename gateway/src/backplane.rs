@@ -62,19 +62,21 @@ pub struct BackplaneHandle {
 }
 
 impl BackplaneHandle {
-    /// Queues a command, or says at once why not: `Busy` when the queue is full, `Unavailable` when the backplane is stopped. The
-    /// submitter of a refused command completes it itself.
-    pub fn try_submit(&self, command: Command) -> Result<(), BackplaneError> {
+    /// Queues a command. A full queue hands it back, so that its submitter can say so, or try again, without waiting.
+    #[expect(clippy::result_large_err, reason = "the error is the command itself, on its way back")]
+    pub fn try_submit(&self, command: Command) -> Result<(), Refused> {
         self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => BackplaneError::Busy,
-            mpsc::error::TrySendError::Closed(_) => BackplaneError::Unavailable,
+            mpsc::error::TrySendError::Full(command) => Refused { command, error: BackplaneError::Busy },
+            mpsc::error::TrySendError::Closed(command) => {
+                Refused { command, error: BackplaneError::Unavailable }
+            }
         })
     }
 
     /// Carries out an operation and waits for its outcome.
     pub async fn call(&self, op: Op) -> Result<Outcome, BackplaneError> {
         let (reply, outcome) = oneshot::channel();
-        self.try_submit(Command { op, reply: Reply::Api(reply) })?;
+        self.try_submit(Command { op, reply: Reply::Api(reply) }).map_err(|refused| refused.error)?;
         outcome.await.unwrap_or(Err(BackplaneError::Unanswered))
     }
 
@@ -83,6 +85,15 @@ impl BackplaneHandle {
     pub fn health(&self) -> BackplaneHealth {
         self.health.report(Instant::now())
     }
+}
+
+/// A command that was not queued.
+#[derive(Debug)]
+pub struct Refused {
+    /// The command, untouched.
+    pub command: Command,
+    /// `Busy`, or `Unavailable` once the backplane is stopped.
+    pub error: BackplaneError,
 }
 
 /// The running actor. Dropping it lets the actor finish by itself.
