@@ -1,18 +1,10 @@
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts that source it
-# Sourced by every script here: versions, places, and how a step says what it does and how far it is.
+# Sourced by every script here: places, and how a step says what it does and how far it is.
 set -euo pipefail
-
-KUBERNETES_VERSION=1.36.3 # also in node/kubernetes/go.mod
-ETCD_VERSION=3.6.8        # the one this kubeadm names; also in node/kubernetes/go.mod
-COREDNS_VERSION=1.14.2    # the one this kubeadm names
-PAUSE_VERSION=3.10.2      # the one this kubeadm names
-KIND_VERSION=0.33.0
-LOCAL_PATH_VERSION=0.0.30
-HELM_VERSION=4.3.1
-KUBECONFORM_VERSION=0.8.0
 
 CLUSTER_NAME=mooring
 CLUSTER_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+source "$CLUSTER_DIR/versions.sh"
 MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
 TOOLS="$MOORING_CACHE/tools"
 STATE="$MOORING_CACHE/cluster"

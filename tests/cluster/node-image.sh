@@ -25,11 +25,14 @@ build() {
   step "node image $image"
   run_long node-image docker build --build-arg "BASE=$base" --tag "$image" --file "$CLUSTER_DIR/node/Dockerfile" "$context"
   rm -rf "$context"
+  # Older ones; one that a cluster still runs on stays.
+  docker image ls --quiet --filter "before=$image" mooring.dev/kind-node | sort -u | xargs --no-run-if-empty docker image rm ||
+    true
 }
 
 own="$(kinds_own_image)"
 # Everything that is part of the image, and the versions of what is built for it.
-key="$(cd "$CLUSTER_DIR" && find lib.sh node -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12)"
+key="$(cd "$CLUSTER_DIR" && find versions.sh node -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-12)"
 built="mooring.dev/kind-node:v$KUBERNETES_VERSION-$key"
 
 if have "$own"; then

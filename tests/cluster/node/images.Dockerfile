@@ -2,11 +2,12 @@
 ARG BASE
 FROM ${BASE} AS base
 # busybox for shell scripts, nft and the libraries it is linked with for kube-proxy and node-network.
-RUN mkdir -p /out/bin && cp /bin/busybox /out/bin/ && busybox --install -s /out/bin \
+RUN mkdir -p /out/bin && busybox --install -s /out/bin && cp --parents "$(readlink /out/bin/sh)" /out \
  && cp --parents --dereference /usr/sbin/nft $(ldd /usr/sbin/nft | grep --only-matching '/[^ ]*') /out
 
 FROM scratch AS busybox
 COPY --from=base /out/bin /bin
+COPY --from=base /out/usr/bin /usr/bin
 
 FROM scratch AS kubernetes
 COPY --from=base /out /
