@@ -1,0 +1,159 @@
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: Now = Now { monotonic: Duration::ZERO, unix_seconds: 1_000 };
+const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+
+/// Public keys, and a token of the user `ada` signed with the private half of each.
+const RSA: (&[u8], &str) = (include_bytes!("rsa.pem"), include_str!("rsa.jwt"));
+const EC: (&[u8], &str) = (include_bytes!("ec.pem"), include_str!("ec.jwt"));
+
+fn verifier() -> Verifier {
+    Verifier::new(vec![Key::hmac(SECRET).unwrap()], &Auth::default())
+}
+
+fn sign_with(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).unwrap()
+}
+
+fn sign(claims: &Value) -> String {
+    sign_with(Algorithm::HS256, SECRET, claims)
+}
+
+fn connection(claims: &Value) -> Result<ConnectionToken, TokenError> {
+    verifier().connection(&sign(claims), NOW)
+}
+
+fn invalid<T>(flaw: Flaw) -> Result<T, TokenError> {
+    Err(TokenError::Invalid(flaw))
+}
+
+#[test]
+fn a_connection_token_says_who_until_when_and_where() {
+    let claims = json!({
+        "sub": "ada", "exp": 1_600, "iat": 900, "info": {"name": "Ada"}, "jti": "x",
+        "channels": ["news", "chat"], "subs": {"chat": {"info": {"color": 1}, "b64data": "eyJ0IjoxfQ=="}},
+    });
+    let expected = ConnectionToken {
+        user: "ada".into(),
+        info: Some(Bytes::from_static(br#"{"name":"Ada"}"#)),
+        expires_at: Some(1_600),
+        subscriptions: vec![
+            ServerSubscription {
+                channel: "chat".into(),
+                info: Some(Bytes::from_static(br#"{"color":1}"#)),
+                data: Some(Bytes::from_static(br#"{"t":1}"#)),
+            },
+            ServerSubscription { channel: "news".into(), info: None, data: None },
+        ],
+    };
+    assert_eq!(connection(&claims), Ok(expected));
+}
+
+#[test]
+fn every_hmac_algorithm_verifies_with_the_secret_and_no_other() {
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+        let claims = json!({"sub": "ada"});
+        let signed = sign_with(algorithm, SECRET, &claims);
+        assert_eq!(&*verifier().connection(&signed, NOW).unwrap().user, "ada");
+        let forged = sign_with(algorithm, b"another secret", &claims);
+        assert_eq!(verifier().connection(&forged, NOW), invalid(Flaw::Signature));
+    }
+}
+
+#[test]
+fn a_public_key_verifies_what_its_private_key_signed() {
+    for (key, token) in [RSA, EC] {
+        let verifier =
+            Verifier::new(vec![Key::hmac(SECRET).unwrap(), Key::public(key).unwrap()], &Auth::default());
+        assert_eq!(&*verifier.connection(token.trim_end(), NOW).unwrap().user, "ada");
+        let (head, signature) = token.trim_end().rsplit_once('.').unwrap();
+        let altered = format!("{head}.{}", signature.chars().rev().collect::<String>());
+        assert_eq!(verifier.connection(&altered, NOW), invalid(Flaw::Signature));
+    }
+}
+
+#[test]
+fn a_public_key_is_no_hmac_secret() {
+    for (key, _) in [RSA, EC] {
+        let verifier = Verifier::new(vec![Key::public(key).unwrap()], &Auth::default());
+        let confused = sign_with(Algorithm::HS256, key, &json!({"sub": "admin"}));
+        assert_eq!(verifier.connection(&confused, NOW), invalid(Flaw::Signature));
+    }
+}
+
+#[test]
+fn an_unsigned_token_is_refused() {
+    // {"alg":"none","typ":"JWT"} . {"sub":"admin"}
+    let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhZG1pbiJ9.";
+    assert_eq!(verifier().connection(unsigned, NOW), invalid(Flaw::Malformed));
+    let mut stripped = sign(&json!({"sub": "admin"}));
+    stripped.truncate(stripped.rfind('.').unwrap() + 1);
+    assert_eq!(verifier().connection(&stripped, NOW), invalid(Flaw::Signature));
+    assert_eq!(verifier().connection("", NOW), invalid(Flaw::Malformed));
+}
+
+#[test]
+fn a_token_expires_in_the_second_it_names() {
+    assert_eq!(connection(&json!({"exp": 1_001})).unwrap().expires_at, Some(1_001));
+    assert_eq!(connection(&json!({"exp": 1_000})), Err(TokenError::Expired));
+    assert_eq!(connection(&json!({"exp": 999.5})), Err(TokenError::Expired));
+}
+
+#[test]
+fn expire_at_outlives_the_token_and_zero_never_ends() {
+    assert_eq!(connection(&json!({"exp": 1_001, "expire_at": 5_000})).unwrap().expires_at, Some(5_000));
+    assert_eq!(connection(&json!({"exp": 1_001, "expire_at": 0})).unwrap().expires_at, None);
+    assert_eq!(connection(&json!({"exp": 900, "expire_at": 0})), Err(TokenError::Expired));
+    assert_eq!(connection(&json!({"expire_at": 900})), Err(TokenError::Expired));
+}
+
+#[test]
+fn a_token_for_later_or_of_another_shape_is_invalid() {
+    assert_eq!(connection(&json!({"nbf": 1_001})), invalid(Flaw::NotYetValid));
+    assert_eq!(connection(&json!({"nbf": 1_000})).map(|_| ()), Ok(()));
+    assert_eq!(connection(&json!({"sub": 42})), invalid(Flaw::Malformed));
+    assert_eq!(connection(&json!({"exp": "tomorrow"})), invalid(Flaw::Malformed));
+    assert_eq!(connection(&json!({"b64info": "bm90IGpzb24="})), invalid(Flaw::Malformed));
+    assert_eq!(connection(&json!({"channels": [""]})), invalid(Flaw::Channel));
+}
+
+#[test]
+fn audience_and_issuer_have_to_be_those_that_are_configured() {
+    let auth = Auth { anonymous: false, audience: Some("chat".to_owned()), issuer: Some("login".to_owned()) };
+    let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
+    let verify = |claims: Value| verifier.connection(&sign(&claims), NOW).map(|_| ());
+    assert_eq!(verify(json!({"aud": "chat", "iss": "login"})), Ok(()));
+    assert_eq!(verify(json!({"aud": ["shop", "chat"], "iss": "login"})), Ok(()));
+    assert_eq!(verify(json!({"aud": "shop", "iss": "login"})), invalid(Flaw::Audience));
+    assert_eq!(verify(json!({"iss": "login"})), invalid(Flaw::Audience));
+    assert_eq!(verify(json!({"aud": "chat", "iss": "me"})), invalid(Flaw::Issuer));
+    assert_eq!(verify(json!({"aud": "chat"})), invalid(Flaw::Issuer));
+}
+
+#[test]
+fn a_subscription_token_is_good_for_its_channel_and_user() {
+    let token = sign(&json!({"sub": "ada", "channel": "chat", "exp": 2_000, "info": [1]}));
+    let verify = |channel, user, seconds| {
+        verifier().subscription(&token, channel, user, Now { unix_seconds: seconds, ..NOW })
+    };
+    let expected = SubscriptionToken { info: Some(Bytes::from_static(b"[1]")), expires_at: Some(2_000) };
+    assert_eq!(verify("chat", "ada", 1_000), Ok(expected));
+    assert_eq!(verify("news", "ada", 1_000), invalid(Flaw::Channel));
+    assert_eq!(verify("chat", "bob", 1_000), invalid(Flaw::User));
+    assert_eq!(verify("chat", "ada", 2_000), Err(TokenError::Expired));
+    let connection_token = sign(&json!({"sub": "ada"}));
+    assert_eq!(verifier().subscription(&connection_token, "chat", "ada", NOW), invalid(Flaw::Channel));
+}
+
+#[test]
+fn what_is_no_key_is_refused_with_the_remedy() {
+    assert_eq!(Key::hmac(b"").err(), Some(KeyError::EmptySecret));
+    for no_key in [&b"secret"[..], b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
+        assert_eq!(Key::public(no_key).err(), Some(KeyError::NotAPublicKey));
+    }
+}
