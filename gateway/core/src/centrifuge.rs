@@ -6,3 +6,4 @@ pub mod codes;
 pub mod command;
 mod json;
 pub mod reply;
+pub(crate) mod session;

@@ -57,7 +57,6 @@ pub enum Opening<'a> {
 }
 
 /// One shard of a gateway.
-#[derive(Debug)]
 pub struct Shard {
     settings: Arc<Settings>,
     connections: Slab<Connection>,

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use crate::{backplane::Origin, config::GatewayConfig, outbox::ConnectionKey, token::Verifier};
 
 /// Shared by a shard and its sessions; one per shard, because of `shard`.
-#[derive(Debug)]
 pub struct Settings {
     /// The gateway's configuration.
     pub config: GatewayConfig,
-    /// Checks tokens; absent when no key is configured, and then no token is accepted.
-    pub verifier: Option<Arc<Verifier>>,
+    /// Checks tokens; shared by the shards of a process.
+    pub verifier: Arc<Verifier>,
     /// The gateway's name, its pod; clients see it as `node`.
     pub node_name: String,
     /// Random id of this process, so that client ids and origins are unique in the cluster.

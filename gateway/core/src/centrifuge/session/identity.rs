@@ -18,7 +18,7 @@ use crate::{
         link::{Goodbye, Link},
     },
     time::Now,
-    token::{TokenError, Verifier},
+    token::TokenError,
 };
 
 /// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.
@@ -66,11 +66,11 @@ impl Session {
                     self.identity = Some(Box::new(identity));
                     ttl
                 }
-                Err(Refusal::Expired) => {
+                Err(TokenError::Expired) => {
                     self.fail(id, ErrorCode::TokenExpired, link);
                     return Ok(());
                 }
-                Err(Refusal::Invalid) => return Err(DisconnectCode::InvalidToken.into()),
+                Err(TokenError::Invalid(_)) => return Err(DisconnectCode::InvalidToken.into()),
             }
         };
         self.stage = Stage::Connected;
@@ -100,11 +100,11 @@ impl Session {
                 self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
                 Ok(())
             }
-            Err(Refusal::Expired) => {
+            Err(TokenError::Expired) => {
                 self.fail(id, ErrorCode::TokenExpired, link);
                 Ok(())
             }
-            Ok(_) | Err(Refusal::Invalid) => Err(DisconnectCode::InvalidToken.into()),
+            Ok(_) | Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
         }
     }
 
@@ -145,14 +145,11 @@ impl Session {
         token: &str,
         link: &Link<'_>,
     ) -> Result<(Grant, Option<u32>), ErrorCode> {
-        let verifier = link.settings.verifier.as_deref().ok_or(ErrorCode::PermissionDenied)?;
-        let claims = verifier.subscription(token, link.now.unix_seconds).map_err(|error| match error {
+        let verified = link.settings.verifier.subscription(token, channel, &self.user(), link.now);
+        let claims = verified.map_err(|error| match error {
             TokenError::Expired => ErrorCode::TokenExpired,
-            _ => ErrorCode::PermissionDenied,
+            TokenError::Invalid(_) => ErrorCode::PermissionDenied,
         })?;
-        if claims.channel != channel || *claims.user != *self.user() {
-            return Err(ErrorCode::PermissionDenied);
-        }
         let (ends, ttl) = expiry(claims.expires_at, link.now);
         Ok((Grant { info: claims.info, ends }, ttl))
     }
@@ -184,22 +181,10 @@ impl Session {
     }
 }
 
-/// Why a connection token is not accepted.
-enum Refusal {
-    /// The client fetches another.
-    Expired,
-    /// Forged, not for here, or no key is configured that it could be checked with.
-    Invalid,
-}
-
-fn verify_connection(token: &str, link: &Link<'_>) -> Result<(Identity, Option<u32>), Refusal> {
-    let verifier: &Verifier = link.settings.verifier.as_deref().ok_or(Refusal::Invalid)?;
-    let claims = verifier.connection(token, link.now.unix_seconds).map_err(|error| match error {
-        TokenError::Expired => Refusal::Expired,
-        _ => Refusal::Invalid,
-    })?;
+fn verify_connection(token: &str, link: &Link<'_>) -> Result<(Identity, Option<u32>), TokenError> {
+    let claims = link.settings.verifier.connection(token, link.now)?;
     let (ends, ttl) = expiry(claims.expires_at, link.now);
-    Ok((Identity { user: claims.user.into(), info: claims.info, ends }, ttl))
+    Ok((Identity { user: claims.user, info: claims.info, ends }, ttl))
 }
 
 /// When a token's grace ends as monotonic time, and the seconds until its expiry.
