@@ -3,6 +3,7 @@
 #
 # usage: down.sh
 source "$(dirname "$0")/lib.sh"
+export KUBECONFIG="$STATE/kubeconfig" # never the user's own
 
 STEPS=2
 

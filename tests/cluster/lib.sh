@@ -8,7 +8,9 @@ source "$CLUSTER_DIR/versions.sh"
 MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
 TOOLS="$MOORING_CACHE/tools"
 STATE="$MOORING_CACHE/cluster"
-export MOORING_CACHE KUBECONFIG="$STATE/kubeconfig"
+export MOORING_CACHE
+# CLUSTER=current means the cluster that kubectl already talks to.
+[[ "${CLUSTER:-kind}" == current ]] || export KUBECONFIG="$STATE/kubeconfig"
 export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
 mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
 

@@ -4,6 +4,7 @@
 #
 # usage: up.sh
 source "$(dirname "$0")/lib.sh"
+export KUBECONFIG="$STATE/kubeconfig" # never the user's own
 
 STEPS=5
 
