@@ -340,6 +340,10 @@ fn document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Ra
 }
 
 fn parse(line: &str) -> Result<Command<'_>, CommandError> {
+    // Where it expects a struct, serde takes an array of the values as well.
+    if !line.trim_ascii_start().starts_with('{') {
+        return Err(CommandError::Malformed);
+    }
     if depth(line) > MAX_DEPTH {
         return Err(CommandError::TooDeep);
     }
@@ -412,3 +416,6 @@ fn depth(json: &str) -> usize {
     }
     deepest
 }
+
+#[cfg(test)]
+mod tests;

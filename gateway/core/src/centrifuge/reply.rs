@@ -281,3 +281,6 @@ fn client_info(o: &mut Object<'_>, info: &ClientInfo) {
         o.raw("chan_info", document);
     }
 }
+
+#[cfg(test)]
+mod tests;
