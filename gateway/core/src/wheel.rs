@@ -1,4 +1,4 @@
-//! A hashed timer wheel (Varghese and Lauck, 1987): one per shard, one timer per connection, every operation O(1).
+//! A hashed timer wheel (Varghese and Lauck, 1987): one per shard, one timer per connection; to set, end or fire one is O(1).
 //!
 //! Timers are coarse: one fires at the first tick after its deadline, never before it. Memory is one small node per timer, in a
 //! slab of the wheel's; setting a timer again allocates nothing.

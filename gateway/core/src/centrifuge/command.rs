@@ -1,11 +1,15 @@
 //! What a client's text message asks for: one or more commands, one JSON object a line.
 
-use std::{borrow::Cow, collections::BTreeMap, str::Split};
+mod request;
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use std::str::Split;
+
+use serde::Deserialize;
 
 use super::codes::{DisconnectCode, ErrorCode};
+pub use request::{
+    ChannelRequest, Connect, History, Publish, Refresh, Rpc, Send, Since, SubRefresh, Subscribe,
+};
 
 /// Levels of nesting a command may have, its own included; JSON readers elsewhere stop at 128.
 pub const MAX_DEPTH: usize = 100;
@@ -53,142 +57,6 @@ pub enum Method<'a> {
     SubRefresh(SubRefresh<'a>),
 }
 
-/// `ConnectRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Connect<'a> {
-    /// Connection token; empty for an anonymous user.
-    #[serde(borrow)]
-    pub token: Cow<'a, str>,
-    /// JSON of the application's.
-    #[serde(borrow, deserialize_with = "document")]
-    pub data: Option<&'a RawValue>,
-    /// Name of the client's software.
-    #[serde(borrow)]
-    pub name: Cow<'a, str>,
-    /// Version of the client's software.
-    #[serde(borrow)]
-    pub version: Cow<'a, str>,
-    /// Where the client left off in its server-side subscriptions; `channel` is empty inside.
-    #[serde(borrow)]
-    pub subs: BTreeMap<Cow<'a, str>, Subscribe<'a>>,
-}
-
-/// `SubscribeRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Subscribe<'a> {
-    /// The channel.
-    #[serde(borrow)]
-    pub channel: Cow<'a, str>,
-    /// Subscription token, where the channel asks for one.
-    #[serde(borrow)]
-    pub token: Cow<'a, str>,
-    /// Asks for what was published after `offset` and `epoch`.
-    pub recover: bool,
-    /// Offset of the last publication seen.
-    pub offset: u64,
-    /// Epoch that `offset` belongs to.
-    #[serde(borrow)]
-    pub epoch: Cow<'a, str>,
-    /// Asks for offsets, and to be told when publications may be missing.
-    pub positioned: bool,
-    /// Asks that the subscription can be recovered later.
-    pub recoverable: bool,
-    /// Asks for joins and leaves.
-    pub join_leave: bool,
-    /// JSON of the application's.
-    #[serde(borrow, deserialize_with = "document")]
-    pub data: Option<&'a RawValue>,
-}
-
-/// A request that names a channel and nothing else.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ChannelRequest<'a> {
-    /// The channel.
-    #[serde(borrow)]
-    pub channel: Cow<'a, str>,
-}
-
-/// `PublishRequest`.
-#[derive(Debug)]
-pub struct Publish<'a> {
-    /// The channel.
-    pub channel: Cow<'a, str>,
-    /// The publication's body.
-    pub data: &'a RawValue,
-}
-
-/// `HistoryRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct History<'a> {
-    /// The channel.
-    #[serde(borrow)]
-    pub channel: Cow<'a, str>,
-    /// Publications returned at most; 0 asks for the position alone, a negative number for all that are kept.
-    pub limit: i32,
-    /// Exclusive start.
-    #[serde(borrow)]
-    pub since: Option<Since<'a>>,
-    /// Newest first.
-    pub reverse: bool,
-}
-
-/// `StreamPosition`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Since<'a> {
-    /// Offset of the last publication seen.
-    pub offset: u64,
-    /// Epoch that `offset` belongs to.
-    #[serde(borrow)]
-    pub epoch: Cow<'a, str>,
-}
-
-/// `SendRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Send<'a> {
-    /// The message.
-    #[serde(borrow, deserialize_with = "document")]
-    pub data: Option<&'a RawValue>,
-}
-
-/// `RPCRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Rpc<'a> {
-    /// The backend's method.
-    #[serde(borrow)]
-    pub method: Cow<'a, str>,
-    /// Its argument.
-    #[serde(borrow, deserialize_with = "document")]
-    pub data: Option<&'a RawValue>,
-}
-
-/// `RefreshRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Refresh<'a> {
-    /// Connection token.
-    #[serde(borrow)]
-    pub token: Cow<'a, str>,
-}
-
-/// `SubRefreshRequest`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct SubRefresh<'a> {
-    /// The channel.
-    #[serde(borrow)]
-    pub channel: Cow<'a, str>,
-    /// Subscription token.
-    #[serde(borrow)]
-    pub token: Cow<'a, str>,
-}
-
 /// Why a command is not carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
@@ -219,12 +87,6 @@ pub enum CommandError {
         /// Of the command.
         id: u32,
     },
-    /// A publish without a body.
-    #[error("command {id} publishes nothing: data is missing")]
-    MissingData {
-        /// Of the command.
-        id: u32,
-    },
 }
 
 /// What the client is told about a refused command.
@@ -250,9 +112,7 @@ impl CommandError {
                 Answer::Disconnect(DisconnectCode::BadRequest)
             }
             Self::UnknownMethod { id } => Answer::Reply { id, code: ErrorCode::MethodNotFound },
-            Self::InvalidChannel { id } | Self::MissingData { id } => {
-                Answer::Reply { id, code: ErrorCode::BadRequest }
-            }
+            Self::InvalidChannel { id } => Answer::Reply { id, code: ErrorCode::BadRequest },
         }
     }
 }
@@ -304,7 +164,7 @@ struct Line<'a> {
     #[serde(borrow)]
     unsubscribe: Option<ChannelRequest<'a>>,
     #[serde(borrow)]
-    publish: Option<PublishLine<'a>>,
+    publish: Option<Publish<'a>>,
     #[serde(borrow)]
     presence: Option<ChannelRequest<'a>>,
     #[serde(borrow)]
@@ -324,20 +184,6 @@ struct Line<'a> {
 
 #[derive(Deserialize)]
 struct Empty {}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PublishLine<'a> {
-    #[serde(borrow)]
-    channel: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "document")]
-    data: Option<&'a RawValue>,
-}
-
-/// Unlike `Option`'s own, keeps `null`, which is a document like any other.
-fn document<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
 
 fn parse(line: &str) -> Result<Command<'_>, CommandError> {
     // Where it expects a struct, serde takes an array of the values as well.
@@ -359,11 +205,11 @@ fn method(line: Line<'_>) -> Result<Method<'_>, CommandError> {
     let channel = |name: &str| {
         if valid_channel(name) { Ok(()) } else { Err(CommandError::InvalidChannel { id }) }
     };
-    let publish = line.publish.map(|p| (p.channel, p.data));
     let mut methods = [
         line.connect.map(Method::Connect),
         line.subscribe.map(Method::Subscribe),
         line.unsubscribe.map(Method::Unsubscribe),
+        line.publish.map(Method::Publish),
         line.presence.map(Method::Presence),
         line.presence_stats.map(Method::PresenceStats),
         line.history.map(Method::History),
@@ -375,15 +221,11 @@ fn method(line: Line<'_>) -> Result<Method<'_>, CommandError> {
     ]
     .into_iter()
     .flatten();
-    let method = match (methods.next(), publish) {
-        (None, None) if id == 0 => return Ok(Method::Pong),
-        (None, None) => return Err(CommandError::UnknownMethod { id }),
-        (Some(_), Some(_)) => return Err(CommandError::Ambiguous),
-        (Some(_), None) if methods.next().is_some() => return Err(CommandError::Ambiguous),
+    let method = match (methods.next(), methods.next()) {
+        (None, _) if id == 0 => Method::Pong,
+        (None, _) => return Err(CommandError::UnknownMethod { id }),
         (Some(method), None) => method,
-        (None, Some((channel, data))) => {
-            Method::Publish(Publish { channel, data: data.ok_or(CommandError::MissingData { id })? })
-        }
+        (Some(_), Some(_)) => return Err(CommandError::Ambiguous),
     };
     match &method {
         Method::Connect(connect) => connect.subs.keys().try_for_each(|name| channel(name))?,
