@@ -7,12 +7,12 @@ mod identity;
 mod request;
 mod subscription;
 
-use std::{collections::BTreeMap, mem, time::Duration};
+use std::{mem, time::Duration};
 
 use smallvec::SmallVec;
 
 use self::{
-    identity::{Grant, Identity, PRESENCE_GRACE},
+    identity::{Identity, PRESENCE_GRACE},
     subscription::Subscribing,
 };
 use super::{
@@ -46,10 +46,8 @@ pub(crate) struct Session {
     next_request: RequestId,
     subscriptions: SmallVec<[ChannelId; 4]>,
     pending: Vec<Pending>,
-    /// Absent for an anonymous user.
+    /// What tokens have said; absent for who never showed one.
     identity: Option<Box<Identity>>,
-    /// What subscription tokens granted; channels without a token have no entry.
-    grants: Option<Box<BTreeMap<ChannelId, Grant>>>,
 }
 
 /// How far a connection is.

@@ -243,3 +243,15 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_with_up_to_four_subscriptions_is_this_many_bytes_in_its_shard() {
+        // Whatever it speaks; its timer is a node of the wheel's besides, and each subscription an entry in a B-tree of slots.
+        assert_eq!(size_of::<Connection>(), 96);
+        assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
+    }
+}

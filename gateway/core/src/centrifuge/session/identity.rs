@@ -1,6 +1,6 @@
 //! Who the client is and what its tokens grant it, for how long.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::{
         link::{Goodbye, Link},
     },
     time::Now,
-    token::TokenError,
+    token::{ConnectionToken, TokenError},
 };
 
 /// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.
@@ -30,13 +30,15 @@ pub(super) const PRESENCE_GRACE: Duration = Duration::from_secs(10);
 /// Channels that need a subscription token begin with it.
 const PRIVATE_PREFIX: char = '$';
 
-/// Who a token says the client is.
-#[derive(Debug)]
+/// What a client's tokens say.
+#[derive(Debug, Default)]
 pub(super) struct Identity {
     user: Arc<str>,
     info: Option<Bytes>,
     /// Monotonic time of the end of the token's grace.
     ends: Option<Duration>,
+    /// By subscribed channel; none for a channel without a token.
+    pub(super) grants: BTreeMap<ChannelId, Grant>,
 }
 
 /// What a subscription token says.
@@ -61,11 +63,8 @@ impl Session {
         let ttl = if request.token.is_empty() && link.settings.config.auth.anonymous {
             None
         } else {
-            match verify_connection(&request.token, link) {
-                Ok((identity, ttl)) => {
-                    self.identity = Some(Box::new(identity));
-                    ttl
-                }
+            match link.settings.verifier.connection(&request.token, link.now) {
+                Ok(claims) => self.identify(claims, link.now),
                 Err(TokenError::Expired) => {
                     self.fail(id, ErrorCode::TokenExpired, link);
                     return Ok(());
@@ -93,9 +92,9 @@ impl Session {
         request: &Refresh<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        match verify_connection(&request.token, link) {
-            Ok((identity, ttl)) if identity.user == self.user() => {
-                self.identity = Some(Box::new(identity));
+        match link.settings.verifier.connection(&request.token, link.now) {
+            Ok(claims) if claims.user == self.user() => {
+                let ttl = self.identify(claims, link.now);
                 let client = link.settings.client_id(link.key);
                 self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
                 Ok(())
@@ -117,7 +116,7 @@ impl Session {
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
         let channel = channel.ok_or(ErrorCode::PermissionDenied)?;
         let (grant, ttl) = self.verify_subscription(&request.channel, &request.token, link)?;
-        self.grants.get_or_insert_default().insert(channel, grant);
+        self.identity.get_or_insert_default().grants.insert(channel, grant);
         self.reply(id, &Reply::SubRefresh { ttl }, link);
         Ok(())
     }
@@ -154,6 +153,16 @@ impl Session {
         Ok((Grant { info: claims.info, ends }, ttl))
     }
 
+    /// Takes over what a connection token says; returns the seconds until it expires.
+    fn identify(&mut self, claims: ConnectionToken, now: Now) -> Option<u32> {
+        let (ends, ttl) = expiry(claims.expires_at, now);
+        let identity = self.identity.get_or_insert_default();
+        identity.user = claims.user;
+        identity.info = claims.info;
+        identity.ends = ends;
+        ttl
+    }
+
     /// Ends what has expired: the connection, or single subscriptions.
     pub(super) fn expire(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
         let ends = self.identity.as_ref().and_then(|identity| identity.ends);
@@ -166,11 +175,12 @@ impl Session {
 
     /// How the client appears to others, in general or in one channel.
     pub(super) fn info(&self, channel: Option<ChannelId>, link: &Link<'_>) -> ClientInfo {
-        let grant = channel.and_then(|channel| self.grants.as_ref()?.get(&channel));
+        let identity = self.identity.as_ref();
+        let grant = channel.and_then(|channel| identity?.grants.get(&channel));
         ClientInfo {
             client: link.settings.client_id(link.key),
             user: self.user(),
-            conn_info: self.identity.as_ref().and_then(|identity| identity.info.clone()),
+            conn_info: identity.and_then(|identity| identity.info.clone()),
             chan_info: grant.and_then(|grant| grant.info.clone()),
         }
     }
@@ -179,12 +189,6 @@ impl Session {
     fn user(&self) -> Arc<str> {
         self.identity.as_ref().map_or_else(Arc::default, |identity| identity.user.clone())
     }
-}
-
-fn verify_connection(token: &str, link: &Link<'_>) -> Result<(Identity, Option<u32>), TokenError> {
-    let claims = link.settings.verifier.connection(token, link.now)?;
-    let (ends, ttl) = expiry(claims.expires_at, link.now);
-    Ok((Identity { user: claims.user, info: claims.info, ends }, ttl))
 }
 
 /// When a token's grace ends as monotonic time, and the seconds until its expiry.

@@ -88,7 +88,7 @@ impl Session {
         link.hub.joined(channel, link.key.slot);
         self.subscriptions.push(channel);
         if let Some(grant) = grant {
-            self.grants.get_or_insert_default().insert(channel, grant);
+            self.identity.get_or_insert_default().grants.insert(channel, grant);
         }
         let result = SubscribeResult {
             recoverable: position.is_some(),
@@ -134,9 +134,9 @@ impl Session {
 
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
     pub(super) fn expire_subscriptions(&mut self, link: &mut Link<'_>) {
-        let Some(grants) = &self.grants else { return };
+        let Some(identity) = &self.identity else { return };
         let now = link.now.monotonic;
-        let expired = grants.iter().filter(|(_, grant)| grant.ends.is_some_and(|ends| ends <= now));
+        let expired = identity.grants.iter().filter(|(_, grant)| grant.ends.is_some_and(|ends| ends <= now));
         let expired: Vec<ChannelId> = expired.map(|(channel, _)| *channel).collect();
         for channel in expired {
             let name = link.hub.name(channel);
@@ -155,10 +155,9 @@ impl Session {
 
     fn forget(&mut self, channel: ChannelId) {
         self.subscriptions.retain(|subscribed| *subscribed != channel);
-        self.grants.take_if(|grants| {
-            grants.remove(&channel);
-            grants.is_empty()
-        });
+        if let Some(identity) = &mut self.identity {
+            identity.grants.remove(&channel);
+        }
     }
 
     fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {

@@ -1,0 +1,220 @@
+//! How connections begin and end, whoever ends them.
+
+use std::{sync::Arc, time::Duration};
+
+use gateway_core::{
+    backplane::{Op, Outcome},
+    config::GatewayConfig,
+    control::{Accepted, Connections},
+    outbox::ConnectionKey,
+    shard::Opening,
+};
+use proptest::prelude::*;
+
+use crate::node::{CLOSE, Frame, Node, PONG, TEXT, masked};
+
+fn node() -> Node {
+    Node::new(GatewayConfig::default(), 1)
+}
+
+/// The code of the close frame that a connection got, and nothing else.
+fn closed(node: &mut Node, key: ConnectionKey) -> u16 {
+    let frames = node.frames(key);
+    let [Frame::Close(code, _)] = frames[..] else { panic!("not one close frame: {frames:?}") };
+    code
+}
+
+#[test]
+fn a_client_that_closes_gets_its_code_back_and_the_connection_ends() {
+    for (body, code) in [(&1001_u16.to_be_bytes()[..], 1001), (&[][..], 1000)] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        node.receive(key, masked(CLOSE, body));
+        assert_eq!(closed(&mut node, key), code);
+        assert_eq!(node.sink.closed, vec![key]);
+        assert_eq!(node.ops().last(), Some(&Op::Release { channel: Arc::from("a") }));
+        node.hang_up(key);
+        assert_eq!((node.ops(), node.shard.connections().total()), (vec![], 0));
+    }
+}
+
+#[test]
+fn the_server_waits_for_the_clients_close_frame_but_not_for_ever() {
+    for answers in [true, false] {
+        let mut node = node();
+        let key = node.connect();
+        assert_eq!(node.evict(1), 1);
+        assert_eq!((closed(&mut node, key), node.sink.closed.len()), (3001, 0));
+        if answers {
+            node.receive(key, masked(CLOSE, &3001_u16.to_be_bytes()));
+        } else {
+            node.pass(Duration::from_secs(4));
+            assert_eq!(node.sink.closed, vec![]);
+            node.pass(Duration::from_secs(2));
+        }
+        assert_eq!(node.sink.closed, vec![key]);
+        node.pass(Duration::from_secs(100));
+        assert_eq!(node.frames(key), vec![]);
+    }
+}
+
+#[test]
+fn a_client_without_connect_command_is_stale_after_ten_seconds() {
+    let mut node = node();
+    let key = node.open(Opening::Centrifuge);
+    node.pass(Duration::from_millis(9_900));
+    assert_eq!(node.frames(key), vec![]);
+    node.pass(Duration::from_millis(400));
+    assert_eq!(closed(&mut node, key), 3502);
+    assert_eq!(node.shard.accepted(), Accepted { new: 1, resumed: 0 });
+}
+
+/// Lets seconds pass until the connection gets something, at most `limit`; returns how many passed, and what it got.
+fn wait(node: &mut Node, key: ConnectionKey, limit: u64) -> (u64, Vec<Frame>) {
+    for second in 1..=limit {
+        node.pass(Duration::from_secs(1));
+        let frames = node.frames(key);
+        if !frames.is_empty() {
+            return (second, frames);
+        }
+    }
+    (limit, vec![])
+}
+
+#[test]
+fn a_client_gets_a_ping_every_25_seconds_and_has_8_to_answer() {
+    let mut node = node();
+    let key = node.connect();
+    let ping = vec![Frame::Text("{}".to_owned())];
+    let (first, frames) = wait(&mut node, key, 26);
+    assert!((10..=25).contains(&first) && frames == ping, "{frames:?} after {first} s");
+    for _ in 0..3 {
+        node.say(key, "{}");
+        assert_eq!(wait(&mut node, key, 26), (25, ping.clone()));
+    }
+    let (last, frames) = wait(&mut node, key, 26);
+    assert!((8..=9).contains(&last), "{last} s");
+    assert_eq!(frames, vec![Frame::Close(3012, "no pong".to_owned())]);
+}
+
+#[test]
+fn a_raw_client_is_pinged_only_when_silent_and_lives_on_any_answer() {
+    let mut node = node();
+    let key = node.open(Opening::Raw { channel: "a" });
+    node.confirm_subscriptions();
+    for _ in 0..10 {
+        node.receive(key, masked(TEXT, b"busy"));
+        assert_eq!(wait(&mut node, key, 9).1, vec![]);
+    }
+    let (silent, frames) = wait(&mut node, key, 51);
+    assert!((16..=50).contains(&silent) && frames == vec![Frame::Ping], "{frames:?} after {silent} s");
+    node.receive(key, masked(PONG, b""));
+    let (silent, frames) = wait(&mut node, key, 60);
+    assert!((25..=34).contains(&silent) && frames == vec![Frame::Ping], "{frames:?} after {silent} s");
+    let (silent, frames) = wait(&mut node, key, 60);
+    assert!((8..=9).contains(&silent), "{silent} s");
+    assert_eq!(frames, vec![Frame::Close(1001, "no pong".to_owned())]);
+}
+
+#[test]
+fn a_moved_client_is_answered_first() {
+    let mut node = node();
+    let key = node.subscribe("a");
+    node.ops();
+    node.say(key, r#"{"id":3,"publish":{"channel":"a","data":1}}"#);
+    let (waiter, _) = node.sink.submitted.pop_front().expect("a publish");
+    assert_eq!(node.evict(10), 1);
+    node.say(key, r#"{"id":4,"publish":{"channel":"a","data":2}}"#);
+    assert_eq!((node.frames(key), node.ops()), (vec![], vec![]), "what comes later is not carried out");
+    node.complete(waiter, Ok(Outcome::Published { position: None }));
+    let frames = node.frames(key);
+    assert_eq!(frames[0].lines()[0]["id"], 3);
+    assert_eq!(frames[1..], [Frame::Close(3001, "shutdown".to_owned())]);
+    let ops = node.ops();
+    assert!(matches!(&ops[0], Op::Leave { grace, .. } if *grace == Duration::from_secs(10)), "{ops:?}");
+}
+
+#[test]
+fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
+    let mut node = node();
+    let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+    assert_eq!(node.shard.connections(), Connections { centrifuge: 1, raw: 2 });
+    assert_eq!([2, 2, 2].map(|count| node.evict(count)), [2, 1, 0]);
+    assert_eq!(keys.map(|key| closed(&mut node, key)), [3001, 1012, 1012]);
+    keys.iter().for_each(|key| node.hang_up(*key));
+    assert_eq!(node.shard.connections(), Connections::default());
+    assert_eq!(node.shard.next_timeout(), None);
+}
+
+#[test]
+fn a_slow_consumer_is_cut_off_with_a_reason() {
+    let mut node = node();
+    let keys = [node.subscribe("a"), node.open(Opening::Raw { channel: "a" })];
+    for (key, code) in keys.into_iter().zip([3008, 1008]) {
+        node.shard.overflow(key, node.now, &mut node.sink);
+        assert_eq!(closed(&mut node, key), code);
+    }
+    assert_eq!(node.sink.closed, keys);
+    assert_eq!(node.shard.channels(), 0);
+}
+
+#[test]
+fn a_broken_frame_is_answered_with_the_code_of_its_rfc_section() {
+    let oversized = [&[0x82, 0xFF][..], &100_000_u64.to_be_bytes(), &[0; 4]].concat();
+    for (bytes, code) in [
+        (vec![0x81, 0x01, b'a'], 1002),
+        (masked(0x83, b""), 1002),
+        (masked(TEXT, &[0xFF]), 1007),
+        (oversized, 1009),
+    ] {
+        for opening in [Opening::Centrifuge, Opening::Raw { channel: "a" }, Opening::Echo] {
+            let mut node = node();
+            let key = node.open(opening);
+            node.receive(key, bytes.clone());
+            assert_eq!(closed(&mut node, key), code, "{bytes:?}");
+            assert_eq!(node.sink.closed, vec![key]);
+            node.receive(key, masked(TEXT, b"more"));
+            assert_eq!(node.frames(key), vec![]);
+        }
+    }
+}
+
+#[test]
+fn a_slot_is_used_again_only_after_the_socket_is_gone() {
+    let mut node = node();
+    let first = node.connect();
+    node.receive(first, masked(CLOSE, b""));
+    let second = node.open(Opening::Centrifuge);
+    assert_ne!(first.slot, second.slot);
+    node.hang_up(first);
+    node.hang_up(first);
+    let third = node.open(Opening::Centrifuge);
+    assert_eq!((third.slot, third == first), (first.slot, false));
+    node.hang_up(first);
+    assert_eq!(node.shard.connections().centrifuge, 2, "an old key changes nothing");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_shard_fail(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
+        let mut node = node();
+        let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+        for chunk in chunks {
+            keys.iter().for_each(|key| node.receive(*key, chunk.clone()));
+        }
+        keys.iter().for_each(|key| node.hang_up(*key));
+        prop_assert_eq!((node.shard.connections().total(), node.shard.channels()), (0, 0));
+    }
+
+    #[test]
+    fn no_text_makes_a_session_fail(messages in prop::collection::vec(".{0,80}", 0..10)) {
+        let mut node = node();
+        let key = node.connect();
+        for message in messages {
+            node.say(key, &message);
+        }
+        node.hang_up(key);
+        prop_assert_eq!(node.shard.channels(), 0);
+    }
+}

@@ -1,0 +1,11 @@
+//! Shards of different nodes over a model of the backplane, in virtual time: what clients see, and what they never see.
+#![expect(clippy::expect_used, clippy::panic, reason = "what a test takes for granted fails it")]
+
+mod backplane;
+mod lifecycle;
+mod node;
+mod protocol;
+mod raw;
+mod recovery;
+mod tokens;
+mod world;

@@ -1,0 +1,215 @@
+//! One shard with everything it puts out on record, and clients' bytes to feed it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gateway_core::{
+    backplane::{BackplaneError, Inbound, Op, Outcome, StreamPosition},
+    config::{Auth, GatewayConfig},
+    outbox::{ConnectionKey, Outbox, RequestId},
+    shard::{Opening, Settings, Shard},
+    time::Now,
+    token::Verifier,
+};
+use serde_json::Value;
+
+/// Who waits for an operation.
+pub type Waiter = Option<(ConnectionKey, RequestId)>;
+
+/// What a shard has put out.
+#[derive(Debug, Default)]
+pub struct Sink {
+    pub sent: VecDeque<(ConnectionKey, Frame)>,
+    pub closed: Vec<ConnectionKey>,
+    pub submitted: VecDeque<(Waiter, Op)>,
+}
+
+impl Outbox for Sink {
+    fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
+        assert!(!self.closed.contains(&connection), "a frame for a connection that is closed");
+        self.sent.push_back((connection, Frame::decode(&frame)));
+    }
+
+    fn close(&mut self, connection: ConnectionKey) {
+        assert!(!self.closed.contains(&connection), "closed twice");
+        self.closed.push(connection);
+    }
+
+    fn submit(&mut self, waiter: Waiter, op: Op) {
+        self.submitted.push_back((waiter, op));
+    }
+}
+
+/// A server's frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    Binary(Vec<u8>),
+    Close(u16, String),
+    Ping,
+    Pong(Vec<u8>),
+}
+
+impl Frame {
+    /// Reads a whole unmasked frame of less than 64 KiB.
+    fn decode(frame: &[u8]) -> Self {
+        let start = if frame[1] == 126 { 4 } else { 2 };
+        let payload = frame[start..].to_vec();
+        match frame[0] {
+            0x81 => Self::Text(String::from_utf8(payload).expect("text is UTF-8")),
+            0x82 => Self::Binary(payload),
+            0x88 => {
+                let code = u16::from_be_bytes([payload[0], payload[1]]);
+                Self::Close(code, String::from_utf8(payload[2..].to_vec()).expect("a reason is UTF-8"))
+            }
+            0x89 => Self::Ping,
+            0x8A => Self::Pong(payload),
+            other => panic!("no server's frame begins with {other:#x}"),
+        }
+    }
+
+    /// The lines of a text message.
+    pub fn lines(&self) -> Vec<Value> {
+        let Self::Text(text) = self else { panic!("not text: {self:?}") };
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    }
+}
+
+pub const TEXT: u8 = 0x81;
+pub const BINARY: u8 = 0x82;
+pub const CLOSE: u8 = 0x88;
+pub const PONG: u8 = 0x8A;
+
+/// A client's frame, masked.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x12, 0x34, 0x56, 0x78];
+    let mut frame = vec![first];
+    match u8::try_from(payload.len()) {
+        Ok(length @ 0..=125) => frame.push(0x80 | length),
+        _ => {
+            frame.push(0x80 | 126);
+            let length = u16::try_from(payload.len()).expect("tests send little");
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// A shard, its outbox and its clock.
+pub struct Node {
+    pub shard: Shard,
+    pub sink: Sink,
+    pub now: Now,
+}
+
+impl Node {
+    pub fn new(config: GatewayConfig, node_id: u64) -> Self {
+        Self::with_verifier(config, node_id, Verifier::new(vec![], &Auth::default()))
+    }
+
+    pub fn with_verifier(config: GatewayConfig, node_id: u64, verifier: Verifier) -> Self {
+        let settings = Settings {
+            config,
+            verifier: Arc::new(verifier),
+            node_name: format!("gateway-{node_id}"),
+            node_id,
+            shard: 0,
+            version: "1".to_owned(),
+        };
+        let now = Now { monotonic: Duration::from_secs(5), unix_seconds: 1_800_000_000 };
+        Self { shard: Shard::new(Arc::new(settings)), sink: Sink::default(), now }
+    }
+
+    pub fn open(&mut self, opening: Opening<'_>) -> ConnectionKey {
+        self.shard.open(opening, self.now, &mut self.sink)
+    }
+
+    /// A connection of the centrifuge protocol that has connected anonymously.
+    pub fn connect(&mut self) -> ConnectionKey {
+        let key = self.open(Opening::Centrifuge);
+        self.say(key, r#"{"id":1,"connect":{}}"#);
+        let reply = self.lines(key);
+        assert!(reply[0]["connect"]["client"].is_string(), "{reply:?}");
+        key
+    }
+
+    /// A connection that is subscribed to `channel` besides.
+    pub fn subscribe(&mut self, channel: &str) -> ConnectionKey {
+        let key = self.connect();
+        self.say(key, &format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#));
+        self.confirm_subscriptions();
+        let reply = self.lines(key);
+        assert!(reply[0]["subscribe"].is_object(), "{reply:?}");
+        key
+    }
+
+    pub fn receive(&mut self, key: ConnectionKey, mut bytes: Vec<u8>) {
+        self.shard.receive(key, &mut bytes, self.now, &mut self.sink);
+    }
+
+    pub fn say(&mut self, key: ConnectionKey, message: &str) {
+        self.receive(key, masked(TEXT, message.as_bytes()));
+    }
+
+    pub fn hang_up(&mut self, key: ConnectionKey) {
+        self.shard.hang_up(key, self.now, &mut self.sink);
+        self.sink.closed.retain(|closed| *closed != key);
+    }
+
+    pub fn inbound(&mut self, item: Inbound) {
+        self.shard.inbound(item, self.now, &mut self.sink);
+    }
+
+    pub fn complete(&mut self, waiter: Waiter, result: Result<Outcome, BackplaneError>) {
+        let (connection, request) = waiter.expect("somebody waits");
+        self.inbound(Inbound::Completed { connection, request, result });
+    }
+
+    /// Answers every subscribe operation as a backplane with empty streams does; the other operations remain.
+    pub fn confirm_subscriptions(&mut self) {
+        for (waiter, op) in std::mem::take(&mut self.sink.submitted) {
+            match op {
+                Op::Subscribe { retention, .. } => {
+                    let position = retention.map(|_| StreamPosition { epoch: Arc::from("e"), offset: 0 });
+                    let outcome = Outcome::Subscribed { position, publications: vec![], recovered: false };
+                    self.complete(waiter, Ok(outcome));
+                }
+                op => self.sink.submitted.push_back((waiter, op)),
+            }
+        }
+    }
+
+    pub fn evict(&mut self, count: u32) -> u32 {
+        self.shard.evict(count, self.now, &mut self.sink)
+    }
+
+    /// Lets time pass, handling each timeout when it is due.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now.monotonic + time;
+        while let Some(due) = self.shard.next_timeout().filter(|due| *due <= end) {
+            self.now.monotonic = self.now.monotonic.max(due);
+            self.shard.handle_timeout(self.now, &mut self.sink);
+        }
+        self.now.monotonic = end;
+    }
+
+    /// Takes the frames sent to a connection so far.
+    pub fn frames(&mut self, key: ConnectionKey) -> Vec<Frame> {
+        let (taken, left) = std::mem::take(&mut self.sink.sent).into_iter().partition(|(to, _)| *to == key);
+        self.sink.sent = left;
+        let taken: VecDeque<(ConnectionKey, Frame)> = taken;
+        taken.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    /// Takes the text messages sent to a connection so far, line by line; other frames must not be among them.
+    pub fn lines(&mut self, key: ConnectionKey) -> Vec<Value> {
+        self.frames(key).iter().flat_map(Frame::lines).collect()
+    }
+
+    /// Takes the operations submitted so far.
+    pub fn ops(&mut self) -> Vec<Op> {
+        std::mem::take(&mut self.sink.submitted).into_iter().map(|(_, op)| op).collect()
+    }
+}

@@ -1,0 +1,143 @@
+//! What tokens open, for whom, and for how long.
+
+use std::time::Duration;
+
+use gateway_core::{
+    backplane::Op,
+    config::{Auth, GatewayConfig},
+    outbox::ConnectionKey,
+    shard::Opening,
+    token::{Key, Verifier},
+};
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::{Value, json};
+
+use crate::node::{Frame, Node};
+
+const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+
+fn node(anonymous: bool) -> Node {
+    let auth = Auth { anonymous, ..Auth::default() };
+    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &auth);
+    Node::with_verifier(GatewayConfig { auth, ..GatewayConfig::default() }, 1, verifier)
+}
+
+fn sign(claims: &Value) -> String {
+    jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).expect("signed")
+}
+
+/// Seconds from now, as a token has it.
+fn after(node: &Node, seconds: u64) -> u64 {
+    node.now.unix_seconds + seconds
+}
+
+fn connect(node: &mut Node, token: &str) -> (ConnectionKey, Vec<Frame>) {
+    let key = node.open(Opening::Centrifuge);
+    node.say(key, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
+    let frames = node.frames(key);
+    (key, frames)
+}
+
+/// Answers pings until `time` has passed, or the connection has something else to say.
+fn live(node: &mut Node, key: ConnectionKey, time: u64) -> Vec<Frame> {
+    let ping = Frame::Text("{}".to_owned());
+    for _ in 0..time {
+        node.pass(Duration::from_secs(1));
+        node.now.unix_seconds += 1;
+        let frames = node.frames(key);
+        if frames.contains(&ping) {
+            node.say(key, "{}");
+        }
+        let other: Vec<Frame> = frames.into_iter().filter(|frame| *frame != ping).collect();
+        if !other.is_empty() {
+            return other;
+        }
+    }
+    vec![]
+}
+
+#[test]
+fn a_client_without_a_valid_token_stays_out_where_tokens_are_asked_for() {
+    let refused = vec![Frame::Close(3500, "invalid token".to_owned())];
+    for token in ["", "nonsense", &sign(&json!({"sub": "ada", "nbf": 9_000_000_000_u64}))] {
+        assert_eq!(connect(&mut node(false), token).1, refused, "{token}");
+    }
+    assert!(matches!(connect(&mut node(true), "").1[..], [Frame::Text(_)]));
+    assert_eq!(connect(&mut node(true), "nonsense").1, refused);
+}
+
+#[test]
+fn an_expired_token_is_answered_so_that_the_client_fetches_another() {
+    let mut node = node(false);
+    let (key, frames) = connect(&mut node, &sign(&json!({"sub": "ada", "exp": 1_000})));
+    assert_eq!(frames[0].lines()[0]["error"]["code"], 109);
+    let token = sign(&json!({"sub": "ada"}));
+    node.say(key, &format!(r#"{{"id":2,"connect":{{"token":"{token}"}}}}"#));
+    assert!(node.lines(key)[0]["connect"].is_object());
+}
+
+#[test]
+fn the_tokens_user_and_info_are_what_others_see() {
+    let mut node = node(false);
+    let (key, _) = connect(&mut node, &sign(&json!({"sub": "ada", "info": {"name": "Ada"}})));
+    node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    node.confirm_subscriptions();
+    let ops = node.ops();
+    let [Op::Enter { info, .. }] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!((&*info.user, info.conn_info.as_deref()), ("ada", Some(&br#"{"name":"Ada"}"#[..])));
+}
+
+#[test]
+fn a_connection_outlives_its_token_only_by_the_grace() {
+    let mut node = node(false);
+    let token = sign(&json!({"sub": "ada", "exp": after(&node, 100)}));
+    let (key, frames) = connect(&mut node, &token);
+    let connected = &frames[0].lines()[0]["connect"];
+    assert_eq!((&connected["expires"], &connected["ttl"]), (&json!(true), &json!(100)));
+    assert_eq!(live(&mut node, key, 124), vec![], "25 s are left for a refresh");
+    assert_eq!(live(&mut node, key, 20), vec![Frame::Close(3005, "connection expired".to_owned())]);
+}
+
+#[test]
+fn a_refreshed_connection_lives_on_but_only_as_the_same_user() {
+    let mut node = node(false);
+    let token = sign(&json!({"sub": "ada", "exp": after(&node, 100)}));
+    let (key, _) = connect(&mut node, &token);
+    let token = sign(&json!({"sub": "ada", "exp": after(&node, 1_000)}));
+    node.say(key, &format!(r#"{{"id":2,"refresh":{{"token":"{token}"}}}}"#));
+    assert_eq!(node.lines(key)[0]["refresh"]["ttl"], 1_000);
+    assert_eq!(live(&mut node, key, 500), vec![]);
+    let token = sign(&json!({"sub": "eve"}));
+    node.say(key, &format!(r#"{{"id":3,"refresh":{{"token":"{token}"}}}}"#));
+    assert_eq!(node.frames(key), vec![Frame::Close(3500, "invalid token".to_owned())]);
+}
+
+#[test]
+fn a_private_channel_opens_to_its_own_token_and_closes_when_that_ends() {
+    let mut node = node(true);
+    let (key, _) = connect(&mut node, "");
+    let subscribe = |id: u32, token: &str| {
+        format!(r#"{{"id":{id},"subscribe":{{"channel":"$secret","token":"{token}"}}}}"#)
+    };
+    for token in
+        ["", &sign(&json!({"channel": "$other"})), &sign(&json!({"sub": "ada", "channel": "$secret"}))]
+    {
+        node.say(key, &subscribe(2, token));
+        assert_eq!(node.lines(key)[0]["error"]["code"], 103, "{token}");
+    }
+    let exp = after(&node, 60);
+    node.say(key, &subscribe(3, &sign(&json!({"channel": "$secret", "exp": exp, "info": 7}))));
+    node.confirm_subscriptions();
+    assert_eq!(node.lines(key)[0]["subscribe"]["ttl"], 60);
+    let ops = node.ops();
+    let [Op::Enter { info, .. }] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!(info.chan_info.as_deref(), Some(&b"7"[..]));
+
+    let token = sign(&json!({"channel": "$secret", "exp": after(&node, 200)}));
+    node.say(key, &format!(r#"{{"id":4,"sub_refresh":{{"channel":"$secret","token":"{token}"}}}}"#));
+    assert_eq!(node.lines(key)[0]["sub_refresh"]["ttl"], 200);
+    assert_eq!(live(&mut node, key, 224), vec![]);
+    let ended = live(&mut node, key, 20);
+    assert_eq!(ended[0].lines()[0]["push"]["unsubscribe"]["code"], 2501);
+    assert_eq!(node.shard.channels(), 0);
+}

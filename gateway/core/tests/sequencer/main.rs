@@ -1,0 +1,109 @@
+//! The sequencer against a model of Redis whose pub/sub loses, repeats and delays what it likes.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod model;
+
+use gateway_core::sequencer::Subscribe;
+use model::{Model, RETAINED, SHARDS, Step};
+use proptest::prelude::*;
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => Just(Step::Publish),
+        8 => Just(Step::Live),
+        2 => Just(Step::DropLive),
+        2 => Just(Step::RepeatLive),
+        2 => Just(Step::DelayLive),
+        6 => Just(Step::Execute),
+        6 => Just(Step::Answer),
+        1 => Just(Step::FailAnswer),
+        1 => Just(Step::Retry),
+        1 => Just(Step::Disconnect),
+        2 => Just(Step::Connect),
+        3 => Just(Step::Acknowledge),
+        5 => (0..SHARDS, 0..4u8).prop_map(|(shard, back)| Step::Subscribe { shard, back }),
+        1 => (0..SHARDS).prop_map(|shard| Step::Release { shard }),
+        1 => (1..4u8).prop_map(|lost| Step::RollBack { lost }),
+        1 => Just(Step::Flush),
+    ]
+}
+
+proptest! {
+    /// After any interleaving of faults, every shard that was not told otherwise has each publication once, in order, up to the last.
+    #[test]
+    fn every_subscriber_gets_each_message_once_in_order_or_is_told_that_it_may_not(steps in prop::collection::vec(step(), 1..120)) {
+        let mut model = Model::new();
+        for step in &steps {
+            model.step(step);
+        }
+        model.settle();
+        model.check();
+    }
+}
+
+#[test]
+fn a_gap_is_filled_from_the_stream_before_what_follows_is_delivered() {
+    let mut model = Model::subscribed(&[0, 1]);
+    model.steps(&[Step::Publish, Step::DropLive, Step::Publish, Step::Live]);
+    assert_eq!(model.delivered(0), Vec::<u64>::new(), "the second waits for the first");
+    model.steps(&[Step::Execute, Step::Answer]);
+    assert_eq!((model.delivered(0), model.delivered(1)), (vec![1, 2], vec![1, 2]));
+}
+
+#[test]
+fn a_gap_that_the_stream_no_longer_holds_discontinues_the_channel() {
+    let mut model = Model::subscribed(&[0]);
+    for _ in 0..=RETAINED {
+        model.steps(&[Step::Publish, Step::DropLive]);
+    }
+    model.steps(&[Step::Publish, Step::Live, Step::Execute, Step::Answer]);
+    assert!(model.is_discontinued(0));
+    assert_eq!(model.delivered(0), Vec::<u64>::new());
+}
+
+#[test]
+fn a_repeated_message_is_delivered_once() {
+    let mut model = Model::subscribed(&[0]);
+    model.steps(&[Step::Publish, Step::RepeatLive, Step::Live, Step::Live]);
+    assert_eq!(model.delivered(0), [1]);
+}
+
+#[test]
+fn subscribers_that_come_together_share_one_read() {
+    let mut model = Model::subscribed(&[0]);
+    model.steps(&[Step::Publish, Step::Live, Step::Publish, Step::Live]);
+    let since = |offset| Some(model.position(offset));
+    let subscribes: Vec<_> = (0..100)
+        .map(|n| Subscribe { ticket: 1000 + n, shard: 1, stream: true, since: since(n % 2), limit: 10 })
+        .collect();
+    for subscribe in subscribes {
+        model.subscribe(subscribe);
+    }
+    assert_eq!(model.reads(), 1 + 1, "the first subscriber's and this one");
+    model.steps(&[Step::Execute, Step::Answer]);
+    // The first one came alone, and its read starts where it left off; the others need no other.
+    assert_eq!(model.completed(), 1 + 100);
+    assert_eq!(model.reads(), 2);
+}
+
+#[test]
+fn a_store_that_lost_the_end_of_its_stream_gets_a_new_epoch_before_its_offsets_are_used_again() {
+    let mut model = Model::subscribed(&[0]);
+    for _ in 0..3 {
+        model.steps(&[Step::Publish, Step::Live]);
+    }
+    let epoch = model.epoch();
+    model.steps(&[Step::RollBack { lost: 2 }, Step::Publish, Step::Publish]);
+    model.settle();
+    assert!(model.is_discontinued(0), "offsets 2 and 3 were other publications before");
+    assert_ne!(model.epoch(), epoch);
+}
+
+#[test]
+fn a_position_past_the_end_of_the_stream_is_not_recovered() {
+    let mut model = Model::subscribed(&[]);
+    let since = Some(model.position(7));
+    model.subscribe(Subscribe { ticket: 9, shard: 0, stream: true, since, limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(false));
+}

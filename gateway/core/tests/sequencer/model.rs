@@ -1,0 +1,406 @@
+//! One channel on a model of Redis, the sequencer of one node, and its shards.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use gateway_core::{
+    backplane::{Message, Outcome, Payload, Publication, StreamPosition},
+    sequencer::{Effect, Entry, Generation, Page, Read, Sequencer, Subscribe},
+};
+
+pub const SHARDS: u16 = 3;
+pub const RETAINED: usize = 4;
+const LIMIT: u32 = 3;
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Publish,
+    Live,
+    DropLive,
+    RepeatLive,
+    DelayLive,
+    Execute,
+    Answer,
+    FailAnswer,
+    Retry,
+    Disconnect,
+    Connect,
+    Acknowledge,
+    Subscribe { shard: u16, back: u8 },
+    Release { shard: u16 },
+    RollBack { lost: u8 },
+    Flush,
+}
+
+#[derive(Clone, Debug)]
+enum Question {
+    Read(Read),
+    Rotate { generation: Generation, epoch: Arc<str> },
+}
+
+#[derive(Debug)]
+enum Answer {
+    Page(Generation, Page),
+    Rotated(Generation),
+}
+
+/// What a shard has of the channel since it subscribed.
+#[derive(Debug, Default)]
+struct Shard {
+    active: bool,
+    discontinued: bool,
+    position: Option<StreamPosition>,
+    since: u64,
+    entries: Vec<Arc<Publication>>,
+}
+
+pub struct Model {
+    channel: Arc<str>,
+    sequencer: Sequencer,
+    epoch: Arc<str>,
+    log: Vec<Entry>,
+    drawn: u64,
+    subscribed: bool,
+    connected: bool,
+    registrations: VecDeque<Generation>,
+    lives: VecDeque<(Arc<str>, Entry)>,
+    questions: VecDeque<Question>,
+    answers: VecDeque<Answer>,
+    shards: Vec<Shard>,
+    subscribes: BTreeMap<u64, Subscribe>,
+    recovered: BTreeMap<u64, bool>,
+    reads: usize,
+}
+
+impl Model {
+    pub fn new() -> Self {
+        let mut model = Self {
+            channel: "channel".into(),
+            sequencer: Sequencer::default(),
+            epoch: "epoch-0".into(),
+            log: Vec::new(),
+            drawn: 0,
+            subscribed: false,
+            connected: false,
+            registrations: VecDeque::new(),
+            lives: VecDeque::new(),
+            questions: VecDeque::new(),
+            answers: VecDeque::new(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            subscribes: BTreeMap::new(),
+            recovered: BTreeMap::new(),
+            reads: 0,
+        };
+        model.step(&Step::Connect);
+        model
+    }
+
+    pub fn subscribed(shards: &[u16]) -> Self {
+        let mut model = Self::new();
+        for &shard in shards {
+            model.step(&Step::Subscribe { shard, back: 0 });
+        }
+        model.settle();
+        model
+    }
+
+    pub fn steps(&mut self, steps: &[Step]) {
+        steps.iter().for_each(|step| self.step(step));
+    }
+
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Publish => self.publish(),
+            Step::Live => _ = self.lives.pop_front().map(|live| self.live(live)),
+            Step::DropLive => _ = self.lives.pop_front(),
+            Step::RepeatLive => self.lives.extend(self.lives.front().cloned()),
+            Step::DelayLive => _ = self.lives.pop_front().map(|live| self.lives.push_back(live)),
+            Step::Execute => _ = self.questions.pop_front().map(|question| self.execute(question)),
+            Step::Answer => _ = self.answers.pop_front().map(|answer| self.answer(answer)),
+            Step::FailAnswer => self.fail_answer(),
+            Step::Retry => self.sequencer.retry(),
+            Step::Disconnect => self.disconnect(),
+            Step::Connect => {
+                if !self.connected {
+                    self.connected = true;
+                    self.sequencer.connected();
+                }
+            }
+            Step::Acknowledge => {
+                if let Some(generation) = self.registrations.pop_front() {
+                    self.sequencer.registered(&self.channel, generation);
+                }
+            }
+            Step::Subscribe { shard, back } => self.come_back(*shard, *back),
+            Step::Release { shard } => {
+                self.shards[usize::from(*shard)] = Shard::default();
+                self.sequencer.release(&self.channel, *shard);
+            }
+            Step::RollBack { lost } => {
+                self.log.truncate(self.log.len().saturating_sub(usize::from(*lost)));
+                self.restart();
+            }
+            Step::Flush => {
+                self.log.clear();
+                self.draw_epoch();
+                self.restart();
+            }
+        }
+        self.carry_out();
+    }
+
+    /// Everything gets through again, and one more message shows what was lost silently.
+    pub fn settle(&mut self) {
+        self.step(&Step::Connect);
+        let mut idle = 0;
+        for _ in 0..10_000 {
+            self.step(&Step::Retry);
+            self.step(&Step::Acknowledge);
+            self.step(&Step::Execute);
+            self.step(&Step::Answer);
+            self.step(&Step::Live);
+            let quiet = self.registrations.is_empty()
+                && self.questions.is_empty()
+                && self.answers.is_empty()
+                && self.lives.is_empty();
+            idle = if quiet { idle + 1 } else { 0 };
+            if idle > 2 {
+                return;
+            }
+        }
+        panic!("the sequencer does not come to rest: {:?}", self.sequencer);
+    }
+
+    pub fn check(&mut self) {
+        self.step(&Step::Publish);
+        self.settle();
+        for (index, shard) in self.shards.iter().enumerate() {
+            let Some(position) = &shard.position else { continue };
+            if !shard.active {
+                continue;
+            }
+            assert_eq!(position.epoch, self.epoch, "shard {index} follows an epoch that is over");
+            let since = usize::try_from(shard.since).unwrap();
+            let expected: Vec<_> = self.log[since..].iter().map(|entry| entry.publication.clone()).collect();
+            assert_eq!(shard.entries, expected, "shard {index} since {since}");
+        }
+        assert!(self.subscribes.is_empty(), "unanswered: {:?}", self.subscribes);
+        assert!(self.sequencer.is_settled());
+    }
+
+    pub fn subscribe(&mut self, subscribe: Subscribe) {
+        self.subscribes.insert(subscribe.ticket, subscribe.clone());
+        let channel = self.channel.clone();
+        self.sequencer.subscribe(&channel, subscribe);
+        self.carry_out();
+    }
+
+    pub fn delivered(&self, shard: usize) -> Vec<u64> {
+        self.shards[shard].entries.iter().map(|publication| publication.offset).collect()
+    }
+
+    pub fn is_discontinued(&self, shard: usize) -> bool {
+        self.shards[shard].discontinued
+    }
+
+    pub fn position(&self, offset: u64) -> StreamPosition {
+        StreamPosition { epoch: self.epoch.clone(), offset }
+    }
+
+    pub fn epoch(&self) -> Arc<str> {
+        self.epoch.clone()
+    }
+
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    pub fn completed(&self) -> usize {
+        self.recovered.len()
+    }
+
+    pub fn recovered(&self, ticket: u64) -> Option<bool> {
+        self.recovered.get(&ticket).copied()
+    }
+
+    fn publish(&mut self) {
+        let tag = self.draw();
+        let payload = Payload::Json(Bytes::from(tag.to_string()));
+        let offset = self.log.len() as u64 + 1;
+        let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
+        let entry = Entry { tag, publication };
+        self.log.push(entry.clone());
+        if self.subscribed {
+            self.lives.push_back((self.epoch.clone(), entry));
+        }
+    }
+
+    fn live(&mut self, (epoch, entry): (Arc<str>, Entry)) {
+        self.sequencer.live(&self.channel, &epoch, entry);
+    }
+
+    fn execute(&mut self, question: Question) {
+        let answer = match question {
+            Question::Read(read) => Answer::Page(read.generation, self.read(&read)),
+            Question::Rotate { generation, epoch } => {
+                if self.epoch == epoch {
+                    self.log.clear();
+                    self.draw_epoch();
+                }
+                Answer::Rotated(generation)
+            }
+        };
+        self.answers.push_back(answer);
+    }
+
+    fn read(&self, read: &Read) -> Page {
+        let limit = usize::try_from(read.limit).unwrap();
+        let retained = &self.log[self.log.len().saturating_sub(RETAINED)..];
+        let asked: Vec<_> = retained.iter().filter(|e| e.publication.offset >= read.from).cloned().collect();
+        let entries = match asked.len().checked_sub(limit) {
+            Some(excess) if read.latest => asked[excess..].to_vec(),
+            Some(_) => asked[..limit].to_vec(),
+            None => asked,
+        };
+        Page {
+            top: self.position(self.log.len() as u64),
+            tag: self.log.last().map_or(0, |entry| entry.tag),
+            entries,
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Page(generation, page) => self.sequencer.page(&self.channel, generation, page),
+            Answer::Rotated(generation) => self.sequencer.rotated(&self.channel, generation),
+        }
+    }
+
+    fn fail_answer(&mut self) {
+        match self.answers.pop_front() {
+            Some(Answer::Page(generation, _) | Answer::Rotated(generation)) => {
+                self.sequencer.read_failed(&self.channel, generation);
+            }
+            None => {}
+        }
+    }
+
+    fn disconnect(&mut self) {
+        if self.connected {
+            self.connected = false;
+            self.subscribed = false;
+            self.lives.clear();
+            self.registrations.clear();
+            self.sequencer.disconnected();
+        }
+    }
+
+    /// Redis goes away with its connections: what was asked and not answered fails.
+    fn restart(&mut self) {
+        self.disconnect();
+        let asked = self.questions.drain(..).map(|question| match question {
+            Question::Read(Read { generation, .. }) | Question::Rotate { generation, .. } => generation,
+        });
+        let answered = self.answers.drain(..).map(|answer| match answer {
+            Answer::Page(generation, _) | Answer::Rotated(generation) => generation,
+        });
+        for generation in asked.chain(answered) {
+            self.sequencer.read_failed(&self.channel, generation);
+        }
+    }
+
+    /// A client of the shard comes back from `back` publications before the shard's position.
+    fn come_back(&mut self, shard: u16, back: u8) {
+        let known = &self.shards[usize::from(shard)];
+        // Positions that the store had lost and used again cannot be told from their successors by a client.
+        let since = known.position.as_ref().filter(|position| position.epoch == self.epoch).map(|position| {
+            StreamPosition { offset: position.offset.saturating_sub(back.into()), ..position.clone() }
+        });
+        let same = since.as_ref().is_none_or(|since| {
+            known.entries.iter().filter(|p| p.offset <= since.offset).all(|p| {
+                let index = usize::try_from(p.offset - 1).unwrap();
+                self.log.get(index).is_some_and(|entry| entry.publication == *p)
+            })
+        });
+        let since = since.filter(|_| same && known.active);
+        let ticket = self.draw();
+        self.subscribe(Subscribe { ticket, shard, stream: true, since, limit: LIMIT });
+    }
+
+    fn carry_out(&mut self) {
+        for effect in self.sequencer.take_effects() {
+            match effect {
+                Effect::Register { generation, .. } => {
+                    self.subscribed = true;
+                    self.registrations.push_back(generation);
+                }
+                Effect::Unregister { .. } => self.subscribed = false,
+                Effect::Read(read) => {
+                    self.reads += 1;
+                    self.questions.push_back(Question::Read(read));
+                }
+                Effect::Rotate { generation, epoch, .. } => {
+                    self.questions.push_back(Question::Rotate { generation, epoch });
+                }
+                Effect::Deliver { shards, message, .. } => {
+                    shards.iter().for_each(|shard| self.shards[usize::from(shard)].take(&message));
+                }
+                Effect::Complete { ticket, result } => self.complete(ticket, result.ok()),
+            }
+        }
+    }
+
+    fn complete(&mut self, ticket: u64, outcome: Option<Outcome>) {
+        let subscribe = self.subscribes.remove(&ticket).expect("answered once");
+        let Some(outcome) = outcome else { return };
+        let Outcome::Subscribed { position: Some(position), publications, recovered } = outcome else {
+            panic!("{outcome:?}")
+        };
+        self.recovered.insert(ticket, recovered);
+        let since = subscribe.since.map_or(0, |since| since.offset);
+        if recovered {
+            let offsets: Vec<_> = publications.iter().map(|publication| publication.offset).collect();
+            assert_eq!(offsets, (since + 1..=position.offset).collect::<Vec<_>>());
+        } else {
+            assert_eq!(publications, []);
+        }
+        let shard = &mut self.shards[usize::from(subscribe.shard)];
+        if shard.active {
+            assert_eq!(shard.position.as_ref(), Some(&position), "deliveries go on from where they are");
+        } else {
+            let since = position.offset;
+            *shard = Shard { active: true, since, position: Some(position), ..Shard::default() };
+        }
+    }
+
+    fn draw_epoch(&mut self) {
+        self.epoch = format!("epoch-{}", self.draw()).into();
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.drawn
+    }
+}
+
+impl Shard {
+    fn take(&mut self, message: &Message) {
+        assert!(self.active, "{message:?} after the channel was discontinued");
+        match message {
+            Message::Publication(publication) => {
+                let position = self.position.as_mut().unwrap();
+                assert_eq!(publication.offset, position.offset + 1, "in order, once");
+                position.offset += 1;
+                self.entries.push(publication.clone());
+            }
+            Message::Discontinued => {
+                self.active = false;
+                self.discontinued = true;
+            }
+            Message::Join(_) | Message::Leave(_) => panic!("nobody joined"),
+        }
+    }
+}
