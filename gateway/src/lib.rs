@@ -1,4 +1,34 @@
 //! The gateway's shell: sockets, shards, HTTP, backplanes and metrics around `gateway_core`.
+//!
+//! One thread per shard ([`shard`]), each with its own listening socket ([`listener`]), its connections and one [`reactor`] in which
+//! everything that happens to them is a turn. Until the 101 a connection is an HTTP task ([`http`]); after it, it is a socket in the
+//! reactor's poll ([`sockets`]) and nothing else. One thread carries the backplane ([`backplane`]), one the control port
+//! ([`control`]) and the drain ([`mod@drain`]). Threads talk through bounded queues; [`gateway`] starts and watches them.
 
-pub mod backplane;
-pub mod page;
+mod admission;
+pub mod args;
+mod backplane;
+mod clock;
+mod control;
+mod drain;
+mod gateway;
+mod handshakes;
+mod http;
+mod limits;
+mod listener;
+pub mod logging;
+mod metrics;
+mod node;
+mod ops;
+mod outbound;
+mod page;
+mod reactor;
+pub mod settings;
+mod shard;
+pub mod shutdown;
+mod sockets;
+
+pub use gateway::{Gateway, GatewayError, Stopper};
+
+/// This gateway's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,8 +10,7 @@ pub struct Asset {
 }
 
 /// `Content-Security-Policy` of the page: its own files and WebSockets of its own origin, nothing else.
-pub const CONTENT_SECURITY_POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'";
 
 /// The file served at `path`, if the page has one there.
 #[must_use]

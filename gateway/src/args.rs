@@ -1,0 +1,153 @@
+//! Flags and environment of `mooring-gateway`, and the settings made of them.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+use crate::settings::{Secrets, Settings, SettingsError, read_config, read_secret};
+
+/// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
+/// /api, and a chat page to try them with at /.
+///
+/// Without any flag it is a complete single-node server that keeps everything in memory. With --redis-url many of them form one
+/// cluster. SIGTERM moves the clients away at the configured pace and then exits; a second signal exits at once.
+#[derive(Debug, Parser)]
+#[command(name = "mooring-gateway", version, max_term_width = 100)]
+pub struct Args {
+    /// Address that clients connect to.
+    #[arg(long, env = "MOORING_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    listen: SocketAddr,
+
+    /// Address of the control port: /livez, /readyz, /metrics, /report and /drain.
+    #[arg(long, env = "MOORING_CONTROL", value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    control: SocketAddr,
+
+    /// Configuration file, YAML or JSON. MOORING_CONFIG holds the same text inline; the file wins.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Configuration inline; only from the environment.
+    #[arg(long, env = "MOORING_CONFIG", hide = true)]
+    config_inline: Option<String>,
+
+    /// Redis or Valkey that joins the gateways of a cluster, like redis://host:6379; in memory when absent.
+    #[arg(long, env = "MOORING_REDIS_URL", value_name = "URL")]
+    redis_url: Option<String>,
+
+    /// File with the password of Redis.
+    #[arg(long, env = "MOORING_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    redis_password_file: Option<PathBuf>,
+
+    /// File with the bearer token that /report and /drain ask for; open when absent, which only suits a loopback --control.
+    #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
+    control_token_file: Option<PathBuf>,
+
+    /// File with the secret of HMAC-signed client tokens (HS256, HS384, HS512).
+    #[arg(long, env = "MOORING_JWT_HMAC_SECRET_FILE", value_name = "FILE")]
+    jwt_hmac_secret_file: Option<PathBuf>,
+
+    /// File with the public key of client tokens signed with RSA, EC or Ed25519, PEM.
+    #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
+    jwt_public_key_file: Option<PathBuf>,
+
+    /// File with the key that the server API asks for; without one only callers on this machine (loopback) may use it.
+    #[arg(long, env = "MOORING_API_KEY_FILE", value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+
+    /// Name of this gateway in reports and replies; its pod's name.
+    #[arg(long, env = "MOORING_NODE_NAME", value_name = "NAME", default_value = "gateway")]
+    node_name: String,
+
+    /// Revision of the configuration, as the operator names it in reports.
+    #[arg(long, env = "MOORING_REVISION", value_name = "HASH", default_value = "")]
+    revision: String,
+
+    /// Threads that hold connections; 0 takes one per core.
+    #[arg(long, env = "MOORING_SHARDS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    shards: u16,
+
+    /// Seconds in which all clients are moved after SIGTERM; drain.timeoutSeconds of the configuration when absent.
+    #[arg(long, env = "MOORING_SHUTDOWN_WINDOW", value_name = "SECONDS")]
+    shutdown_window: Option<u32>,
+
+    /// Seconds between SIGTERM and the first moved client, so that load balancers stop sending new ones first.
+    #[arg(long, env = "MOORING_SETTLE", value_name = "SECONDS", default_value_t = 3)]
+    settle: u32,
+
+    /// Serve /echo, which sends every message back; for conformance suites and benchmarks.
+    #[arg(long, env = "MOORING_ECHO")]
+    echo: bool,
+
+    /// Form of the log lines on standard error.
+    #[arg(long, env = "MOORING_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or a filter as RUST_LOG takes it.
+    #[arg(long, env = "MOORING_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Args {
+    /// Reads the files that the flags name and checks everything once.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut config = read_config(self.config.as_deref(), self.config_inline.as_deref())?;
+        if let Some(seconds) = self.shutdown_window {
+            config.drain.timeout_seconds = seconds;
+        }
+        let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
+        let settings = Settings {
+            listen: self.listen,
+            control: self.control,
+            config,
+            redis_url: self.redis_url.clone(),
+            secrets: Secrets {
+                redis_password: secret("--redis-password-file", &self.redis_password_file)?,
+                control_token: secret("--control-token-file", &self.control_token_file)?,
+                jwt_hmac_secret: secret("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
+                jwt_public_key: secret("--jwt-public-key-file", &self.jwt_public_key_file)?,
+                api_key: secret("--api-key-file", &self.api_key_file)?,
+            },
+            node_name: self.node_name.clone(),
+            revision: self.revision.clone(),
+            shards: self.shards,
+            settle: Duration::from_secs(self.settle.into()),
+            echo: self.echo,
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_is_needed() {
+        let settings = Args::parse_from(["mooring-gateway"]).settings().unwrap();
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_named_with_its_flag() {
+        let args = Args::parse_from(["mooring-gateway", "--api-key-file", "/nonexistent"]);
+        let error = args.settings().unwrap_err().to_string();
+        assert!(error.starts_with("--api-key-file: /nonexistent cannot be read"), "{error}");
+    }
+}

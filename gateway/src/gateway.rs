@@ -1,0 +1,310 @@
+//! A running gateway: its threads, started in order, watched, and ended together.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use gateway_core::shard;
+use tokio::{sync::mpsc, task::LocalSet};
+
+use crate::{
+    backplane::{self, BackplaneHandle, BackplaneThread},
+    control::{AcceptRate, ControlPort},
+    drain::Drain,
+    limits, listener,
+    node::{Node, NodeError},
+    settings::Settings,
+    shard::{Order, Start},
+};
+
+/// Items from the backplane that wait for a shard at most.
+const INBOUND: usize = 16_384;
+/// Orders that wait for a shard at most.
+const ORDERS: usize = 16;
+/// For the shards to start listening.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Gateway {
+    client: SocketAddr,
+    control: SocketAddr,
+    stopper: Stopper,
+    thread: thread::JoinHandle<Result<(), GatewayError>>,
+}
+
+/// Asks a gateway to end.
+#[derive(Clone, Debug)]
+pub struct Stopper(mpsc::Sender<()>);
+
+/// Why a gateway did not start, or ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Its settings cannot work.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// An address is taken, or not of this machine.
+    #[error("{flag}: cannot listen on {address}: {error}")]
+    Listen {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The backplane did not start.
+    #[error(transparent)]
+    Backplane(#[from] backplane::StartError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] io::Error),
+    /// A shard ended by itself.
+    #[error("{thread} failed: {reason}")]
+    Died {
+        /// Which thread.
+        thread: String,
+        /// Why.
+        reason: String,
+    },
+    /// A second signal came before the clients were moved.
+    #[error("ended by a second signal with {connections} connections left")]
+    Aborted {
+        /// Those that broke.
+        connections: u32,
+    },
+}
+
+/// A thread's end.
+#[derive(Debug)]
+struct Exit {
+    thread: String,
+    result: io::Result<()>,
+}
+
+impl Gateway {
+    /// Starts everything and returns once it serves.
+    pub fn start(settings: Settings) -> Result<Self, GatewayError> {
+        let files = limits::raise_open_files()?;
+        let node = Arc::new(Node::new(settings)?);
+        let shards = node.settings.shard_count();
+        let listen = |flag, address, result: io::Result<_>| {
+            result.map_err(|error| GatewayError::Listen { flag, address, error })
+        };
+        let address = node.settings.listen;
+        let listeners = listen("--listen", address, listener::bind(address, shards))?;
+        let address = node.settings.control;
+        let control = listen("--control", address, listener::bind(address, 1))?.remove(0);
+        let client = listeners[0].local_addr()?;
+        let control_address = control.local_addr()?;
+
+        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INBOUND)).unzip();
+        let (handle, backplane) = backplane::spawn_memory(queues)?;
+        let (exits, exited) = mpsc::channel(usize::from(shards));
+        let (ready, started) = std::sync::mpsc::channel();
+        let mut orders = Vec::new();
+        let handshakes = handshake_limit(files, &node);
+        for ((index, listener), inbound) in (0..shards).zip(listeners).zip(inbound) {
+            let (sender, receiver) = mpsc::channel(ORDERS);
+            orders.push(sender);
+            let start = Start {
+                node: node.clone(),
+                settings: Arc::new(core_settings(&node, index)),
+                listener,
+                backplane: handle.clone(),
+                inbound,
+                orders: receiver,
+                handshakes,
+            };
+            spawn_shard(start, ready.clone(), exits.clone())?;
+        }
+        drop(ready);
+        for _ in 0..shards {
+            started.recv_timeout(START_WITHIN).map_err(|_| died("a shard", "it did not start"))?;
+        }
+        node.started.store(true, Relaxed);
+        let (stop, stops) = mpsc::channel(2);
+        let supervisor = Supervisor { node, handle, backplane, orders, exited, stops };
+        let thread =
+            thread::Builder::new().name("control".to_owned()).spawn(move || supervisor.run(control))?;
+        tracing::info!(%client, control = %control_address, shards, "serving");
+        Ok(Self { client, control: control_address, stopper: Stopper(stop), thread })
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Where the control port is.
+    #[must_use]
+    pub fn control_address(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Asks this gateway to end.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until the gateway has ended: well after it was asked to, and with the reason otherwise.
+    pub fn wait(self) -> Result<(), GatewayError> {
+        self.thread.join().unwrap_or_else(|_| Err(died("control", "it panicked")))
+    }
+}
+
+impl Stopper {
+    /// As SIGTERM does: moves the clients away and ends. The second time, ends at once.
+    pub fn stop(&self) {
+        // A full queue holds two requests already, and two are all that matter.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// The thread that watches the others and runs the control port.
+struct Supervisor {
+    node: Arc<Node>,
+    handle: BackplaneHandle,
+    backplane: BackplaneThread,
+    orders: Vec<mpsc::Sender<Order>>,
+    exited: mpsc::Receiver<Exit>,
+    stops: mpsc::Receiver<()>,
+}
+
+impl Supervisor {
+    fn run(self, control: TcpListener) -> Result<(), GatewayError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async {
+            let Self { node, handle, backplane, orders, mut exited, stops } = self;
+            let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
+            let rate = Rc::new(RefCell::new(AcceptRate::default()));
+            let listener = tokio::net::TcpListener::from_std(control)?;
+            let port = ControlPort { node: node.clone(), backplane: handle, drain: drain.clone(), rate: rate.clone() };
+            let serving = tokio::task::spawn_local(port.serve(listener));
+            let result = tokio::select! {
+                result = drain_when_told(&node, &drain, stops) => result,
+                () = sample(&node, &rate) => Ok(()),
+                Some(exit) = exited.recv() => {
+                    let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+                    Err(died(&exit.thread, &reason))
+                }
+            };
+            for orders in &orders {
+                // A shard that is gone needs no order.
+                let _ = orders.try_send(Order::Stop);
+            }
+            // The control port answers to the end.
+            backplane.stop().await;
+            serving.abort();
+            result
+        })
+    }
+}
+
+/// Keeps the drain going; returns when the process is to end.
+async fn drain_when_told(
+    node: &Node,
+    drain: &RefCell<Drain>,
+    mut stops: mpsc::Receiver<()>,
+) -> Result<(), GatewayError> {
+    let mut told = false;
+    loop {
+        let wait = drain.borrow_mut().tick();
+        if drain.borrow().is_over() {
+            return Ok(());
+        }
+        tokio::select! {
+            Some(()) = stops.recv() => {
+                if told {
+                    return Err(GatewayError::Aborted { connections: node.admission.open() });
+                }
+                told = true;
+                drain.borrow_mut().terminate();
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let accepted = node.accepted();
+        rate.borrow_mut().sample(node.clock.elapsed(), accepted.new + accepted.resumed);
+    }
+}
+
+fn spawn_shard(
+    start: Start,
+    ready: std::sync::mpsc::Sender<()>,
+    exits: mpsc::Sender<Exit>,
+) -> io::Result<()> {
+    let name = format!("shard-{}", start.settings.shard);
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        let end = ExitOnDrop {
+            exit: Some(Exit { thread: name, result: Err(io::Error::other("it panicked")) }),
+            exits,
+        };
+        let result = crate::shard::run(start, || {
+            // The receiver waits for every shard.
+            let _ = ready.send(());
+        });
+        end.with(result);
+    })?;
+    Ok(())
+}
+
+/// Reports the end of a thread, however it comes.
+struct ExitOnDrop {
+    exit: Option<Exit>,
+    exits: mpsc::Sender<Exit>,
+}
+
+impl ExitOnDrop {
+    fn with(mut self, result: io::Result<()>) {
+        if let Some(exit) = &mut self.exit {
+            exit.result = result;
+        }
+    }
+}
+
+impl Drop for ExitOnDrop {
+    fn drop(&mut self) {
+        if let Some(exit) = self.exit.take() {
+            // The queue has a place for every thread; nobody listens any more when the gateway ends.
+            let _ = self.exits.try_send(exit);
+        }
+    }
+}
+
+fn core_settings(node: &Node, shard: u16) -> shard::Settings {
+    shard::Settings {
+        config: node.settings.config.clone(),
+        verifier: node.verifier.clone(),
+        node_name: node.settings.node_name.clone(),
+        node_id: node.id,
+        shard,
+        version: crate::VERSION.to_owned(),
+    }
+}
+
+/// Connections without a request that one shard may hold: what the limit of open files leaves beside the clients, within reason.
+fn handshake_limit(files: u64, node: &Node) -> usize {
+    const OTHERS: u64 = 512;
+    let left = files.saturating_sub(u64::from(node.settings.config.limits.max_connections) + OTHERS);
+    let each = left.clamp(256, 8192) / u64::from(node.settings.shard_count());
+    usize::try_from(each).unwrap_or(usize::MAX)
+}
+
+fn died(thread: &str, reason: &str) -> GatewayError {
+    GatewayError::Died { thread: thread.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,318 @@
+//! The client port before the 101: HTTP requests, and opening handshakes that lead out of HTTP.
+
+mod api;
+pub mod reply;
+mod upgrade;
+
+use std::{
+    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gateway_core::{
+    backplane::{Op, Outcome, Payload},
+    centrifuge::command::valid_channel,
+    config::Protocol as Served,
+    raw::backplane_channel,
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::{
+    HeaderMap, Method, Request, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN},
+    service::Service,
+};
+use subtle::ConstantTimeEq as _;
+
+use self::{reply::Reply, upgrade::BadHandshake};
+use crate::{
+    backplane::BackplaneHandle,
+    handshakes::Handshake,
+    node::Node,
+    page,
+    reactor::{Accepted, Protocol},
+};
+
+/// For a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a channel's name may be, for error messages.
+const CHANNEL_RULE: &str = "1 to 255 printable ASCII characters";
+
+/// What the requests of one TCP connection need.
+#[derive(Clone)]
+pub struct ClientPort {
+    /// What the threads share.
+    pub node: Arc<Node>,
+    /// Where publishes go.
+    pub backplane: BackplaneHandle,
+    /// Who connects.
+    pub peer: SocketAddr,
+    /// Ends with the first request.
+    pub handshake: Rc<Handshake>,
+    /// Set by the request that led to a 101.
+    pub accepted: Rc<Cell<Option<Accepted>>>,
+}
+
+impl Service<Request<Incoming>> for ClientPort {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let port = self.clone();
+        Box::pin(async move {
+            let crowded = port.handshake.has_arrived();
+            let mut reply = port.route(request).await;
+            if crowded && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(reply)
+        })
+    }
+}
+
+impl ClientPort {
+    async fn route(&self, request: Request<Incoming>) -> Reply {
+        let path = request.uri().path();
+        let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
+        match (first, rest) {
+            ("connection", "websocket") if self.serves(Served::Centrifuge) => {
+                self.upgrade(&request, Protocol::Centrifuge, &["centrifuge-json"])
+            }
+            ("raw", channel) if self.serves(Served::Raw) => {
+                let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
+                    let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
+                    return reply::refuse(StatusCode::BAD_REQUEST, &message);
+                };
+                if let Err(message) = self.authorize_raw(&request) {
+                    self.node.metrics.refused("token");
+                    return reply::refuse(StatusCode::UNAUTHORIZED, &message);
+                }
+                if request.method() == Method::POST {
+                    self.publish_raw(request, &channel).await
+                } else {
+                    self.upgrade(&request, Protocol::Raw(channel), &[])
+                }
+            }
+            ("api", _) => self.api(request).await,
+            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Protocol::Echo, &[]),
+            _ => page(&request),
+        }
+    }
+
+    fn serves(&self, protocol: Served) -> bool {
+        self.node.settings.config.protocols.0.contains(&protocol)
+    }
+
+    /// Answers an opening handshake; what it was for is left in `accepted`.
+    fn upgrade(
+        &self,
+        request: &Request<Incoming>,
+        protocol: Protocol,
+        subprotocols: &[&'static str],
+    ) -> Reply {
+        let valid = upgrade::accept(request.method(), request.version(), request.headers(), subprotocols)
+            .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
+        let reply = match valid {
+            Ok(reply) => reply,
+            Err(flaw) => {
+                self.node.metrics.refused(flaw.label());
+                return flaw.reply();
+            }
+        };
+        match self.node.admission.admit(self.node.clock.elapsed()) {
+            Ok(permit) => {
+                self.accepted.set(Some(Accepted { protocol, permit }));
+                reply
+            }
+            Err(refusal) => {
+                self.node.metrics.refused(refusal.label());
+                reply::unavailable(refusal.retry_after(), &refusal.to_string())
+            }
+        }
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), BadHandshake> {
+        upgrade::check_origin(headers, &self.node.settings.config.allowed_origins)
+    }
+
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
+    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<(), String> {
+        let bearer = || bearer(request.headers());
+        let token = parameter(request.uri().query(), "token").or_else(bearer);
+        match token {
+            None if self.node.settings.config.auth.anonymous => Ok(()),
+            None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
+            Some(token) => {
+                let verified = self.node.verifier.connection(&token, self.node.clock.now());
+                verified.map(drop).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {
+        if let Err(flaw) = self.check_origin(request.headers()) {
+            return flaw.reply();
+        }
+        let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
+        let body = match self.body(request).await {
+            Ok(body) => body,
+            Err(reply) => return reply,
+        };
+        let payload = match std::str::from_utf8(&body) {
+            Ok(_) if is_text => Payload::Text(body),
+            _ => Payload::Binary(body),
+        };
+        self.node.metrics.publications.inc();
+        let op = Op::Publish {
+            channel: backplane_channel(channel).into(),
+            payload,
+            info: None,
+            origin: None,
+            retention: None,
+            idempotency_key: None,
+        };
+        match self.backplane.call(op).await {
+            Ok(Outcome::Published { .. }) => reply::json(StatusCode::OK, &serde_json::json!({"result": {}})),
+            Ok(_) => {
+                reply::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the backplane gave no answer to a publish")
+            }
+            Err(error) => reply::unavailable(1, &error.to_string()),
+        }
+    }
+
+    async fn api(&self, request: Request<Incoming>) -> Reply {
+        if let Err(message) = self.authorize_api(request.headers()) {
+            return reply::refuse(StatusCode::UNAUTHORIZED, message);
+        }
+        if request.method() != Method::POST {
+            return reply::method_not_allowed(&[Method::POST]);
+        }
+        let method = request.uri().path().trim_start_matches("/api").trim_matches('/').to_owned();
+        match self.body(request).await {
+            Ok(body) => api::call(&self.node, &self.backplane, &method, body).await,
+            Err(reply) => reply,
+        }
+    }
+
+    /// Without a key the API serves programs of this machine: not other machines, and not the pages that its browsers show.
+    fn authorize_api(&self, headers: &HeaderMap) -> Result<(), &'static str> {
+        let Some(expected) = &self.node.settings.secrets.api_key else {
+            return if !self.peer.ip().to_canonical().is_loopback() {
+                Err("without --api-key-file the server API serves loopback only")
+            } else if headers.contains_key(ORIGIN) {
+                Err("without --api-key-file the server API does not serve web pages")
+            } else {
+                Ok(())
+            };
+        };
+        let scheme = |value: &str| value.strip_prefix("apikey ").map(str::to_owned);
+        let given = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let given = given.or_else(|| headers.get(AUTHORIZATION)?.to_str().ok().and_then(scheme));
+        match given {
+            Some(given) if is_same(&given, expected.reveal()) => Ok(()),
+            Some(_) => Err("the API key is not the one of --api-key-file"),
+            None => Err("send the API key as X-API-Key, or as Authorization: apikey KEY"),
+        }
+    }
+
+    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Reply> {
+        let limit = self.node.settings.config.limits.max_message_bytes as usize;
+        let collected = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!("the body has more than {limit} bytes (limits.maxMessageBytes)");
+                Err(reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
+            }
+            Ok(Err(error)) => Err(reply::refuse(StatusCode::BAD_REQUEST, &error.to_string())),
+            Err(_) => {
+                Err(reply::refuse(StatusCode::REQUEST_TIMEOUT, "the body took more than 10 s to arrive"))
+            }
+        }
+    }
+}
+
+/// Compares secrets in a time that says nothing about where they differ.
+pub fn is_same(given: &str, expected: &str) -> bool {
+    given.as_bytes().ct_eq(expected.as_bytes()).into()
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
+pub fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn page(request: &Request<Incoming>) -> Reply {
+    let Some(asset) = page::asset(request.uri().path()) else {
+        return reply::refuse(StatusCode::NOT_FOUND, "nothing is served here");
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return reply::method_not_allowed(&[Method::GET, Method::HEAD]);
+    }
+    let mut reply = reply::body(StatusCode::OK, asset.content_type, asset.body);
+    let policy = HeaderValue::from_static(page::CONTENT_SECURITY_POLICY);
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    reply
+}
+
+fn is_text(content_type: &HeaderValue) -> bool {
+    let content_type = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
+    content_type.starts_with("text/") || content_type.starts_with("application/json")
+}
+
+/// A parameter of the query, decoded.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| decode(value))
+}
+
+/// Percent-decoding (RFC 3986, section 2.1); nothing when it is malformed or no UTF-8.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let (digits, tail) = rest.split_at_checked(2)?;
+            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_or_refused() {
+        assert_eq!(decode("room%201"), Some("room 1".to_owned()));
+        assert_eq!(
+            [decode("%"), decode("%2"), decode("%+1"), decode("%zz"), decode("%ff")],
+            [const { None }; 5]
+        );
+    }
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name() {
+        assert_eq!(parameter(Some("a=1&token=x%2By&tok=2"), "token"), Some("x+y".to_owned()));
+        assert_eq!(parameter(Some("atoken=1"), "token"), None);
+        assert_eq!(parameter(None, "token"), None);
+    }
+
+    #[test]
+    fn json_and_text_are_text_and_the_rest_is_binary() {
+        let cases = [("text/plain; charset=utf-8", true), ("Application/JSON", true), ("image/png", false)];
+        for (content_type, expected) in cases {
+            assert_eq!(is_text(&HeaderValue::from_static(content_type)), expected, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The server API: what backends ask for, as Centrifugo's HTTP API takes it (<https://centrifugal.dev/docs/server/server_api>).
+//!
+//! A call that was understood answers 200 with `result` or with `error`; only what never was a call answers otherwise.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gateway_core::{
+    backplane::{BackplaneError, ClientInfo, Op, Outcome, Payload, Publication, Retention, StreamPosition},
+    centrifuge::{codes::ErrorCode, command::valid_channel},
+    config::ChannelOptions,
+};
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{
+    CHANNEL_RULE,
+    reply::{self, Reply},
+};
+use crate::{backplane::BackplaneHandle, node::Node};
+
+/// Channels of one broadcast.
+const MAX_CHANNELS: usize = 1_000;
+
+/// Why a call fails.
+#[derive(Debug)]
+struct Failure {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Failure {
+    fn bad(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::BadRequest, message: format!("bad request: {}", message.into()) }
+    }
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: code.message().to_owned() }
+    }
+}
+
+impl From<BackplaneError> for Failure {
+    fn from(error: BackplaneError) -> Self {
+        let code = match error {
+            BackplaneError::Busy => ErrorCode::TooManyRequests,
+            BackplaneError::UnrecoverablePosition => ErrorCode::UnrecoverablePosition,
+            BackplaneError::Unavailable | BackplaneError::Unanswered => ErrorCode::Internal,
+        };
+        Self { code, message: format!("{}: {error}", code.message()) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Publish {
+    channel: String,
+    data: Box<RawValue>,
+    idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Broadcast {
+    channels: Vec<String>,
+    data: Box<RawValue>,
+    idempotency_key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OfChannel {
+    channel: String,
+}
+
+#[derive(Deserialize)]
+struct History {
+    channel: String,
+    /// 0 asks for the position alone, -1 for everything kept.
+    #[serde(default)]
+    limit: i64,
+    since: Option<Since>,
+    #[serde(default)]
+    reverse: bool,
+}
+
+#[derive(Deserialize)]
+struct Since {
+    offset: u64,
+    epoch: String,
+}
+
+/// The `result` of a publish; empty where the channel keeps no stream.
+#[derive(Serialize)]
+struct Position {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<Arc<str>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcomes<T> {
+    Result(T),
+    Error(ErrorBody),
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    code: u16,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Broadcasted {
+    responses: Vec<Outcomes<Position>>,
+}
+
+#[derive(Serialize)]
+struct PresenceResult {
+    presence: BTreeMap<Arc<str>, Client>,
+}
+
+#[derive(Serialize)]
+struct PresenceStats {
+    num_clients: usize,
+    num_users: usize,
+}
+
+#[derive(Serialize)]
+struct HistoryResult {
+    publications: Vec<Published>,
+    offset: u64,
+    epoch: Arc<str>,
+}
+
+#[derive(Serialize)]
+struct Published {
+    data: Box<RawValue>,
+    offset: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<Client>,
+}
+
+#[derive(Serialize)]
+struct Client {
+    client: Arc<str>,
+    user: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conn_info: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chan_info: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Info {
+    nodes: [NodeInfo; 1],
+}
+
+/// This gateway; each answers for itself.
+#[derive(Serialize)]
+struct NodeInfo {
+    uid: String,
+    name: String,
+    version: &'static str,
+    num_clients: u32,
+    uptime: u64,
+}
+
+/// Carries a call out; `method` is the path below /api/.
+pub async fn call(node: &Node, backplane: &BackplaneHandle, method: &str, body: Bytes) -> Reply {
+    let calls = Calls { node, backplane, body };
+    match method {
+        "publish" => answer(calls.publish().await),
+        "broadcast" => answer(calls.broadcast().await),
+        "presence" => answer(calls.presence().await),
+        "presence_stats" => answer(calls.presence_stats().await),
+        "history" => answer(calls.history().await),
+        "info" => answer(Ok(calls.info())),
+        _ => reply::error(
+            StatusCode::NOT_FOUND,
+            ErrorCode::MethodNotFound.code().into(),
+            ErrorCode::MethodNotFound.message(),
+        ),
+    }
+}
+
+fn answer<T: Serialize>(result: Result<T, Failure>) -> Reply {
+    let status = match &result {
+        Err(failure) if failure.code == ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    reply::json(status, &outcome(result))
+}
+
+fn outcome<T>(result: Result<T, Failure>) -> Outcomes<T> {
+    match result {
+        Ok(result) => Outcomes::Result(result),
+        Err(failure) => Outcomes::Error(ErrorBody { code: failure.code.code(), message: failure.message }),
+    }
+}
+
+struct Calls<'a> {
+    node: &'a Node,
+    backplane: &'a BackplaneHandle,
+    body: Bytes,
+}
+
+impl Calls<'_> {
+    async fn publish(&self) -> Result<Position, Failure> {
+        let Publish { channel, data, idempotency_key } = self.parse()?;
+        self.publish_to(&channel, &data, idempotency_key).await
+    }
+
+    async fn broadcast(&self) -> Result<Broadcasted, Failure> {
+        let Broadcast { channels, data, idempotency_key } = self.parse()?;
+        if channels.len() > MAX_CHANNELS {
+            return Err(Failure::bad(format!(
+                "channels has {} names; at most {MAX_CHANNELS}",
+                channels.len()
+            )));
+        }
+        let publishes =
+            channels.iter().map(|channel| self.publish_to(channel, &data, idempotency_key.clone()));
+        let responses = futures::future::join_all(publishes).await.into_iter().map(outcome).collect();
+        Ok(Broadcasted { responses })
+    }
+
+    async fn publish_to(
+        &self,
+        channel: &str,
+        data: &RawValue,
+        key: Option<String>,
+    ) -> Result<Position, Failure> {
+        let options = self.options(channel)?;
+        let op = Op::Publish {
+            channel: channel.into(),
+            payload: Payload::Json(Bytes::copy_from_slice(data.get().as_bytes())),
+            info: None,
+            origin: None,
+            retention: retention(&options),
+            idempotency_key: key.map(Into::into),
+        };
+        match self.backplane.call(op).await? {
+            Outcome::Published { position } => Ok(Position {
+                offset: position.as_ref().map(|position| position.offset),
+                epoch: position.map(|position| position.epoch),
+            }),
+            _ => Err(ErrorCode::Internal.into()),
+        }
+    }
+
+    async fn presence(&self) -> Result<PresenceResult, Failure> {
+        let presence =
+            self.clients().await?.into_iter().map(|info| (info.client.clone(), info.into())).collect();
+        Ok(PresenceResult { presence })
+    }
+
+    async fn presence_stats(&self) -> Result<PresenceStats, Failure> {
+        let clients = self.clients().await?;
+        let mut users: Vec<&str> = clients.iter().map(|info| &*info.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        Ok(PresenceStats { num_clients: clients.len(), num_users: users.len() })
+    }
+
+    async fn clients(&self) -> Result<Vec<ClientInfo>, Failure> {
+        let OfChannel { channel } = self.parse()?;
+        if !self.options(&channel)?.presence {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        match self.backplane.call(Op::Presence { channel: channel.into() }).await? {
+            Outcome::Presence { clients } => Ok(clients),
+            _ => Err(ErrorCode::Internal.into()),
+        }
+    }
+
+    async fn history(&self) -> Result<HistoryResult, Failure> {
+        let History { channel, limit, since, reverse } = self.parse()?;
+        let retention = retention(&self.options(&channel)?).ok_or(ErrorCode::NotAvailable)?;
+        let limit = match limit {
+            -1 => retention.size,
+            limit => u32::try_from(limit)
+                .map_err(|_| Failure::bad(format!("limit is {limit}; 0 or more, or -1 for everything")))?,
+        };
+        let since = since.map(|since| StreamPosition { epoch: since.epoch.into(), offset: since.offset });
+        match self
+            .backplane
+            .call(Op::History { channel: channel.into(), retention, since, limit, reverse })
+            .await?
+        {
+            Outcome::History { position, publications } => Ok(HistoryResult {
+                publications: publications
+                    .iter()
+                    .map(|publication| Published::from(&**publication))
+                    .collect(),
+                offset: position.offset,
+                epoch: position.epoch,
+            }),
+            _ => Err(ErrorCode::Internal.into()),
+        }
+    }
+
+    fn info(&self) -> Info {
+        let node = self.node;
+        Info {
+            nodes: [NodeInfo {
+                uid: format!("{:016x}", node.id),
+                name: node.settings.node_name.clone(),
+                version: crate::VERSION,
+                num_clients: node.connections().total(),
+                uptime: node.clock.elapsed().as_secs(),
+            }],
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        let mut deserializer = serde_json::Deserializer::from_slice(&self.body);
+        let value =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|e| Failure::bad(e.to_string()))?;
+        deserializer.end().map_err(|error| Failure::bad(error.to_string()))?;
+        Ok(value)
+    }
+
+    fn options(&self, channel: &str) -> Result<ChannelOptions, Failure> {
+        if !valid_channel(channel) {
+            return Err(Failure::bad(format!("channel {channel:?} is no name: {CHANNEL_RULE}")));
+        }
+        self.node
+            .settings
+            .config
+            .channels
+            .options(channel)
+            .cloned()
+            .ok_or_else(|| ErrorCode::UnknownChannel.into())
+    }
+}
+
+fn retention(options: &ChannelOptions) -> Option<Retention> {
+    let history = options.history?;
+    Some(Retention { size: history.size, ttl: Duration::from_secs(history.ttl_seconds.into()) })
+}
+
+fn document(bytes: &Bytes) -> Option<Box<RawValue>> {
+    serde_json::from_slice(bytes).ok()
+}
+
+impl From<ClientInfo> for Client {
+    fn from(info: ClientInfo) -> Self {
+        Self {
+            conn_info: info.conn_info.as_ref().and_then(document),
+            chan_info: info.chan_info.as_ref().and_then(document),
+            client: info.client,
+            user: info.user,
+        }
+    }
+}
+
+impl From<&Publication> for Published {
+    fn from(publication: &Publication) -> Self {
+        let text = |bytes: &Bytes| serde_json::value::to_raw_value(&String::from_utf8_lossy(bytes)).ok();
+        let data = match &publication.payload {
+            Payload::Json(bytes) => document(bytes),
+            Payload::Text(bytes) | Payload::Binary(bytes) => text(bytes),
+        };
+        Self {
+            data: data.unwrap_or_else(|| RawValue::NULL.to_owned()),
+            offset: publication.offset,
+            info: publication.info.clone().map(Client::from),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What /metrics shows. Every label has few values, all known beforehand.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use gateway_core::control::{Accepted, Connections};
+use prometheus::{
+    Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Counters and gauges of one gateway, shared by its threads.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    connections: IntGaugeVec,
+    accepted: IntCounterVec,
+    closes: IntCounterVec,
+    refusals: IntCounterVec,
+    handshakes: IntGauge,
+    /// Messages that clients and the server API handed to the backplane.
+    pub publications: IntCounter,
+    /// Messages, replies and pings handed to sockets.
+    pub frames_sent: IntCounter,
+    /// Bytes that sockets took.
+    pub bytes_sent: IntCounter,
+    /// Bytes read from sockets.
+    pub bytes_received: IntCounter,
+    /// Connections closed because their client read too slowly.
+    pub slow_consumers: IntCounter,
+    /// Operations that the backplane did not take, its queue being full.
+    pub backplane_refused: IntCounter,
+    /// Items taken from the backplane.
+    pub inbound: IntCounter,
+    /// Connections that a drain closed.
+    pub moved: IntCounter,
+    draining: IntGauge,
+    backplane_healthy: IntGauge,
+}
+
+/// One shard's live numbers; written by its thread, read by the control port.
+#[derive(Debug, Default)]
+pub struct ShardNumbers {
+    centrifuge: AtomicU32,
+    raw: AtomicU32,
+    new: AtomicU64,
+    resumed: AtomicU64,
+    evicted: AtomicU64,
+    all_evicted: AtomicBool,
+}
+
+impl ShardNumbers {
+    /// Publishes the numbers after a turn.
+    pub fn store(&self, connections: Connections, accepted: Accepted) {
+        self.centrifuge.store(connections.centrifuge, Relaxed);
+        self.raw.store(connections.raw, Relaxed);
+        self.new.store(accepted.new, Relaxed);
+        self.resumed.store(accepted.resumed, Relaxed);
+    }
+
+    /// A connection came that was not sent elsewhere.
+    pub fn opened(&self) {
+        self.all_evicted.store(false, Relaxed);
+    }
+
+    /// Counts connections that were sent elsewhere; `all` when none is left that was not.
+    pub fn evicted(&self, count: u32, all: bool) {
+        self.evicted.fetch_add(count.into(), Relaxed);
+        self.all_evicted.store(all, Relaxed);
+    }
+
+    /// Connections that were sent elsewhere since the start.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.evicted.load(Relaxed)
+    }
+
+    /// Connections that may still be sent elsewhere.
+    #[must_use]
+    pub fn evictable(&self) -> u32 {
+        if self.all_evicted.load(Relaxed) { 0 } else { self.connections().total() }
+    }
+
+    /// Live connections.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        Connections { centrifuge: self.centrifuge.load(Relaxed), raw: self.raw.load(Relaxed) }
+    }
+
+    /// Connections accepted since the start.
+    #[must_use]
+    pub fn accepted(&self) -> Accepted {
+        Accepted { new: self.new.load(Relaxed), resumed: self.resumed.load(Relaxed) }
+    }
+}
+
+/// The numbers of all shards together.
+#[must_use]
+pub fn total(shards: &[Arc<ShardNumbers>]) -> (Connections, Accepted) {
+    shards.iter().fold((Connections::default(), Accepted::default()), |(connections, accepted), shard| {
+        let (c, a) = (shard.connections(), shard.accepted());
+        (
+            Connections { centrifuge: connections.centrifuge + c.centrifuge, raw: connections.raw + c.raw },
+            Accepted { new: accepted.new + a.new, resumed: accepted.resumed + a.resumed },
+        )
+    })
+}
+
+impl Metrics {
+    /// All of them at zero. Fails only if two have one name.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name, help| register(&registry, IntCounter::new(name, help)?);
+        let gauge = |name, help| register(&registry, IntGauge::new(name, help)?);
+        let gauges = |name, help, labels: &[&str]| {
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        let counters = |name, help, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        Ok(Self {
+            connections: gauges("mooring_connections", "Live connections.", &["protocol"])?,
+            accepted: counters(
+                "mooring_accepted_total",
+                "Connections accepted, new or back with a position to recover from.",
+                &["kind"],
+            )?,
+            closes: counters(
+                "mooring_closes_total",
+                "Connections closed, by close code; none when the socket broke.",
+                &["code"],
+            )?,
+            refusals: counters("mooring_refusals_total", "Handshakes refused, by reason.", &["reason"])?,
+            handshakes: gauge("mooring_handshakes", "TCP connections that have not sent a request yet.")?,
+            publications: counter("mooring_publications_total", "Messages handed to the backplane.")?,
+            frames_sent: counter("mooring_frames_sent_total", "Frames handed to sockets.")?,
+            bytes_sent: counter("mooring_sent_bytes_total", "Bytes that sockets took.")?,
+            bytes_received: counter("mooring_received_bytes_total", "Bytes read from sockets.")?,
+            slow_consumers: counter("mooring_slow_consumers_total", "Closed for reading too slowly.")?,
+            backplane_refused: counter(
+                "mooring_backplane_refused_total",
+                "Operations not taken, its queue being full.",
+            )?,
+            inbound: counter("mooring_backplane_inbound_total", "Items taken from the backplane.")?,
+            moved: counter("mooring_drain_moved_total", "Connections that drains closed.")?,
+            draining: gauge("mooring_draining", "1 while draining.")?,
+            backplane_healthy: gauge("mooring_backplane_healthy", "1 while the backplane answers.")?,
+            registry,
+        })
+    }
+
+    /// Counts a closed connection.
+    pub fn closed(&self, code: Option<u16>) {
+        self.closes.with_label_values(&[close_label(code)]).inc();
+    }
+
+    /// Counts a refused handshake.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.with_label_values(&[reason]).inc();
+    }
+
+    /// A TCP connection waits for its first request, or no longer does.
+    pub fn handshakes(&self) -> &IntGauge {
+        &self.handshakes
+    }
+
+    /// The exposition, with the numbers that are read rather than counted.
+    #[must_use]
+    pub fn expose(&self, shards: &[Arc<ShardNumbers>], draining: bool, backplane_healthy: bool) -> Vec<u8> {
+        let (connections, accepted) = total(shards);
+        self.connections.with_label_values(&["centrifuge"]).set(connections.centrifuge.into());
+        self.connections.with_label_values(&["raw"]).set(connections.raw.into());
+        for (kind, count) in [("new", accepted.new), ("resumed", accepted.resumed)] {
+            let counter = self.accepted.with_label_values(&[kind]);
+            counter.reset();
+            counter.inc_by(count);
+        }
+        self.draining.set(draining.into());
+        self.backplane_healthy.set(backplane_healthy.into());
+        let mut text = Vec::new();
+        // Writing to memory; a family that cannot be encoded is left out.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+/// Clients choose the code of their close frame, so only known ones become labels.
+fn close_label(code: Option<u16>) -> &'static str {
+    const KNOWN: [(u16, &str); 20] = [
+        (1000, "1000"),
+        (1001, "1001"),
+        (1002, "1002"),
+        (1003, "1003"),
+        (1005, "1005"),
+        (1007, "1007"),
+        (1008, "1008"),
+        (1009, "1009"),
+        (1011, "1011"),
+        (1012, "1012"),
+        (1013, "1013"),
+        (3000, "3000"),
+        (3001, "3001"),
+        (3005, "3005"),
+        (3008, "3008"),
+        (3010, "3010"),
+        (3012, "3012"),
+        (3500, "3500"),
+        (3501, "3501"),
+        (3503, "3503"),
+    ];
+    match code {
+        None => "none",
+        Some(code) => KNOWN.iter().find(|(known, _)| *known == code).map_or("other", |(_, label)| label),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_code_that_a_client_made_up_adds_no_label() {
+        assert_eq!(
+            [close_label(Some(1009)), close_label(Some(4999)), close_label(None)],
+            ["1009", "other", "none"]
+        );
+    }
+
+    #[test]
+    fn the_exposition_shows_the_sum_over_shards() {
+        let shards = [Arc::new(ShardNumbers::default()), Arc::new(ShardNumbers::default())];
+        for shard in &shards {
+            shard.store(Connections { centrifuge: 2, raw: 1 }, Accepted { new: 5, resumed: 0 });
+        }
+        let text = String::from_utf8(Metrics::new().unwrap().expose(&shards, false, true)).unwrap();
+        assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
+        assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
+    }
+}

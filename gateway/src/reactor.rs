@@ -1,0 +1,265 @@
+//! One shard at work: the core's decisions, its sockets, its way to the backplane, and the turns that join them.
+//!
+//! Each input is a turn: the core handles it, and what it puts out is written when the turn ends. Whatever the turn leads to (a
+//! socket that turns out broken, a queue that overflows, a refused operation) is handled within it.
+
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use gateway_core::{
+    backplane::{Inbound, Op},
+    outbox::{ConnectionKey, Outbox, RequestId},
+    shard::{self, Opening, Shard},
+    time::Now,
+};
+use mio::{Events, Registry, net::TcpStream};
+use tokio::sync::Notify;
+
+use crate::{
+    admission::Permit,
+    backplane::BackplaneHandle,
+    metrics::ShardNumbers,
+    node::Node,
+    ops::Ops,
+    sockets::{Fault, Received, Sockets},
+};
+
+/// Read at once; shared by all connections of a shard, so that none needs a buffer of its own.
+const SCRATCH: usize = 64 * 1024;
+/// Reads for one event at most, so that one busy client does not hold up the others.
+const READS: usize = 4;
+/// Until refused operations are submitted again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A reactor is used by its shard's loop and by the HTTP tasks of the same thread, never across an await.
+pub type ReactorRef = Rc<RefCell<Reactor>>;
+
+/// One shard.
+pub struct Reactor {
+    core: Shard,
+    io: Io,
+    scratch: Box<[u8]>,
+    /// Connections whose sockets may hold more than was read for their event.
+    unread: Vec<ConnectionKey>,
+    faults: Vec<Fault>,
+    numbers: Arc<ShardNumbers>,
+    node: Arc<Node>,
+    /// Tells the loop that a timer may be due earlier.
+    rearm: Rc<Notify>,
+}
+
+/// Where the core's effects go.
+#[derive(Debug)]
+struct Io {
+    sockets: Sockets,
+    ops: Ops,
+}
+
+impl Outbox for Io {
+    fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
+        self.sockets.send(connection, frame);
+    }
+
+    fn close(&mut self, connection: ConnectionKey) {
+        self.sockets.close(connection);
+    }
+
+    fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op) {
+        self.ops.submit(waiter, op);
+    }
+}
+
+/// What an opening handshake was for.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What the connection speaks.
+    pub protocol: Protocol,
+    /// Its place among the connections.
+    pub permit: Permit,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The centrifuge protocol, JSON.
+    Centrifuge,
+    /// Bare messages in a channel.
+    Raw(String),
+    /// Everything comes back.
+    Echo,
+}
+
+impl Protocol {
+    fn opening(&self) -> Opening<'_> {
+        match self {
+            Self::Centrifuge => Opening::Centrifuge,
+            Self::Raw(channel) => Opening::Raw { channel },
+            Self::Echo => Opening::Echo,
+        }
+    }
+}
+
+impl Reactor {
+    /// A shard without connections. `index` is its place in the node.
+    pub fn new(
+        node: Arc<Node>,
+        index: u16,
+        settings: Arc<shard::Settings>,
+        registry: Registry,
+        backplane: BackplaneHandle,
+    ) -> Self {
+        let queue_limit = node.settings.config.limits.outbound_queue_bytes as usize;
+        Self {
+            core: Shard::new(settings),
+            io: Io {
+                sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
+                ops: Ops::new(backplane, index, node.metrics.clone()),
+            },
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            unread: Vec::new(),
+            faults: Vec::new(),
+            numbers: node.shards[usize::from(index)].clone(),
+            node,
+            rearm: Rc::default(),
+        }
+    }
+
+    /// Is notified when [`Reactor::next_timeout`] may have become earlier.
+    #[must_use]
+    pub fn rearm(&self) -> Rc<Notify> {
+        self.rearm.clone()
+    }
+
+    /// Takes a socket whose opening handshake is done, and what was read ahead of it.
+    pub fn open(&mut self, accepted: Accepted, stream: TcpStream, read_ahead: Bytes) -> io::Result<()> {
+        let now = self.node.clock.now();
+        let key = self.core.open(accepted.protocol.opening(), now, &mut self.io);
+        let inserted = self.io.sockets.insert(key, stream, accepted.permit);
+        if inserted.is_err() {
+            self.core.hang_up(key, now, &mut self.io);
+        } else if !read_ahead.is_empty() {
+            self.core.receive(key, &mut BytesMut::from(read_ahead), now, &mut self.io);
+        }
+        self.finish(now);
+        self.numbers.opened();
+        self.rearm.notify_one();
+        inserted
+    }
+
+    /// Handles what the poll reported, and what an earlier turn left unread.
+    pub fn sockets_ready(&mut self, events: &Events) {
+        let now = self.node.clock.now();
+        for key in std::mem::take(&mut self.unread) {
+            self.read(key, false, now);
+        }
+        for event in events {
+            let Some(key) = self.io.sockets.key(event.token()) else { continue };
+            if event.is_writable()
+                && let Some(fault) = self.io.sockets.writable(key)
+            {
+                self.faults.push(fault);
+            }
+            if event.is_readable() || event.is_error() {
+                self.read(key, event.is_read_closed() || event.is_error(), now);
+            }
+            if self.io.sockets.is_full() {
+                self.finish(now);
+            }
+        }
+        self.finish(now);
+    }
+
+    /// Whether a turn is due although the poll reports nothing.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Handles items from the backplane.
+    pub fn inbound(&mut self, items: &mut Vec<Inbound>) {
+        let now = self.node.clock.now();
+        self.node.metrics.inbound.inc_by(items.len() as u64);
+        for item in items.drain(..) {
+            self.core.inbound(item, now, &mut self.io);
+            if self.io.sockets.is_full() {
+                self.finish(now);
+            }
+        }
+        self.finish(now);
+    }
+
+    /// Sends so many clients elsewhere.
+    pub fn evict(&mut self, count: u32) {
+        let now = self.node.clock.now();
+        let evicted = self.core.evict(count, now, &mut self.io);
+        self.finish(now);
+        self.numbers.evicted(evicted, evicted < count);
+        self.node.metrics.moved.inc_by(evicted.into());
+        self.rearm.notify_one();
+    }
+
+    /// Handles what is due by now.
+    pub fn handle_timeout(&mut self) {
+        let now = self.node.clock.now();
+        self.core.handle_timeout(now, &mut self.io);
+        while let Some(key) = self.io.sockets.expired(now.monotonic) {
+            self.gone(key, now);
+        }
+        self.finish(now);
+    }
+
+    /// When [`Reactor::handle_timeout`] has something to do, as monotonic time.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        let retry = self.io.ops.is_behind().then(|| self.node.clock.elapsed() + RETRY);
+        [self.core.next_timeout(), self.io.sockets.next_timeout(), retry].into_iter().flatten().min()
+    }
+
+    fn read(&mut self, key: ConnectionKey, to_the_end: bool, now: Now) {
+        for _ in 0..READS {
+            let (length, more) = match self.io.sockets.read(key, &mut self.scratch) {
+                Received::Some(length) => (length, true),
+                Received::Last(length) => (length, to_the_end && length > 0),
+                Received::Gone => return self.gone(key, now),
+            };
+            if length > 0 {
+                self.core.receive(key, &mut self.scratch[..length], now, &mut self.io);
+            }
+            if !more {
+                return;
+            }
+        }
+        self.unread.push(key);
+    }
+
+    fn gone(&mut self, key: ConnectionKey, now: Now) {
+        self.io.sockets.remove(key);
+        self.core.hang_up(key, now, &mut self.io);
+    }
+
+    /// Writes what the turn put out, handles what comes of that, and publishes the shard's numbers.
+    fn finish(&mut self, now: Now) {
+        self.io.ops.retry();
+        loop {
+            self.io.sockets.flush(now.monotonic, &mut self.faults);
+            let refused = self.io.ops.take_refused();
+            if self.faults.is_empty() && refused.is_empty() {
+                break;
+            }
+            for fault in std::mem::take(&mut self.faults) {
+                match fault {
+                    Fault::Gone(key) => self.gone(key, now),
+                    Fault::Overflow(key) => {
+                        self.node.metrics.slow_consumers.inc();
+                        self.io.sockets.discard(key);
+                        self.core.overflow(key, now, &mut self.io);
+                    }
+                }
+            }
+            for item in refused {
+                self.core.inbound(item, now, &mut self.io);
+            }
+        }
+        self.numbers.store(self.core.connections(), self.core.accepted());
+    }
+}

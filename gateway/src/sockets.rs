@@ -1,0 +1,363 @@
+//! The sockets of one shard: what waits for them, and one poll over all of them.
+//!
+//! An idle connection costs a [`Link`] here and a registration in the kernel: no task, no buffer, no timer. Sockets are registered
+//! once, edge-triggered for both directions, so that neither a full socket nor one that has room again costs a call to change that.
+//! What a turn of the shard sends is chained per socket and goes out when the turn ends, in one call per socket.
+//!
+//! A socket that the core closes is written out and shut on our side, and the other side gets a little time to close first: a socket
+//! closed with unread bytes is reset, and a reset can overtake the close frame (RFC 6455, section 7.1.1).
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, Read as _},
+    mem,
+    net::Shutdown,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gateway_core::outbox::ConnectionKey;
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+use crate::{
+    admission::Permit,
+    metrics::Metrics,
+    outbound::{OutQueue, Written},
+};
+
+/// End of a chain.
+const NONE: u32 = u32::MAX;
+/// Bytes that one turn may collect before they are written, whatever else waits.
+const TURN_BYTES: usize = 1024 * 1024;
+/// How long the other side may take to read the rest and to close.
+const LINGER: Duration = Duration::from_secs(2);
+/// Reads at once of what nobody listens to any more, so that a client that goes on sending holds up nobody.
+const DRAIN_READS: usize = 16;
+
+/// Live sockets by the slot of their connection.
+#[derive(Debug)]
+pub struct Sockets {
+    registry: Registry,
+    links: Vec<Option<Link>>,
+    /// What this turn sends, in order; a socket's frames are chained.
+    turn: Vec<Chained>,
+    turn_bytes: usize,
+    /// Slots that this turn sends to or closes.
+    dirty: Vec<u32>,
+    /// Reused to write a socket's chain; empty between sockets.
+    run: OutQueue,
+    /// Sockets that are being closed, in the order of their deadlines, since all get the same time.
+    lingering: VecDeque<(Duration, ConnectionKey)>,
+    queue_limit: usize,
+    metrics: Metrics,
+}
+
+/// One live socket.
+#[derive(Debug)]
+struct Link {
+    stream: TcpStream,
+    generation: u32,
+    /// This turn's frames: first and last index into `turn`.
+    head: u32,
+    tail: u32,
+    dirty: bool,
+    /// A close frame is on its way, so the close is counted.
+    said_goodbye: bool,
+    ending: Ending,
+    /// Only while the socket takes no more.
+    queue: Option<Box<OutQueue>>,
+    _permit: Permit,
+}
+
+/// How far the end of a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Open,
+    /// The core closed it in this turn.
+    Asked,
+    /// What waits is being written.
+    Flushing,
+    /// Our side is shut; the other side has yet to close.
+    Shut,
+}
+
+#[derive(Debug)]
+struct Chained {
+    frame: Bytes,
+    next: u32,
+}
+
+/// What the core has to hear after a turn was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// More waits for this client than may.
+    Overflow(ConnectionKey),
+    /// The socket is closed or broken; it is to be removed.
+    Gone(ConnectionKey),
+}
+
+/// What reading a socket once yielded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// So many bytes; more may wait.
+    Some(usize),
+    /// So many bytes, and nothing more for now; 0 when there was nothing at all.
+    Last(usize),
+    /// The other side closed, or the socket broke.
+    Gone,
+}
+
+impl Sockets {
+    /// No sockets yet. `queue_limit` is the most bytes that may wait for one of them.
+    #[must_use]
+    pub fn new(registry: Registry, queue_limit: usize, metrics: Metrics) -> Self {
+        Self {
+            registry,
+            links: Vec::new(),
+            turn: Vec::new(),
+            turn_bytes: 0,
+            dirty: Vec::new(),
+            run: OutQueue::default(),
+            lingering: VecDeque::new(),
+            queue_limit,
+            metrics,
+        }
+    }
+
+    /// Takes a socket over; `key` is free by the core's word.
+    pub fn insert(&mut self, key: ConnectionKey, mut stream: TcpStream, permit: Permit) -> io::Result<()> {
+        self.registry.register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE)?;
+        let slot = key.slot as usize;
+        if self.links.len() <= slot {
+            self.links.resize_with(slot + 1, || None);
+        }
+        let link = Link {
+            stream,
+            generation: key.generation,
+            head: NONE,
+            tail: NONE,
+            dirty: false,
+            said_goodbye: false,
+            ending: Ending::Open,
+            queue: None,
+            _permit: permit,
+        };
+        self.links[slot] = Some(link);
+        Ok(())
+    }
+
+    /// The connection that an event is for, if it is still there.
+    #[must_use]
+    pub fn key(&self, token: Token) -> Option<ConnectionKey> {
+        let slot = u32::try_from(token.0 & 0xFFFF_FFFF).ok()?;
+        let generation = self.links.get(slot as usize)?.as_ref()?.generation;
+        let key = ConnectionKey { slot, generation };
+        (self::token(key) == token).then_some(key)
+    }
+
+    /// Reads once into `buffer`.
+    pub fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> Received {
+        let Some(link) = self.link(key) else { return Received::Last(0) };
+        if link.ending != Ending::Open {
+            return if is_drained(&mut link.stream, buffer) { Received::Gone } else { Received::Last(0) };
+        }
+        let room = buffer.len();
+        let received = loop {
+            match link.stream.read(buffer) {
+                Ok(0) => break Received::Gone,
+                Ok(n) if n < room => break Received::Last(n),
+                Ok(n) => break Received::Some(n),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Received::Last(0),
+                Err(_) => break Received::Gone,
+            }
+        };
+        if let Received::Some(n) | Received::Last(n) = received {
+            self.metrics.bytes_received.inc_by(n as u64);
+        }
+        received
+    }
+
+    /// Chains a frame to what this turn sends to a connection.
+    pub fn send(&mut self, key: ConnectionKey, frame: Bytes) {
+        let index = self.turn.len() as u32;
+        let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
+        let Some(link) = link else { return };
+        if let Some(code) = close_code(&frame) {
+            link.said_goodbye = true;
+            self.metrics.closed(Some(code));
+        }
+        match mem::replace(&mut link.tail, index) {
+            NONE => link.head = index,
+            tail => self.turn[tail as usize].next = index,
+        }
+        mark(link, key.slot, &mut self.dirty);
+        self.turn_bytes += frame.len();
+        self.turn.push(Chained { frame, next: NONE });
+    }
+
+    /// Closes a connection once this turn's frames are written.
+    pub fn close(&mut self, key: ConnectionKey) {
+        let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
+        let Some(link) = link else { return };
+        link.ending = Ending::Asked;
+        mark(link, key.slot, &mut self.dirty);
+    }
+
+    /// Whether so much is collected that it has to be written before the turn goes on.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.turn_bytes >= TURN_BYTES
+    }
+
+    /// Writes what the turn collected, and says which connections the core has to give up.
+    pub fn flush(&mut self, now: Duration, faults: &mut Vec<Fault>) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            link.dirty = false;
+            let key = ConnectionKey { slot, generation: link.generation };
+            gather(link, &mut self.turn, &mut self.run, &self.metrics);
+            if link.ending == Ending::Asked {
+                link.ending = Ending::Flushing;
+                self.lingering.push_back((now + LINGER, key));
+            }
+            let written = match &mut link.queue {
+                // The socket is full: it says when that changes.
+                Some(queue) => {
+                    queue.append(&mut self.run);
+                    Ok(())
+                }
+                None => link.write(&mut self.run, &self.metrics),
+            };
+            if written.is_err() {
+                self.run = OutQueue::default();
+                faults.push(Fault::Gone(key));
+            } else if link.ending == Ending::Open && link.waiting() > self.queue_limit {
+                faults.push(Fault::Overflow(key));
+            }
+        }
+        self.dirty = dirty;
+        self.turn.clear();
+        self.turn_bytes = 0;
+    }
+
+    /// Forgets what waits for a slow client, except a frame that has begun.
+    pub fn discard(&mut self, key: ConnectionKey) {
+        if let Some(queue) = self.link(key).and_then(|link| link.queue.as_mut()) {
+            queue.discard();
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, key: ConnectionKey) -> Option<Fault> {
+        let link = link_of(&mut self.links, key)?;
+        let mut queue = link.queue.take()?;
+        link.write(&mut queue, &self.metrics).is_err().then_some(Fault::Gone(key))
+    }
+
+    /// Drops a socket; the core has to hear that it is gone.
+    pub fn remove(&mut self, key: ConnectionKey) {
+        let Some(link) = self.link(key) else { return };
+        let silent = !link.said_goodbye;
+        self.links[key.slot as usize] = None;
+        if silent {
+            self.metrics.closed(None);
+        }
+    }
+
+    /// A socket that has taken too long to close, if there is one by now.
+    pub fn expired(&mut self, now: Duration) -> Option<ConnectionKey> {
+        while let Some((_, key)) = self.lingering.pop_front_if(|(deadline, _)| *deadline <= now) {
+            if self.link(key).is_some() {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// When [`Sockets::expired`] has something to say.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.lingering.front().map(|(deadline, _)| *deadline)
+    }
+
+    fn link(&mut self, key: ConnectionKey) -> Option<&mut Link> {
+        link_of(&mut self.links, key)
+    }
+}
+
+impl Link {
+    fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes())
+    }
+
+    /// Writes frames; keeps those that the socket does not take yet. `run` is empty afterwards unless the socket is broken.
+    fn write(&mut self, run: &mut OutQueue, metrics: &Metrics) -> io::Result<()> {
+        let before = run.bytes();
+        let written = run.write_to(&mut self.stream)?;
+        metrics.bytes_sent.inc_by((before - run.bytes()) as u64);
+        if written == Written::Blocked {
+            self.queue = Some(Box::new(mem::take(run)));
+        } else if self.ending == Ending::Flushing {
+            self.ending = Ending::Shut;
+            self.stream.shutdown(Shutdown::Write)?;
+            // What arrived before has had its event.
+            if is_drained(&mut self.stream, &mut [0; 4096]) {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
+    links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.generation == key.generation)
+}
+
+fn mark(link: &mut Link, slot: u32, dirty: &mut Vec<u32>) {
+    if !mem::replace(&mut link.dirty, true) {
+        dirty.push(slot);
+    }
+}
+
+/// Moves a socket's chain out of the turn, behind what already waits for it.
+fn gather(link: &mut Link, turn: &mut [Chained], run: &mut OutQueue, metrics: &Metrics) {
+    let mut index = mem::replace(&mut link.head, NONE);
+    link.tail = NONE;
+    let mut frames = 0;
+    while index != NONE {
+        let chained = &mut turn[index as usize];
+        run.push(mem::take(&mut chained.frame));
+        index = chained.next;
+        frames += 1;
+    }
+    metrics.frames_sent.inc_by(frames);
+}
+
+/// Reads what nobody listens to any more; whether the other side has closed.
+fn is_drained(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
+    for _ in 0..DRAIN_READS {
+        match stream.read(buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+    false
+}
+
+/// The code of a close frame of ours (RFC 6455, section 5.5.1); 1005 stands for none.
+fn close_code(frame: &[u8]) -> Option<u16> {
+    match frame {
+        [0x88, 0 | 1, ..] => Some(1005),
+        [0x88, _, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
+}
+
+/// Slot and generation: an event that outlived its connection is for nobody.
+fn token(key: ConnectionKey) -> Token {
+    Token((key.slot as usize) | (key.generation as usize) << 32)
+}
