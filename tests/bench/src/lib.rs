@@ -1,1 +1,17 @@
 //! A fleet of real WebSocket clients that counts loss, duplicates, order and reconnects.
+//!
+//! [`audit`] decides what counts and is pure; [`client`], [`publisher`] and [`abuse`] make the traffic; [`control`] is told what to
+//! do. One thread does it all, so that thousands of clients take little memory and times compare.
+
+pub mod abuse;
+pub mod args;
+pub mod audit;
+pub mod channel;
+pub mod client;
+pub mod context;
+pub mod control;
+pub mod fleet;
+pub mod message;
+pub mod publisher;
+pub mod run;
+pub mod stats;
