@@ -26,8 +26,8 @@ build() {
   run_long node-image docker build --build-arg "BASE=$base" --tag "$image" --file "$CLUSTER_DIR/node/Dockerfile" "$context"
   rm -rf "$context"
   # Older ones; one that a cluster still runs on stays.
-  docker image ls --quiet --filter "before=$image" mooring.dev/kind-node | sort -u | xargs --no-run-if-empty docker image rm ||
-    true
+  docker image ls --quiet --filter "before=$image" mooring.dev/kind-node | sort -u | xargs --no-run-if-empty docker image rm \
+    >/dev/null 2>&1 || true
 }
 
 own="$(kinds_own_image)"
