@@ -73,7 +73,12 @@ use std::collections::BTreeMap;
      "message": "spec.backplane.memory: joins the clients of one pod only; use spec.backplane.redis, or spec.replicas: 1"},
     {"rule": "!has(self.backplane.memory) || !has(self.scaling) || self.scaling.maxReplicas <= 1",
      "message": "spec.backplane.memory: joins the clients of one pod only; use spec.backplane.redis, or remove spec.scaling"},
+    {
+        "rule": "!has(self.scaling) || self.scaling.connectionsPerPod <= self.limits.maxConnections",
+        "message": "spec.scaling.connectionsPerPod: is above spec.limits.maxConnections, so no pod would ever be added; lower it, or raise the limit"
+    },
 ]))]
+#[allow(clippy::duplicated_attributes, reason = "every column has a type, and two of them the same")]
 pub struct WebSocketClusterSpec {
     /// Image of the gateway; the operator's own default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ mod parse;
 mod revision;
 
 pub use invalid::Invalid;
+pub(crate) use revision::hash;
 
 use crate::crd::{ClientService, ManagedRedis, PodTemplate, SelectPolicy};
 use crate::names::{ClusterName, Revision};

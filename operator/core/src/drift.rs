@@ -15,8 +15,33 @@ pub fn differs(desired: &Value, live: &Value) -> bool {
             desired.len() != live.len()
                 || desired.iter().zip(live).any(|(desired, live)| differs(desired, live))
         }
+        (Value::String(desired), Value::String(live)) => desired != live && !same_quantity(desired, live),
         (desired, live) => desired != live,
     }
+}
+
+/// The API server writes quantities its own way: `0.5` as `500m`, `1024Mi` as `1Gi`.
+fn same_quantity(a: &str, b: &str) -> bool {
+    quantity(a).zip(quantity(b)).is_some_and(|(a, b)| (a - b).abs() <= a.abs() * 1e-9)
+}
+
+fn quantity(text: &str) -> Option<f64> {
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let factor = match suffix {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1_048_576.0,
+        "Gi" => 1_073_741_824.0,
+        "Ti" => 1_099_511_627_776.0,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * factor)
 }
 
 /// The API server drops empty maps and lists.
@@ -53,6 +78,15 @@ mod tests {
         ] {
             assert!(differs(&desired, &live), "{live}");
         }
+    }
+
+    #[test]
+    fn a_quantity_written_another_way_is_no_drift() {
+        assert!(!differs(
+            &json!({"cpu": "0.5", "memory": "1024Mi"}),
+            &json!({"cpu": "500m", "memory": "1Gi"})
+        ));
+        assert!(differs(&json!({"cpu": "0.5"}), &json!({"cpu": "400m"})));
     }
 
     #[test]

@@ -1,10 +1,25 @@
 //! Everything made for a cluster, one file per object; building can't fail.
 
+mod account;
+mod budget;
+mod gateway;
+mod policy;
+mod redis;
 mod secret;
+mod service;
 
+pub(crate) use gateway::MARGIN_SECONDS;
+pub use gateway::{pod, pod_names};
 pub use secret::generated as generated_secret;
 
-use crate::observed::ObjectKey;
+use crate::desired::{Backplane, Desired};
+use crate::names::{self, APP_INSTANCE, APP_MANAGED_BY, APP_NAME, APPLIED_HASH, CLUSTER, GATEWAY};
+use crate::observed::{ObjectKey, ObjectKind};
+use crate::plan::GeneratedSecret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// An object as it is applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,5 +27,81 @@ pub struct Object {
     /// Which.
     pub key: ObjectKey,
     /// The whole manifest, with owner reference and hash.
-    pub manifest: serde_json::Value,
+    pub manifest: Value,
+}
+
+impl Object {
+    fn new(kind: ObjectKind, name: String, object: &impl Serialize) -> Self {
+        let mut manifest = serde_json::to_value(object).unwrap_or_default();
+        let hash = crate::desired::hash(&manifest);
+        if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+            annotations[APPLIED_HASH] = Value::String(hash);
+        }
+        Self { key: ObjectKey { kind, name }, manifest }
+    }
+}
+
+/// Every object besides Secrets and gateway pods, in the order in which they are applied, for a cluster of `size` serving pods.
+#[must_use]
+pub fn objects(desired: &Desired, size: u32) -> Vec<Object> {
+    let mut objects = vec![
+        account::gateway(desired),
+        policy::gateway(desired),
+        budget::gateway(desired, size),
+        service::client(desired),
+        service::headless(desired),
+        service::control(desired),
+    ];
+    if let Backplane::Managed(managed) = &desired.backplane {
+        objects.extend([
+            policy::redis(desired),
+            redis::service(desired),
+            redis::stateful_set(desired, managed),
+        ]);
+    }
+    objects
+}
+
+/// The Secrets that the operator makes for this spec.
+#[must_use]
+pub fn generated_secrets(desired: &Desired) -> Vec<GeneratedSecret> {
+    let mut secrets = vec![GeneratedSecret::ControlToken];
+    if matches!(desired.backplane, Backplane::Managed(_)) {
+        secrets.push(GeneratedSecret::RedisPassword);
+    }
+    if desired.secrets.api_key.is_none() {
+        secrets.push(GeneratedSecret::ApiKey);
+    }
+    secrets
+}
+
+/// Labels that find the pods of one tier of the cluster.
+fn selector(desired: &Desired, app: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(CLUSTER.into(), desired.name.to_string()), (APP_NAME.into(), app.into())])
+}
+
+fn label_selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), match_expressions: None }
+}
+
+fn labels(desired: &Desired, app: &str) -> BTreeMap<String, String> {
+    let mut labels = selector(desired, app);
+    labels.insert(APP_INSTANCE.into(), desired.name.to_string());
+    labels.insert(APP_MANAGED_BY.into(), names::MANAGER.into());
+    labels
+}
+
+fn metadata(desired: &Desired, app: &str, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(desired.namespace.clone()),
+        labels: Some(labels(desired, app)),
+        owner_references: Some(vec![desired.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn gateway_metadata(desired: &Desired, name: String) -> ObjectMeta {
+    metadata(desired, GATEWAY, name)
 }

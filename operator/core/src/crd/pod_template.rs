@@ -16,12 +16,14 @@ pub struct PodTemplate {
         {"rule": "self.all(k, !k.startsWith('mooring.dev/') && !(k in ['app.kubernetes.io/name', 'app.kubernetes.io/instance', 'app.kubernetes.io/managed-by']))",
          "message": "spec.podTemplate.labels: mooring.dev/*, app.kubernetes.io/name, /instance and /managed-by belong to the operator; remove them"},
     ]))]
+    #[schemars(extend("maxProperties" = 50))]
     pub labels: BTreeMap<String, String>,
     /// Annotations besides the operator's own.
     #[schemars(extend("x-kubernetes-validations" = [
         {"rule": "self.all(k, !k.startsWith('mooring.dev/'))",
          "message": "spec.podTemplate.annotations: mooring.dev/* belongs to the operator; remove it"},
     ]))]
+    #[schemars(extend("maxProperties" = 50))]
     pub annotations: BTreeMap<String, String>,
     /// Resources of the gateway's container.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,9 @@
 use crate::crd::WebSocketClusterStatus;
 use crate::names::PodName;
 use crate::observed::{Memory, ObjectKey};
+use crate::plan::Reason;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use std::fmt;
 use std::time::Duration;
 
 /// What to do now, and what to say about it.
@@ -130,109 +130,8 @@ pub enum DeleteCause {
     DeadlinePassed,
     /// It has ended.
     Ended,
-    /// It never started, and is not needed any more.
-    NeverStarted,
-}
-
-/// What is not as it should be, and why: the source of conditions, the Reason column, events and log lines.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// The spec can't work.
-    InvalidSpec {
-        /// [`crate::desired::Invalid::reason`].
-        kind: &'static str,
-        /// Field, value and remedy.
-        message: String,
-    },
-    /// `spec.paused`.
-    Paused,
-    /// A Secret that the spec names does not exist, or lacks the key.
-    SecretMissing {
-        /// The Secret.
-        name: String,
-        /// The key.
-        key: String,
-    },
-    /// A pod's image can't be pulled.
-    ImagePullFailed {
-        /// Which pod.
-        pod: PodName,
-        /// The kubelet's words.
-        message: String,
-    },
-    /// A pod's container can't be started.
-    ContainerFailed {
-        /// Which pod.
-        pod: PodName,
-        /// The kubelet's reason and words.
-        message: String,
-    },
-    /// Gateways can't reach the backplane.
-    BackplaneUnreachable {
-        /// How many gateways say so.
-        pods: usize,
-        /// The error of the first.
-        message: String,
-    },
-    /// The managed Redis is not ready.
-    BackplaneNotReady,
-    /// A rollout makes no progress.
-    ProgressDeadlineExceeded {
-        /// Pods of the new revision that are not ready.
-        waiting: usize,
-    },
-    /// Pods are not ready yet.
-    WaitingForPods {
-        /// How many.
-        pods: usize,
-    },
-    /// Without these pods' reports nothing is scaled down.
-    WaitingForReports {
-        /// Which.
-        pods: Vec<PodName>,
-    },
-    /// The connections ask for more pods than maxReplicas.
-    TooManyConnections {
-        /// Pods they ask for.
-        wanted: u32,
-        /// maxReplicas.
-        max: u32,
-    },
-    /// The connections ask for fewer pods, and the stabilization window or a policy holds that back.
-    ScaleDownHeld {
-        /// Pods they ask for.
-        wanted: u32,
-        /// Pods kept.
-        kept: u32,
-    },
-    /// A policy holds the scale-up back.
-    ScaleUpHeld {
-        /// Pods they ask for.
-        wanted: u32,
-        /// Pods allowed now.
-        kept: u32,
-    },
-    /// Old pods are being replaced.
-    RollingOut {
-        /// Pods of another revision left.
-        left: usize,
-    },
-    /// Pods' clients are being moved.
-    Draining {
-        /// How many pods.
-        pods: usize,
-    },
-    /// No pod could take the clients of a draining pod.
-    DrainBlocked {
-        /// Which.
-        pod: PodName,
-    },
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+    /// Its container does not run, and the pod is not needed any more.
+    NotRunning,
 }
 
 impl Action {
@@ -249,46 +148,5 @@ impl Action {
             Self::CancelDrain { .. } => "CancelDrain",
             Self::DeletePod { .. } => "DeletePod",
         }
-    }
-}
-
-impl Reason {
-    /// For condition reasons, events and metric labels.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::InvalidSpec { .. } => "InvalidSpec",
-            Self::Paused => "Paused",
-            Self::SecretMissing { .. } => "SecretMissing",
-            Self::ImagePullFailed { .. } => "ImagePullFailed",
-            Self::ContainerFailed { .. } => "ContainerFailed",
-            Self::BackplaneUnreachable { .. } => "BackplaneUnreachable",
-            Self::BackplaneNotReady => "BackplaneNotReady",
-            Self::ProgressDeadlineExceeded { .. } => "ProgressDeadlineExceeded",
-            Self::WaitingForPods { .. } => "WaitingForPods",
-            Self::WaitingForReports { .. } => "WaitingForReports",
-            Self::TooManyConnections { .. } => "TooManyConnections",
-            Self::ScaleDownHeld { .. } => "ScaleDownHeld",
-            Self::ScaleUpHeld { .. } => "ScaleUpHeld",
-            Self::RollingOut { .. } => "RollingOut",
-            Self::Draining { .. } => "Draining",
-            Self::DrainBlocked { .. } => "DrainBlocked",
-        }
-    }
-
-    /// Somebody has to do something about it.
-    #[must_use]
-    pub fn is_warning(&self) -> bool {
-        matches!(
-            self,
-            Self::InvalidSpec { .. }
-                | Self::SecretMissing { .. }
-                | Self::ImagePullFailed { .. }
-                | Self::ContainerFailed { .. }
-                | Self::BackplaneUnreachable { .. }
-                | Self::ProgressDeadlineExceeded { .. }
-                | Self::TooManyConnections { .. }
-                | Self::DrainBlocked { .. }
-        )
     }
 }

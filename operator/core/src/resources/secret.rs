@@ -1,9 +1,9 @@
 //! Secrets that the operator makes once, with a random value that the shell brings.
 
 use crate::desired::Desired;
+use crate::names::{GATEWAY, REDIS};
 use crate::plan::GeneratedSecret;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 
 impl GeneratedSecret {
@@ -34,17 +34,13 @@ pub(crate) const REDIS_CONFIG: &str = "redis.conf";
 /// The Secret, to be created and never changed. `value` is random, of letters and digits.
 #[must_use]
 pub fn generated(desired: &Desired, which: GeneratedSecret, value: &str) -> Secret {
+    let app = if which == GeneratedSecret::RedisPassword { REDIS } else { GATEWAY };
     let mut data = BTreeMap::from([(which.key().to_owned(), value.to_owned())]);
     if which == GeneratedSecret::RedisPassword {
         data.insert(REDIS_CONFIG.into(), format!("requirepass {value}\n"));
     }
     Secret {
-        metadata: ObjectMeta {
-            name: Some(which.name(desired)),
-            namespace: Some(desired.namespace.clone()),
-            owner_references: Some(vec![desired.owner.clone()]),
-            ..ObjectMeta::default()
-        },
+        metadata: super::metadata(desired, app, which.name(desired)),
         string_data: Some(data),
         type_: Some("Opaque".into()),
         ..Secret::default()

@@ -1,0 +1,38 @@
+//! How the backplane looks.
+
+use super::Reason;
+use super::fleet::Fleet;
+use crate::desired::{Backplane, Desired};
+use crate::observed::{ObjectKey, ObjectKind, Observed};
+use gateway_core::control::BackplaneHealth;
+use serde_json::Value;
+
+/// What is wrong with it.
+pub(super) fn trouble(desired: &Desired, observed: &Observed, fleet: &Fleet<'_>) -> Option<Reason> {
+    let ill: Vec<_> = fleet
+        .all()
+        .filter(|m| m.serving())
+        .filter_map(|m| m.view.report.fresh())
+        .filter_map(|report| match &report.backplane {
+            BackplaneHealth::Unhealthy { message, .. } => Some(message),
+            BackplaneHealth::Healthy => None,
+        })
+        .collect();
+    if let Some(message) = ill.first() {
+        return Some(Reason::BackplaneUnreachable { pods: ill.len(), message: (*message).clone() });
+    }
+    let managed = matches!(desired.backplane, Backplane::Managed(_));
+    (managed && !redis_ready(desired, observed)).then_some(Reason::BackplaneNotReady)
+}
+
+/// Some gateway says how it looks.
+pub(super) fn seen(fleet: &Fleet<'_>) -> bool {
+    fleet.all().any(|m| m.serving() && m.view.report.fresh().is_some())
+}
+
+fn redis_ready(desired: &Desired, observed: &Observed) -> bool {
+    let key = ObjectKey { kind: ObjectKind::StatefulSet, name: desired.name.redis() };
+    let ready =
+        observed.owned.get(&key).and_then(|set| set.pointer("/status/readyReplicas")).and_then(Value::as_i64);
+    ready.is_some_and(|ready| ready > 0)
+}

@@ -1,0 +1,264 @@
+//! Moves clients within one budget of the whole cluster, whatever the reason they are moved for.
+//!
+//! A rate counts as spent while a gateway reports it, and from the moment it is granted until a later report says less; so a rate
+//! is raised only by what no other gateway can still be using.
+
+use super::action::DeleteCause;
+use super::fleet::{Fleet, Leaving, Member};
+use super::rollout::Moves;
+use super::{Action, Reason};
+use crate::crd::DrainStatus;
+use crate::desired::Desired;
+use crate::names::PodName;
+use crate::observed::{Grant, Memory};
+use jiff::{SignedDuration, Timestamp};
+
+/// Time for the endpoints to reach every node before the first client of a pod is moved.
+pub const SETTLE: SignedDuration = SignedDuration::from_secs(5);
+/// Time after the deadline for a gateway to report that it has closed the rest.
+pub const OVERTIME: SignedDuration = SignedDuration::from_secs(5);
+
+/// Who is served first: member order is the policy, the name makes it deterministic.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct DrainRank<'a> {
+    not_terminating: bool,
+    not_begun: bool,
+    connections: u32,
+    name: &'a PodName,
+}
+
+/// A pod whose clients are being moved, or will be.
+struct Drain<'a> {
+    member: Member<'a>,
+    /// Absent for a terminating pod.
+    leaving: Option<Leaving>,
+    /// Connections per second that it may be using up.
+    in_force: f64,
+    /// What it is to get.
+    granted: f64,
+}
+
+/// What draining asks for now.
+#[derive(Default)]
+pub(super) struct Steering {
+    pub actions: Vec<Action>,
+    pub delete: Vec<(PodName, DeleteCause)>,
+    pub status: Option<DrainStatus>,
+    pub draining: usize,
+    pub blocked: Option<Reason>,
+    /// When something here changes by time alone.
+    pub next: Option<Timestamp>,
+}
+
+pub(super) fn steer(
+    desired: &Desired,
+    fleet: &Fleet<'_>,
+    moves: &Moves,
+    size: u32,
+    memory: &mut Memory,
+    now: Timestamp,
+) -> Steering {
+    memory.grants.retain(|name, grant| {
+        fleet.all().any(|m| m.name == name && m.view.report.last().is_none_or(|(_, at)| at <= grant.at))
+    });
+    let mut steering = Steering::default();
+    let mut drains = drains(desired, fleet, moves, memory, &mut steering, now);
+    let serving_spent: f64 = fleet.all().filter(|m| m.serving()).map(|m| in_force(desired, m, memory)).sum();
+    let room = if size == 0 { u64::MAX } else { fleet.room(desired, |m| !is_going(moves, m)) };
+    grant(desired, moves, room, serving_spent, &mut drains, &mut steering, now);
+    for drain in &drains {
+        carry_out(desired, drain, memory, &mut steering, now);
+    }
+    steering.draining = drains.len();
+    steering.status = status(&drains);
+    steering
+}
+
+fn is_going(moves: &Moves, m: Member<'_>) -> bool {
+    moves.retire.iter().any(|(name, _)| name == m.name)
+}
+
+/// The pods to drain, first come first; those that are done go to `steering.delete`.
+fn drains<'a>(
+    desired: &Desired,
+    fleet: &Fleet<'a>,
+    moves: &Moves,
+    memory: &Memory,
+    steering: &mut Steering,
+    now: Timestamp,
+) -> Vec<Drain<'a>> {
+    let mut drains = Vec::new();
+    for member in fleet.all() {
+        let leaving = member.leaving();
+        let stays = leaving.is_none() && !member.terminating();
+        let elsewhere =
+            moves.back.contains(member.name) || moves.delete.iter().any(|(name, _)| name == member.name);
+        if stays || elsewhere {
+            continue;
+        }
+        match leaving.and_then(|leaving| done(member, leaving, now)) {
+            Some(cause) => steering.delete.push((member.name.clone(), cause)),
+            None => {
+                drains.push(Drain {
+                    member,
+                    leaving,
+                    in_force: in_force(desired, member, memory),
+                    granted: 0.0,
+                });
+            }
+        }
+    }
+    drains.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    drains
+}
+
+fn rank<'a>(drain: &Drain<'a>) -> DrainRank<'a> {
+    let begun = drain.leaving.is_none_or(|leaving| leaving.deadline.is_some());
+    DrainRank {
+        not_terminating: drain.leaving.is_some(),
+        not_begun: !begun,
+        connections: drain.member.connections().unwrap_or(u32::MAX),
+        name: drain.member.name,
+    }
+}
+
+fn done(member: Member<'_>, leaving: Leaving, now: Timestamp) -> Option<DeleteCause> {
+    if member.not_running() {
+        Some(DeleteCause::NotRunning)
+    } else if member.drained() {
+        Some(DeleteCause::Drained)
+    } else {
+        leaving.deadline.filter(|deadline| now >= *deadline + OVERTIME).map(|_| DeleteCause::DeadlinePassed)
+    }
+}
+
+/// The rate that a gateway may be using: the highest that nothing rules out.
+fn in_force(desired: &Desired, member: Member<'_>, memory: &Memory) -> f64 {
+    if member.connections() == Some(0) {
+        return 0.0;
+    }
+    let budget = f64::from(desired.max_reconnects_per_second);
+    let reported = match (member.view.report.last(), member.drain()) {
+        (Some(_), Some(drain)) => drain.connections_per_second,
+        // On SIGTERM a gateway starts by itself, at the pace of its configuration.
+        (Some(_) | None, None) if member.terminating() => budget,
+        (Some(_), None) => 0.0,
+        // It may have been told to drain by a predecessor.
+        (None, _) if member.leaving().is_some() => budget,
+        (None, _) => 0.0,
+    };
+    let granted = memory.grants.get(member.name).map_or(0.0, |grant| grant.rate);
+    reported.max(granted)
+}
+
+/// Shares the budget out: in rank order, each as much as it can use, raised only by what is free.
+fn grant(
+    desired: &Desired,
+    moves: &Moves,
+    room: u64,
+    serving_spent: f64,
+    drains: &mut [Drain<'_>],
+    steering: &mut Steering,
+    now: Timestamp,
+) {
+    let budget = f64::from(desired.max_reconnects_per_second);
+    let spent: f64 = serving_spent + drains.iter().map(|drain| drain.in_force).sum::<f64>();
+    let mut free = (budget - spent).max(0.0);
+    let mut left = budget;
+    #[expect(clippy::cast_precision_loss, reason = "a count of connections, far below 2^52")]
+    let room = room as f64;
+    for drain in drains {
+        let useful = drain.member.connections().map_or(budget, f64::from);
+        let want = match drain.leaving {
+            None => useful.min(left),
+            Some(leaving) => match ready_at(leaving, moves.hold) {
+                None => 0.0,
+                Some(at) if at > now => {
+                    steering.next = Some(steering.next.map_or(at, |next| next.min(at)));
+                    0.0
+                }
+                Some(_) if room < 1.0 && useful > 0.0 => {
+                    steering
+                        .blocked
+                        .get_or_insert_with(|| Reason::DrainBlocked { pod: drain.member.name.clone() });
+                    0.0
+                }
+                // An empty gateway is told to drain too, so that it accepts nobody before it is deleted.
+                Some(_) => useful.max(1.0).min(left).min(room.max(1.0)),
+            },
+        };
+        drain.granted = if want <= drain.in_force {
+            want
+        } else {
+            let more = (want - drain.in_force).min(free);
+            free -= more;
+            drain.in_force + more
+        };
+        left = (left - drain.granted.max(want)).max(0.0);
+    }
+}
+
+/// When a pod's clients may be moved, if ever.
+fn ready_at(leaving: Leaving, hold: bool) -> Option<Timestamp> {
+    match leaving.deadline {
+        Some(_) => Some(leaving.since),
+        None if hold => None,
+        None => Some(leaving.since + SETTLE),
+    }
+}
+
+/// Tells the gateway, if what it does differs from what it should.
+fn carry_out(
+    desired: &Desired,
+    drain: &Drain<'_>,
+    memory: &mut Memory,
+    steering: &mut Steering,
+    now: Timestamp,
+) {
+    let Some(report) = drain.member.view.report.fresh() else { return };
+    let begins = report.drain.is_none() && drain.granted > 0.0;
+    let known = memory.grants.get(drain.member.name).map_or_else(
+        || report.drain.map(|progress| progress.connections_per_second),
+        |grant| Some(grant.rate),
+    );
+    let settled = known.is_some_and(|rate| (rate - drain.granted).abs() < 0.5);
+    if settled || (report.drain.is_none() && !begins && known.is_none()) {
+        return;
+    }
+    let pod = drain.member.name.clone();
+    let timeout = SignedDuration::try_from(desired.drain_timeout).unwrap_or(SignedDuration::MAX);
+    let deadline = match (drain.leaving, drain.member.view.deletion) {
+        (Some(Leaving { deadline: Some(deadline), .. }), _) => deadline,
+        (Some(leaving), _) => {
+            let deadline = now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+            steering.actions.push(Action::MarkDraining {
+                pod: pod.clone(),
+                cause: leaving.cause,
+                since: leaving.since,
+                deadline: Some(deadline),
+            });
+            deadline
+        }
+        // Terminating: some time before the kubelet kills it.
+        (None, deletion) => deletion.unwrap_or(now) - SignedDuration::from_secs(super::MARGIN_SECONDS),
+    };
+    memory.grants.insert(pod.clone(), Grant { at: now, rate: drain.granted });
+    steering.actions.push(Action::Drain { pod, rate: drain.granted, deadline });
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rates are at most 100,000")]
+fn status(drains: &[Drain<'_>]) -> Option<DrainStatus> {
+    if drains.is_empty() {
+        return None;
+    }
+    let to_move: i64 = drains.iter().filter_map(|drain| drain.member.connections()).map(i64::from).sum();
+    let moved = |drain: &Drain<'_>| drain.member.drain().map_or(0, |progress| progress.moved);
+    let moved: u64 = drains.iter().map(moved).sum();
+    let per_second = drains.iter().map(|drain| drain.granted).sum::<f64>() as i64;
+    Some(DrainStatus {
+        to_move,
+        moved: i64::try_from(moved).unwrap_or(i64::MAX),
+        per_second,
+        eta_seconds: (per_second > 0).then(|| (to_move + per_second - 1) / per_second),
+    })
+}

@@ -1,0 +1,147 @@
+//! Which pods come, which go, and which come back.
+//!
+//! A rollout moves each client once. New pods come first, as many as `maxSurge` allows. When they are ready and have room, *all* old
+//! pods leave the endpoints together, and only then are their clients moved: whoever leaves an old pod finds new ones only. Where
+//! the surge is smaller than the cluster, the old pods that wait for their turn keep their clients, and each one that is empty
+//! makes room for a further new pod.
+
+use super::DrainCause;
+use super::action::DeleteCause;
+use super::fleet::{Fleet, Member};
+use crate::desired::Desired;
+use crate::names::PodName;
+use jiff::Timestamp;
+
+/// Pods that come and go.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Pods to make.
+    pub create: u32,
+    /// Pods to take out of the endpoints.
+    pub retire: Vec<(PodName, DrainCause)>,
+    /// Draining pods to put back into the endpoints.
+    pub back: Vec<PodName>,
+    /// Pods without clients to delete.
+    pub delete: Vec<(PodName, DeleteCause)>,
+    /// No client may be moved yet, but by drains that have begun.
+    pub hold: bool,
+}
+
+/// Who goes first: member order is the policy, the name makes it deterministic.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct VictimRank<'a> {
+    runs: bool,
+    ready: bool,
+    connections: u32,
+    name: &'a PodName,
+}
+
+/// Who comes back first: the pod that has moved the smallest part of its clients.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct ReturnRank<'a> {
+    moved_permille: u64,
+    name: &'a PodName,
+}
+
+pub(super) fn moves(desired: &Desired, fleet: &Fleet<'_>, size: u32, now: Timestamp) -> Moves {
+    let mut moves = Moves::default();
+    moves.delete.extend(fleet.all().filter(|m| m.ended()).map(|m| (m.name.clone(), DeleteCause::Ended)));
+    let idle_old = fleet.all().filter(|m| !m.updated && m.not_running());
+    moves.delete.extend(idle_old.map(|m| (m.name.clone(), DeleteCause::NotRunning)));
+
+    let updated = u32_of(fleet.count(|m| m.updated && m.serving()));
+    let slots = slots(desired, fleet, size);
+    if updated < size {
+        grow(fleet, size - updated, slots, now, &mut moves);
+    } else if updated > size && fleet.silent().is_empty() {
+        shrink(fleet, updated - size, &mut moves);
+    }
+    replace(desired, fleet, size, slots, &mut moves);
+    rescue(fleet, size, now, &mut moves);
+    moves
+}
+
+fn u32_of(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// An old pod that still holds a place.
+fn old(m: Member<'_>) -> bool {
+    !m.updated && (m.serving() || m.leaving().is_some()) && !m.not_running()
+}
+
+/// Pods that may be made now: without old ones as many as are wanted, else up to the surge.
+fn slots(desired: &Desired, fleet: &Fleet<'_>, size: u32) -> u32 {
+    let old = u32_of(fleet.count(old));
+    if old == 0 {
+        return u32::MAX;
+    }
+    let updated = u32_of(fleet.count(|m| m.updated && (m.serving() || m.leaving().is_some())));
+    size.saturating_add(desired.max_surge.pods(size)).saturating_sub(old.saturating_add(updated))
+}
+
+fn grow(fleet: &Fleet<'_>, missing: u32, slots: u32, now: Timestamp, moves: &mut Moves) {
+    let mut candidates: Vec<_> =
+        fleet.all().filter(|m| m.updated && can_return(*m, now)).map(return_rank).collect();
+    candidates.sort();
+    moves.back.extend(candidates.into_iter().take(missing as usize).map(|rank| rank.name.clone()));
+    moves.create = (missing - u32_of(moves.back.len())).min(slots);
+}
+
+fn can_return(m: Member<'_>, now: Timestamp) -> bool {
+    let in_time = |deadline: Option<Timestamp>| deadline.is_none_or(|deadline| now < deadline);
+    m.leaving().is_some_and(|leaving| in_time(leaving.deadline)) && !m.not_running()
+}
+
+fn return_rank(m: Member<'_>) -> ReturnRank<'_> {
+    let moved_permille = m.drain().map_or(0, |drain| {
+        let remaining = u64::from(drain.remaining);
+        drain.moved.saturating_mul(1000) / drain.moved.saturating_add(remaining).max(1)
+    });
+    ReturnRank { moved_permille, name: m.name }
+}
+
+fn victim_rank(m: Member<'_>) -> VictimRank<'_> {
+    let connections = m.connections().unwrap_or(u32::MAX);
+    VictimRank { runs: !m.not_running(), ready: m.view.ready, connections, name: m.name }
+}
+
+fn shrink(fleet: &Fleet<'_>, surplus: u32, moves: &mut Moves) {
+    let mut victims: Vec<_> = fleet.all().filter(|m| m.updated && m.serving()).collect();
+    victims.sort_by(|a, b| victim_rank(*a).cmp(&victim_rank(*b)));
+    for victim in victims.into_iter().take(surplus as usize) {
+        if victim.not_running() {
+            moves.delete.push((victim.name.clone(), DeleteCause::NotRunning));
+        } else {
+            moves.retire.push((victim.name.clone(), DrainCause::ScaleDown));
+        }
+    }
+}
+
+/// Takes all old pods out of the endpoints once the new ones can do without them.
+fn replace(desired: &Desired, fleet: &Fleet<'_>, size: u32, slots: u32, moves: &mut Moves) {
+    let waiting: Vec<_> = fleet.all().filter(|m| old(*m) && m.serving()).collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let ready = u32_of(fleet.count(|m| m.updated && m.ready_serving() && m.connections().is_some()));
+    let first_wave = size.min(desired.max_surge.pods(size));
+    let smallest = waiting.iter().filter_map(|m| m.connections()).min().unwrap_or(0);
+    let room = fleet.room(desired, |m| m.updated);
+    if size == 0 || (ready >= first_wave && room >= u64::from(smallest)) {
+        moves.retire.extend(waiting.iter().map(|m| (m.name.clone(), DrainCause::Rollout)));
+    }
+    // Clients moved now could come to a pod that is about to go. Only where old pods that already left the endpoints take up the
+    // places of new ones must they go on, or the rollout would wait for ever.
+    let new = u32_of(fleet.count(|m| m.updated && m.serving()));
+    moves.hold = !(slots == 0 && new < first_wave);
+}
+
+/// Never without endpoints: when no serving pod is ready, old ones that are ready come back.
+fn rescue(fleet: &Fleet<'_>, size: u32, now: Timestamp, moves: &mut Moves) {
+    if size == 0 || fleet.count(Member::ready_serving) > 0 || !moves.back.is_empty() {
+        return;
+    }
+    let ready = fleet.all().filter(|m| m.view.ready && can_return(*m, now));
+    moves.back.extend(ready.map(|m| m.name.clone()));
+}

@@ -1,0 +1,223 @@
+//! Conditions and counts. Equal to the previous status when nothing changed: no time in here moves by itself.
+
+use super::Reason;
+use super::drain::Steering;
+use super::fleet::{Fleet, Member};
+use crate::crd::WebSocketClusterStatus;
+use crate::desired::{Backplane, Desired, Size};
+use crate::observed::Observed;
+use crate::plan::backplane;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+pub(super) fn status(
+    desired: &Desired,
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    size: u32,
+    steering: &Steering,
+    reasons: &[Reason],
+    now: Timestamp,
+) -> WebSocketClusterStatus {
+    let previous = observed.status.clone().unwrap_or_default();
+    let count = |filter: fn(Member<'_>) -> bool| i32::try_from(fleet.count(filter)).unwrap_or(i32::MAX);
+    let ready = count(|m| m.ready_serving());
+    let wanted = i32::try_from(size).unwrap_or(i32::MAX);
+    let updated = desired.revision.to_string();
+    let complete = count(|m| m.updated && m.ready_serving()) >= wanted && fleet.count(|m| !m.updated) == 0;
+    let connections: i64 = fleet
+        .all()
+        .filter_map(|m| m.view.report.last())
+        .map(|(report, _)| i64::from(report.connections.total()))
+        .sum();
+    let mut conditions =
+        Conditions { previous: &previous.conditions, generation: desired.generation, now, list: vec![] };
+    available(&mut conditions, ready, wanted, reasons);
+    progressing(&mut conditions, complete, reasons);
+    backplane_ready(&mut conditions, desired, fleet, reasons);
+    scaling(&mut conditions, desired, reasons);
+    draining(&mut conditions, reasons);
+    WebSocketClusterStatus {
+        observed_generation: desired.generation,
+        replicas: i32::try_from(fleet.all().count()).unwrap_or(i32::MAX),
+        desired_replicas: wanted,
+        ready_replicas: ready,
+        ready: format!("{ready}/{wanted}"),
+        draining_replicas: i32::try_from(steering.draining).unwrap_or(i32::MAX),
+        updated_replicas: count(|m| m.updated && m.serving()),
+        connections,
+        selector: desired.name.selector(),
+        current_revision: if complete || previous.current_revision.is_empty() {
+            updated.clone()
+        } else {
+            previous.current_revision.clone()
+        },
+        updated_revision: updated,
+        reason: headline(reasons),
+        drain: steering.status.clone(),
+        conditions: conditions.list,
+    }
+}
+
+/// The status for a spec that can't work: what runs is left as it was last seen.
+pub(super) fn refused(
+    previous: WebSocketClusterStatus,
+    generation: i64,
+    reason: &Reason,
+    now: Timestamp,
+) -> WebSocketClusterStatus {
+    let kind = match reason {
+        Reason::InvalidSpec { kind, .. } => kind,
+        other => other.name(),
+    };
+    let mut conditions = Conditions { previous: &previous.conditions, generation, now, list: vec![] };
+    conditions.set("Progressing", "False", kind, reason.to_string());
+    let others = previous.conditions.iter().filter(|condition| condition.type_ != "Progressing").cloned();
+    let mut list: Vec<_> = others.collect();
+    list.append(&mut conditions.list);
+    WebSocketClusterStatus {
+        observed_generation: generation,
+        reason: reason.name().into(),
+        conditions: list,
+        ..previous
+    }
+}
+
+/// What the Reason column shows: the weightiest, but for sizes held back by the behaviour that was asked for.
+fn headline(reasons: &[Reason]) -> String {
+    let held = |reason: &&Reason| matches!(reason, Reason::ScaleDownHeld { .. } | Reason::ScaleUpHeld { .. });
+    reasons.iter().find(|reason| !held(reason)).map_or("Ready", Reason::name).into()
+}
+
+struct Conditions<'a> {
+    previous: &'a [Condition],
+    generation: i64,
+    now: Timestamp,
+    list: Vec<Condition>,
+}
+
+impl Conditions<'_> {
+    fn set(&mut self, type_: &str, status: &str, reason: &str, message: String) {
+        let before = self.previous.iter().find(|before| before.type_ == type_ && before.status == status);
+        self.list.push(Condition {
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message,
+            observed_generation: Some(self.generation),
+            last_transition_time: before.map_or(Time(self.now), |before| before.last_transition_time.clone()),
+        });
+    }
+
+    fn set_by(&mut self, type_: &str, status: &str, reason: &Reason) {
+        self.set(type_, status, reason.name(), reason.to_string());
+    }
+}
+
+fn available(conditions: &mut Conditions<'_>, ready: i32, wanted: i32, reasons: &[Reason]) {
+    if ready > 0 || wanted == 0 {
+        conditions.set(
+            "Available",
+            "True",
+            "PodsReady",
+            format!("{ready} of {wanted} serving pods are ready"),
+        );
+        return;
+    }
+    match reasons.first() {
+        Some(reason) => conditions.set_by("Available", "False", reason),
+        None => conditions.set("Available", "False", "WaitingForPods", "no serving pod is ready".into()),
+    }
+}
+
+fn progressing(conditions: &mut Conditions<'_>, complete: bool, reasons: &[Reason]) {
+    let blocker = |reason: &&Reason| {
+        matches!(
+            reason,
+            Reason::SecretMissing { .. }
+                | Reason::ImagePullFailed { .. }
+                | Reason::ProgressDeadlineExceeded { .. }
+        )
+    };
+    if reasons.contains(&Reason::Paused) {
+        conditions.set_by("Progressing", "Unknown", &Reason::Paused);
+    } else if complete {
+        conditions.set(
+            "Progressing",
+            "True",
+            "Complete",
+            "every pod has the updated revision and is ready".into(),
+        );
+    } else if let Some(reason) = reasons.iter().find(blocker) {
+        conditions.set_by("Progressing", "False", reason);
+    } else {
+        let under_way =
+            reasons.iter().find(|r| matches!(r, Reason::RollingOut { .. } | Reason::WaitingForPods { .. }));
+        match under_way {
+            Some(reason) => conditions.set_by("Progressing", "True", reason),
+            None => conditions.set("Progressing", "True", "Scaling", "pods are coming or going".into()),
+        }
+    }
+}
+
+fn backplane_ready(
+    conditions: &mut Conditions<'_>,
+    desired: &Desired,
+    fleet: &Fleet<'_>,
+    reasons: &[Reason],
+) {
+    let ill =
+        |reason: &&Reason| matches!(reason, Reason::BackplaneUnreachable { .. } | Reason::BackplaneNotReady);
+    let type_ = "BackplaneReady";
+    if let Some(reason) = reasons.iter().find(ill) {
+        conditions.set_by(type_, "False", reason);
+    } else if desired.backplane == Backplane::Memory {
+        conditions.set(type_, "True", "Memory", "the only pod keeps it in its memory".into());
+    } else if backplane::seen(fleet) {
+        conditions.set(type_, "True", "Reachable", "every gateway that answers reaches it".into());
+    } else {
+        conditions.set(type_, "Unknown", "WaitingForReports", "no gateway has answered yet".into());
+    }
+}
+
+fn scaling(conditions: &mut Conditions<'_>, desired: &Desired, reasons: &[Reason]) {
+    if matches!(desired.size, Size::Fixed(_)) {
+        conditions.set("ScalingActive", "False", "FixedSize", "spec.replicas gives the size".into());
+        conditions.set("ScalingLimited", "False", "FixedSize", "spec.replicas gives the size".into());
+        return;
+    }
+    match reasons.iter().find(|reason| matches!(reason, Reason::WaitingForReports { .. })) {
+        Some(reason) => conditions.set_by("ScalingActive", "False", reason),
+        None => conditions.set(
+            "ScalingActive",
+            "True",
+            "ConnectionsKnown",
+            "the connections give the size".into(),
+        ),
+    }
+    let limit = |reason: &&Reason| {
+        matches!(
+            reason,
+            Reason::TooManyConnections { .. } | Reason::ScaleUpHeld { .. } | Reason::ScaleDownHeld { .. }
+        )
+    };
+    match reasons.iter().find(limit) {
+        Some(reason) => conditions.set_by("ScalingLimited", "True", reason),
+        None => conditions.set(
+            "ScalingLimited",
+            "False",
+            "WithinRange",
+            "the size is what the connections ask for".into(),
+        ),
+    }
+}
+
+fn draining(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
+    let drains = |reason: &&Reason| matches!(reason, Reason::DrainBlocked { .. } | Reason::Draining { .. });
+    match reasons.iter().find(drains) {
+        Some(reason) => conditions.set_by("Draining", "True", reason),
+        None => {
+            conditions.set("Draining", "False", "NothingToMove", "no pod's clients are being moved".into())
+        }
+    }
+}
