@@ -51,12 +51,12 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The API server did not answer in time.
-    #[error("cannot {doing}: no answer from the API server in {}s", seconds.as_secs())]
+    #[error("cannot {doing}: no answer from the API server in {}s", limit.as_secs())]
     Timeout {
         /// The operation.
         doing: String,
         /// How long it was waited for.
-        seconds: Duration,
+        limit: Duration,
     },
     /// A gateway refused or did not answer.
     #[error("cannot {doing}: {source}")]
@@ -67,13 +67,11 @@ pub enum Error {
         #[source]
         source: GatewayError,
     },
-    /// An object without what every object from the API server has.
-    #[error("{object} has no {field}")]
-    Incomplete {
-        /// The object.
-        object: String,
-        /// What it lacks.
-        field: &'static str,
+    /// A gateway cannot be asked at all.
+    #[error("cannot {doing}: the pod has no address yet, or the control token is missing")]
+    NoGateway {
+        /// The operation.
+        doing: String,
     },
     /// Another operator may be about to act; this one must not.
     #[error("this operator no longer leads")]
@@ -86,9 +84,16 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Kube { source, .. } => kube_class(source),
-            Self::Timeout { .. } | Self::Gateway { .. } | Self::NotLeading => Class::Transient,
-            Self::Incomplete { .. } => Class::Permanent,
+            Self::Timeout { .. } | Self::Gateway { .. } | Self::NoGateway { .. } | Self::NotLeading => {
+                Class::Transient
+            }
         }
+    }
+
+    /// Whether it is the API server's answer with this HTTP status.
+    #[must_use]
+    pub fn is_answer(&self, code: u16) -> bool {
+        matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == code))
     }
 
     /// The variant as a metric label.
@@ -98,7 +103,7 @@ impl Error {
             Self::Kube { .. } => "kube",
             Self::Timeout { .. } => "timeout",
             Self::Gateway { .. } => "gateway",
-            Self::Incomplete { .. } => "incomplete",
+            Self::NoGateway { .. } => "no_gateway",
             Self::NotLeading => "not_leading",
         }
     }

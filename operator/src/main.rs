@@ -1,3 +1,36 @@
 //! `mooring-operator`: see `mooring-operator --help`.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mooring_operator::args::{Cli, Command, RunArgs};
+use mooring_operator::runtime;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Some(Command::Crd) => print_crd(),
+        None => run(cli.run),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_crd() -> Result<(), Box<dyn std::error::Error>> {
+    let crd = operator_core::crd::crd_yaml()?;
+    Ok(std::io::stdout().write_all(crd.as_bytes())?)
+}
+
+fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&args.log)?).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(runtime.block_on(runtime::run(args))?)
+}

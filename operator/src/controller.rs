@@ -1,0 +1,113 @@
+//! One pass over a cluster: parse, observe, plan, execute, report. One direction, and nothing is decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Client, ResourceExt};
+use operator_core::crd::WebSocketCluster;
+use operator_core::desired::{Defaults, Desired};
+use operator_core::plan::{plan, refuse};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::error::Error;
+use crate::execute::{Executor, write_status};
+use crate::gateways::Gateways;
+use crate::lease::Leadership;
+use crate::memory::{Memories, Memory};
+use crate::metrics::Metrics;
+use crate::observe::{newest, observe};
+use crate::report::report;
+use crate::watches::Stores;
+
+/// What every pass needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What is watched.
+    pub stores: Stores,
+    /// The gateways.
+    pub gateways: Gateways,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// Images of clusters that name none.
+    pub defaults: Defaults,
+    /// What passes remember.
+    pub memories: Memories,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// This process, as events name it.
+    pub identity: String,
+}
+
+impl Context {
+    /// Whoever writes asks this first.
+    ///
+    /// # Errors
+    /// When another operator may be about to act.
+    pub fn must_lead(&self) -> Result<(), Error> {
+        if self.leadership.is_held() { Ok(()) } else { Err(Error::NotLeading) }
+    }
+}
+
+/// Passes over a cluster once.
+///
+/// # Errors
+/// When no plan could be made, or its status not be written. Actions that fail wait by themselves.
+pub async fn reconcile(cluster: Arc<WebSocketCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    context.stores.synced().await?;
+    let mut memory = context.memories.take(&cluster);
+    let outcome = pass(&cluster, &context, &mut memory).await;
+    memory.failures = if outcome.is_ok() { 0 } else { memory.failures.saturating_add(1) };
+    context.memories.put(&cluster, memory);
+    context.metrics.reconciled(started.elapsed().as_secs_f64(), outcome.as_ref().err());
+    Ok(outcome?.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// When to try again after a failed pass: no later than its cluster wanted to be looked at anyway.
+pub fn retry(cluster: Arc<WebSocketCluster>, error: &Error, context: Arc<Context>) -> Action {
+    warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "the pass failed");
+    let (failures, wake) = context.memories.retry(&cluster);
+    let after = error.class().retry_after(failures);
+    Action::requeue(wake.map_or(after, |wake| wake.max(Duration::from_secs(1)).min(after)))
+}
+
+/// The steps, and when to pass again if nothing happens before.
+async fn pass(
+    cluster: &WebSocketCluster,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Option<Duration>, Error> {
+    // What it owns goes with it, by owner references; making it anew would hold the deletion up.
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    // 1. Parse: pure.
+    let desired = match Desired::parse(cluster, &context.defaults) {
+        Ok(desired) => desired,
+        Err(invalid) => {
+            let seen = newest(cluster, memory);
+            let refusal = refuse(&seen, &invalid, Timestamp::now());
+            write_status(context, cluster, seen.status.as_ref(), &refusal.status, memory).await?;
+            report(context, cluster, &refusal.reasons, &[], &[], memory).await;
+            return Ok(refusal.wake);
+        }
+    };
+    // 2. Observe: reads.
+    let seen = observe(cluster, &desired, context, memory).await?;
+    // 3. Plan: pure.
+    let plan = plan(&desired, &seen.observed, Timestamp::now());
+    debug!(cluster = %desired.name, namespace = desired.namespace, actions = ?plan.actions, reasons = ?plan.reasons, wake = ?plan.wake, "planned");
+    memory.plan = plan.memory;
+    memory.wake = plan.wake;
+    // 4. Execute: the status first, since it records the decision that a successor reads.
+    write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await?;
+    let executor = Executor { context, desired: &desired, seen: &seen };
+    let (done, failed) = executor.carry_out(plan.actions, memory).await;
+    // 5. Report: events.
+    report(context, cluster, &plan.reasons, &done, &failed, memory).await;
+    Ok([plan.wake, memory.backoff.soonest()].into_iter().flatten().min())
+}

@@ -1,0 +1,215 @@
+//! The only writer: carries out a plan as it stands.
+
+mod pods;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Resource, ResourceExt};
+use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
+use operator_core::desired::Desired;
+use operator_core::names::{MANAGER, PodName};
+use operator_core::observed::{ObjectKey, Observed};
+use operator_core::plan::{Action, GeneratedSecret};
+use operator_core::resources::generated_secret;
+use rand::distr::{Alphanumeric, SampleString};
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::controller::Context;
+use crate::error::Error;
+use crate::kubernetes::call;
+use crate::memory::Memory;
+use crate::observe::Observation;
+use crate::watches::api_resource;
+
+/// Characters of a generated Secret: 190 bits.
+const SECRET_LENGTH: usize = 32;
+
+/// Carries out plans for one cluster.
+pub struct Executor<'a> {
+    /// Client, gateways, lead.
+    pub context: &'a Context,
+    /// What the plan was made for.
+    pub desired: &'a Desired,
+    /// What the plan was made from.
+    pub seen: &'a Observation,
+}
+
+/// An action that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which.
+    pub action: Action,
+    /// Why.
+    pub error: Error,
+}
+
+/// Writes the status, if it is not what was last written.
+///
+/// # Errors
+/// When the API server refuses or does not answer, or this operator no longer leads.
+pub async fn write_status(
+    context: &Context,
+    cluster: &WebSocketCluster,
+    last: Option<&WebSocketClusterStatus>,
+    status: &WebSocketClusterStatus,
+    memory: &mut Memory,
+) -> Result<(), Error> {
+    if last == Some(status) {
+        return Ok(());
+    }
+    context.must_lead()?;
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let api: Api<WebSocketCluster> = Api::namespaced(context.client.clone(), &namespace);
+    let applied = json!({
+        "apiVersion": WebSocketCluster::api_version(&()),
+        "kind": WebSocketCluster::kind(&()),
+        "metadata": {"name": name, "uid": cluster.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    let applied = Patch::Apply(&applied);
+    let request = api.patch_status(&name, &params, &applied);
+    let written = call(|| format!("write the status of {namespace}/{name}"), request).await?;
+    memory.cluster.changed((), written);
+    Ok(())
+}
+
+impl Executor<'_> {
+    /// Carries out actions in order. One that fails waits by itself, and what else was planned for the same pod with it;
+    /// the others go on.
+    pub async fn carry_out(&self, actions: Vec<Action>, memory: &mut Memory) -> (Vec<Action>, Vec<Failure>) {
+        let (mut done, mut failed) = (Vec::new(), Vec::<Failure>::new());
+        let planned: Vec<_> = actions.iter().map(identity).collect();
+        for (action, identity) in actions.into_iter().zip(&planned) {
+            let blocked =
+                pod_of(&action).is_some_and(|pod| failed.iter().any(|f| pod_of(&f.action) == Some(pod)));
+            if blocked || memory.backoff.holds(identity) {
+                continue;
+            }
+            match self.act(&action, memory).await {
+                Ok(()) => {
+                    memory.backoff.keep(|held| held != identity);
+                    self.context.metrics.acted(action.name());
+                    info!(cluster = %self.desired.name, namespace = self.desired.namespace, action = identity, "done");
+                    done.push(action);
+                }
+                Err(error) => {
+                    memory.backoff.failed(identity.clone(), error.class());
+                    warn!(cluster = %self.desired.name, namespace = self.desired.namespace, action = identity, %error, "failed");
+                    failed.push(Failure { action, error });
+                }
+            }
+        }
+        memory.backoff.keep(|held| planned.iter().any(|identity| identity == held));
+        (done, failed)
+    }
+
+    async fn act(&self, action: &Action, memory: &mut Memory) -> Result<(), Error> {
+        self.context.must_lead()?;
+        match action {
+            Action::Apply { key, manifest } => self.apply(key, manifest, memory).await,
+            Action::Remove { key } => self.remove(key).await,
+            Action::CreateSecret(which) => self.create_secret(*which).await,
+            Action::CreatePod(pod) => self.create_pod(pod, memory).await,
+            Action::MarkDraining { pod, cause, since, deadline } => {
+                self.mark_draining(pod, *cause, *since, *deadline, memory).await
+            }
+            Action::Drain { pod, rate, deadline } => self.drain(pod, *rate, *deadline).await,
+            Action::CancelDrain { pod } => self.cancel_drain(pod, memory).await,
+            Action::DeletePod { pod, uid, resource_version, why: _ } => {
+                self.delete_pod(pod, uid, resource_version, memory).await
+            }
+        }
+    }
+
+    async fn apply(&self, key: &ObjectKey, manifest: &Value, memory: &mut Memory) -> Result<(), Error> {
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(manifest);
+        let api = self.objects(key);
+        let applied = call(|| self.doing("apply", key), api.patch(&key.name, &params, &patch)).await?;
+        if self.observed().owned.contains_key(key) {
+            memory.owned.changed(key.clone(), applied);
+        } else {
+            memory.owned.created(key.clone(), applied);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<(), Error> {
+        let uid = self.observed().owned.get(key).and_then(|object| object["metadata"]["uid"].as_str());
+        let seen = Preconditions { uid: uid.map(ToOwned::to_owned), resource_version: None };
+        let params = DeleteParams::background().preconditions(seen);
+        let api = self.objects(key);
+        let removed = call(|| self.doing("remove", key), api.delete(&key.name, &params)).await;
+        unless_gone(removed.map(drop))
+    }
+
+    async fn create_secret(&self, which: GeneratedSecret) -> Result<(), Error> {
+        let name = which.name(self.desired);
+        let value = Alphanumeric.sample_string(&mut rand::rng(), SECRET_LENGTH);
+        let secret = generated_secret(self.desired, which, &value);
+        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &self.desired.namespace);
+        let doing = || format!("create Secret {}/{name}", self.desired.namespace);
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        // One that exists is left as it is: others may use its value already.
+        unless_there(call(doing, api.create(&params, &secret)).await.map(drop))
+    }
+
+    fn observed(&self) -> &Observed {
+        &self.seen.observed
+    }
+
+    fn objects(&self, key: &ObjectKey) -> Api<DynamicObject> {
+        Api::namespaced_with(self.context.client.clone(), &self.desired.namespace, &api_resource(key.kind))
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.context.client.clone(), &self.desired.namespace)
+    }
+
+    fn doing(&self, verb: &str, key: &ObjectKey) -> String {
+        format!("{verb} {} {}/{}", key.kind.as_str(), self.desired.namespace, key.name)
+    }
+}
+
+/// An action and what it is done to, for the log and to tell its repetition.
+pub fn identity(action: &Action) -> String {
+    let name = action.name();
+    match action {
+        Action::Apply { key, .. } | Action::Remove { key } => {
+            format!("{name} {} {}", key.kind.as_str(), key.name)
+        }
+        Action::CreateSecret(which) => format!("{name} {which:?}"),
+        Action::CreatePod(pod) => format!("{name} {}", pod.name_any()),
+        _ => pod_of(action).map_or_else(|| name.to_owned(), |pod| format!("{name} {pod}")),
+    }
+}
+
+/// The existing pod that an action is about.
+pub fn pod_of(action: &Action) -> Option<&PodName> {
+    match action {
+        Action::MarkDraining { pod, .. }
+        | Action::Drain { pod, .. }
+        | Action::CancelDrain { pod }
+        | Action::DeletePod { pod, .. } => Some(pod),
+        Action::Apply { .. } | Action::Remove { .. } | Action::CreateSecret(_) | Action::CreatePod(_) => None,
+    }
+}
+
+/// Nothing is left to delete.
+fn unless_gone(result: Result<(), Error>) -> Result<(), Error> {
+    result.or_else(|error| if error.is_answer(404) { Ok(()) } else { Err(error) })
+}
+
+/// It is there already.
+fn unless_there(result: Result<(), Error>) -> Result<(), Error> {
+    result.or_else(|error| if error.is_answer(409) { Ok(()) } else { Err(error) })
+}
+
+/// Seconds from now, never negative, rounded up: a drain must not end before its time.
+fn seconds_until(deadline: Timestamp) -> u64 {
+    let millis = deadline.as_millisecond().saturating_sub(Timestamp::now().as_millisecond());
+    u64::try_from(millis).unwrap_or(0).div_ceil(1000)
+}

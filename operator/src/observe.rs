@@ -1,0 +1,188 @@
+//! What is seen of one cluster: stores, Secrets, and the reports of its gateways. Reads, and writes nothing.
+
+mod pod;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use operator_core::crd::WebSocketCluster;
+use operator_core::desired::{Backplane, Desired};
+use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
+use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
+use operator_core::plan::GeneratedSecret;
+use serde_json::{Value, json};
+use tracing::debug;
+
+use crate::controller::Context;
+use crate::error::Error;
+use crate::gateways::Gateway;
+use crate::memory::Memory;
+
+/// Gateways of one cluster asked at once.
+const ASKED_AT_ONCE: usize = 64;
+/// A report younger than this is not asked for again: bursts of changes make bursts of passes.
+const YOUNG_MILLIS: i64 = 500;
+
+/// What was seen, and whom to talk to.
+pub struct Observation {
+    /// For the plan.
+    pub observed: Observed,
+    /// The control ports of the pods that can be reached.
+    pub gateways: BTreeMap<PodName, Gateway>,
+}
+
+/// Looks at everything that a plan for the cluster needs.
+///
+/// # Errors
+/// When the API server does not give a Secret. A gateway that does not answer is an observation.
+pub async fn observe(
+    cluster: &WebSocketCluster,
+    desired: &Desired,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Observation, Error> {
+    let generated = generated(desired);
+    let referenced = desired.referenced_secrets();
+    let names = generated.iter().map(|which| which.name(desired));
+    let names: BTreeSet<_> = names.chain(referenced.iter().map(|key| key.name.clone())).collect();
+    memory.secrets.refresh(&context.client, &desired.namespace, &names).await?;
+
+    let pods = pods(desired, context, memory);
+    let gateways = gateways(desired, &pods, memory);
+    ask(&gateways, &pods, context, memory).await;
+
+    let now = Timestamp::now();
+    let views = pods.iter().filter_map(|(name, pod)| {
+        let report = report(pod, memory, now);
+        Some((name.clone(), pod::view(pod, report)?))
+    });
+    let observed = Observed {
+        pods: views.collect(),
+        owned: owned(desired, &generated, context, memory),
+        secrets: referenced
+            .into_iter()
+            .filter(|key| memory.secrets.value(&key.name, &key.key).is_some())
+            .collect(),
+        status: newest(cluster, memory).status.clone(),
+        memory: memory.plan.clone(),
+    };
+    Ok(Observation { observed, gateways })
+}
+
+/// The cluster as last seen or as last written, whichever is newer.
+pub fn newest(cluster: &WebSocketCluster, memory: &mut Memory) -> Arc<WebSocketCluster> {
+    let seen = Arc::new(cluster.clone());
+    let newest = memory.cluster.newest(BTreeMap::from([((), seen.clone())]));
+    newest.into_values().next().unwrap_or(seen)
+}
+
+/// The Secrets that the operator makes for this cluster.
+fn generated(desired: &Desired) -> Vec<GeneratedSecret> {
+    let redis = matches!(desired.backplane, Backplane::Managed(_)).then_some(GeneratedSecret::RedisPassword);
+    let api_key = desired.secrets.api_key.is_none().then_some(GeneratedSecret::ApiKey);
+    [Some(GeneratedSecret::ControlToken), redis, api_key].into_iter().flatten().collect()
+}
+
+fn pods(desired: &Desired, context: &Context, memory: &mut Memory) -> BTreeMap<PodName, Arc<Pod>> {
+    let seen = context.stores.pods.state_filter(|pod| {
+        pod.metadata.namespace.as_deref() == Some(&desired.namespace)
+            && pod.labels().get(CLUSTER).map(String::as_str) == Some(desired.name.as_str())
+            && is_owned(pod, desired)
+    });
+    let pods = memory.pods.newest(seen.into_iter().map(|pod| (PodName(pod.name_any()), pod)).collect());
+    let uids: BTreeSet<_> = pods.values().filter_map(|pod| pod.uid()).collect();
+    memory.reports.retain(|uid, _| uids.contains(uid));
+    pods
+}
+
+/// Made for this very cluster: one that was deleted may have left pods of the same name and labels behind.
+fn is_owned(object: &impl ResourceExt, desired: &Desired) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == desired.owner.uid)
+}
+
+/// The pods whose gateway can be asked: it runs, has an address, and there is a token.
+fn gateways(
+    desired: &Desired,
+    pods: &BTreeMap<PodName, Arc<Pod>>,
+    memory: &Memory,
+) -> BTreeMap<PodName, Gateway> {
+    let (secret, key) = (GeneratedSecret::ControlToken.name(desired), GeneratedSecret::ControlToken.key());
+    let Some(token) = memory.secrets.value(&secret, key).and_then(|token| std::str::from_utf8(token).ok())
+    else {
+        return BTreeMap::new();
+    };
+    let Ok(port) = u16::try_from(CONTROL_PORT) else { return BTreeMap::new() };
+    let reachable = pods.iter().filter_map(|(name, pod)| {
+        let ip = pod::address(pod)?;
+        Some((name.clone(), Gateway::new(&name.0, ip, port, token)))
+    });
+    reachable.collect()
+}
+
+/// Asks all gateways at once, those excepted that answered a moment ago, and remembers the answers.
+async fn ask(
+    gateways: &BTreeMap<PodName, Gateway>,
+    pods: &BTreeMap<PodName, Arc<Pod>>,
+    context: &Context,
+    memory: &mut Memory,
+) {
+    let now = Timestamp::now();
+    let due = gateways.iter().filter_map(|(name, gateway)| {
+        let uid = pods.get(name)?.uid()?;
+        let age = memory.reports.get(&uid).map(|(_, at)| now.duration_since(*at).as_millis());
+        age.is_none_or(|age| age >= i128::from(YOUNG_MILLIS)).then(|| (uid, gateway.clone()))
+    });
+    let questions: Vec<_> = due.collect();
+    let answers = stream::iter(questions).map(|(uid, gateway)| async move {
+        let answer = context.gateways.report(&gateway).await;
+        (uid, gateway, answer)
+    });
+    let answers: Vec<_> = answers.buffer_unordered(ASKED_AT_ONCE).collect().await;
+    for (uid, gateway, answer) in answers {
+        context.metrics.reported(answer.is_ok());
+        match answer {
+            Ok(report) => {
+                memory.reports.insert(uid, (report, Timestamp::now()));
+            }
+            Err(error) => debug!(pod = gateway.name, %error, "no report"),
+        }
+    }
+}
+
+fn report(pod: &Pod, memory: &Memory, now: Timestamp) -> Report {
+    match pod.metadata.uid.as_ref().and_then(|uid| memory.reports.get(uid)) {
+        None => Report::Never,
+        Some((report, at)) if now.duration_since(*at).as_secs() < FRESH_SECONDS => {
+            Report::Fresh { report: report.clone(), at: *at }
+        }
+        Some((report, at)) => Report::Stale { last: report.clone(), since: *at },
+    }
+}
+
+fn owned(
+    desired: &Desired,
+    generated: &[GeneratedSecret],
+    context: &Context,
+    memory: &mut Memory,
+) -> BTreeMap<ObjectKey, Value> {
+    let mut seen = BTreeMap::new();
+    for (&kind, store) in &context.stores.owned {
+        let objects = store.state_filter(|object| {
+            object.metadata.namespace.as_deref() == Some(&desired.namespace) && is_owned(object, desired)
+        });
+        seen.extend(objects.into_iter().map(|object| (ObjectKey { kind, name: object.name_any() }, object)));
+    }
+    let newest = memory.owned.newest(seen);
+    let objects =
+        newest.into_iter().filter_map(|(key, object)| Some((key, serde_json::to_value(&*object).ok()?)));
+    // That a Secret exists is all a plan may know of it.
+    let secrets =
+        generated.iter().map(|which| which.name(desired)).filter(|name| memory.secrets.exists(name));
+    let secrets = secrets.map(|name| (ObjectKey { kind: ObjectKind::Secret, name }, json!({})));
+    objects.chain(secrets).collect()
+}

@@ -1,0 +1,190 @@
+//! Wiring: client, lease, watches, admin server, end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{FutureExt, Shared};
+use kube::runtime::Controller;
+use kube::runtime::controller;
+use kube::runtime::reflector::Store;
+use kube::{Client, Config};
+use operator_core::crd::WebSocketCluster;
+use operator_core::desired::Defaults;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::args::RunArgs;
+use crate::controller::{Context, reconcile, retry};
+use crate::gateways::Gateways;
+use crate::lease::{Election, Lost};
+use crate::memory::Memories;
+use crate::metrics::{Metrics, Totals};
+use crate::watches::{Stores, watch};
+
+/// Passes under way may take this long to finish when the process is told to end.
+const FINISH: Duration = Duration::from_secs(15);
+
+/// Why the process ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// No way to the API server.
+    #[error("the API server cannot be reached: {0}; see --help for where the operator looks")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The admin address is taken.
+    #[error("--metrics-listen {0}: {1}; free the address, or give another")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The admin server ended.
+    #[error("the admin server ended: {0}")]
+    Admin(#[source] std::io::Error),
+    /// A metric cannot be registered.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The signal handler cannot be set up.
+    #[error("signals cannot be received: {0}")]
+    Signals(#[source] std::io::Error),
+    /// Another operator acts, or may.
+    #[error("{0}; this process ends, so that no two act")]
+    Lost(Lost),
+    /// The controller stopped by itself.
+    #[error("the controller ended by itself")]
+    Controller,
+}
+
+/// Runs the operator until it is told to end.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub async fn run(args: RunArgs) -> Result<(), Ended> {
+    let stop = stop_signal().map_err(Ended::Signals)?.shared();
+    let metrics = Metrics::new()?;
+    let client = client().await?;
+    let (stores, controller) = watch(&client);
+    let clusters = stores.clusters.clone();
+    let admin = Admin::new(metrics.clone(), move || totals(&clusters));
+    let listener = TcpListener::bind(args.metrics_listen).await;
+    let listener = listener.map_err(|error| Ended::Listen(args.metrics_listen, error))?;
+    admin.set_ready(true);
+    info!(version = env!("CARGO_PKG_VERSION"), admin = %args.metrics_listen, "started");
+    tokio::select! {
+        ended = admin.clone().serve(listener) => {
+            let Err(error): Result<Infallible, _> = ended;
+            Err(Ended::Admin(error))
+        }
+        ended = lead(args, client, stores, controller, metrics, stop) => {
+            admin.set_ready(false);
+            ended
+        }
+    }
+}
+
+/// Waits for the lease, acts while it is held, and gives it back.
+async fn lead(
+    args: RunArgs,
+    client: Client,
+    stores: Stores,
+    controller: Controller<WebSocketCluster>,
+    metrics: Metrics,
+    stop: Shared<impl Future<Output = ()> + Send + 'static>,
+) -> Result<(), Ended> {
+    let mut election = Election::new(client.clone(), &args.lease_namespace, &args.lease_name, &args.identity);
+    let context = Arc::new(Context {
+        client,
+        stores,
+        gateways: Gateways::default(),
+        leadership: election.leadership(),
+        defaults: Defaults { gateway_image: args.gateway_image, redis_image: args.redis_image },
+        memories: Memories::default(),
+        metrics: metrics.clone(),
+        identity: args.identity,
+    });
+    tokio::select! {
+        () = election.acquire() => {}
+        () = stop.clone() => return Ok(()),
+    }
+    metrics.leads(true);
+    let ended = tokio::select! {
+        lost = election.hold() => return Err(Ended::Lost(lost)),
+        ended = act(controller, context, stop) => ended,
+    };
+    metrics.leads(false);
+    election.release().await;
+    ended
+}
+
+/// Passes over clusters until told to stop; those under way are finished.
+async fn act(
+    controller: Controller<WebSocketCluster>,
+    context: Arc<Context>,
+    stop: Shared<impl Future<Output = ()> + Send + 'static>,
+) -> Result<(), Ended> {
+    let told = stop.clone();
+    let log = |result| {
+        match result {
+            Err(controller::Error::ObjectNotFound(gone)) => {
+                context.memories.forget(&(*gone).into_kind_unchecked(()));
+            }
+            Err(controller::Error::ReconcilerFailed(..)) | Ok(_) => {}
+            Err(controller::Error::QueueError(error)) => warn!(%error, "a watch failed; it is tried again"),
+            Err(controller::Error::RunnerError(error)) => error!(%error, "the controller failed"),
+        }
+        futures::future::ready(())
+    };
+    let passes = controller
+        .graceful_shutdown_on(told.map(|()| info!("told to end; passes under way are finished")))
+        .run(reconcile, retry, context.clone())
+        .for_each(log);
+    let finish = async {
+        stop.clone().await;
+        // `timeout` of nothing: whatever is still running then is cut off.
+        let _ = timeout(FINISH, futures::future::pending::<()>()).await;
+        warn!("passes under way did not finish in time");
+    };
+    tokio::select! {
+        () = passes => {}
+        () = finish => {}
+    }
+    if stop.now_or_never().is_some() { Ok(()) } else { Err(Ended::Controller) }
+}
+
+async fn client() -> Result<Client, Ended> {
+    let config = Config::infer().await.map_err(|error| Ended::Client(error.into()))?;
+    let client = Client::try_from(config).map_err(|error| Ended::Client(error.into()))?;
+    let version = client.apiserver_version().await.map_err(|error| Ended::Client(error.into()))?;
+    info!(version = version.git_version, "the API server answers");
+    Ok(client)
+}
+
+/// Completes on SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn totals(clusters: &Store<WebSocketCluster>) -> Totals {
+    clusters.state().iter().fold(Totals::default(), |sum, cluster| {
+        let status = cluster.status.as_ref();
+        let count =
+            |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or_default();
+        Totals {
+            clusters: sum.clusters + 1,
+            pods: sum.pods.saturating_add(count(status.map(|status| status.replicas))),
+            connections: sum.connections.saturating_add(
+                status.and_then(|status| u64::try_from(status.connections).ok()).unwrap_or_default(),
+            ),
+            draining: sum.draining.saturating_add(count(status.map(|status| status.draining_replicas))),
+        }
+    })
+}

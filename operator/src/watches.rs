@@ -1,0 +1,141 @@
+//! What is watched, and the stores that hold it.
+//!
+//! Secrets are not watched: that would take the right to list every Secret of the cluster.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Duration;
+
+use futures::Stream;
+use futures::future::{join, join_all};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::{self, Config, watcher};
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
+use kube::{Api, Client, Resource, ResourceExt};
+use operator_core::crd::WebSocketCluster;
+use operator_core::names::{APP_MANAGED_BY, APP_NAME, GATEWAY, MANAGER};
+use operator_core::observed::ObjectKind;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::error::Error;
+
+/// Objects per page of a list: small, since a page is held twice while the store takes it in.
+const PAGE: u32 = 50;
+/// Passes under way at once; each may ask many gateways.
+const CONCURRENCY: u16 = 16;
+/// Changes of this time are folded into one pass: pods change in bursts.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// The first lists are there after this time, or something is wrong with the rights or the API server.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Kinds of owned objects besides pods and Secrets.
+const OWNED: [ObjectKind; 5] = [
+    ObjectKind::NetworkPolicy,
+    ObjectKind::PodDisruptionBudget,
+    ObjectKind::Service,
+    ObjectKind::ServiceAccount,
+    ObjectKind::StatefulSet,
+];
+
+/// Everything watched, as last seen.
+#[derive(Clone)]
+pub struct Stores {
+    /// The clusters.
+    pub clusters: Store<WebSocketCluster>,
+    /// Their gateways, without what nobody here reads.
+    pub pods: Store<Pod>,
+    /// Their other objects, by kind.
+    pub owned: BTreeMap<ObjectKind, Store<DynamicObject>>,
+}
+
+impl Stores {
+    /// Waits for the first lists: a plan made without them would make everything anew.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub async fn synced(&self) -> Result<(), Error> {
+        let pods = self.pods.wait_until_ready();
+        let owned = join_all(self.owned.values().map(Store::wait_until_ready));
+        match timeout(SYNC_TIMEOUT, join(pods, owned)).await {
+            Ok((Ok(()), owned)) if owned.iter().all(Result::is_ok) => Ok(()),
+            _ => Err(Error::Timeout { doing: "list the owned objects".into(), limit: SYNC_TIMEOUT }),
+        }
+    }
+}
+
+/// How the API server calls a kind of owned object.
+#[must_use]
+pub fn api_resource(kind: ObjectKind) -> ApiResource {
+    match kind {
+        ObjectKind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+        ObjectKind::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+        ObjectKind::Secret => ApiResource::erase::<Secret>(&()),
+        ObjectKind::Service => ApiResource::erase::<Service>(&()),
+        ObjectKind::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+        ObjectKind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+    }
+}
+
+/// The stores, and the controller that fills them and passes over a cluster when it or what it owns changes.
+#[must_use]
+pub fn watch(client: &Client) -> (Stores, Controller<WebSocketCluster>) {
+    let writer = Writer::default();
+    let clusters: Store<WebSocketCluster> = writer.as_reader();
+    let present = clusters.clone();
+    // Our own writes of the status are no news. A cluster that is gone has no hash, and so always passes.
+    let news = move |cluster: &WebSocketCluster| {
+        present.get(&ObjectRef::from_obj(cluster)).and_then(|_| predicates::generation(cluster))
+    };
+    let main = reflect(Api::<WebSocketCluster>::all(client.clone()), Config::default(), writer, |_| {})
+        .predicate_filter(news, PredicateConfig::default());
+    let config = controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
+    let mut controller = Controller::for_stream(main, clusters.clone()).with_config(config);
+
+    let ours = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER}"));
+    let gateways = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER},{APP_NAME}={GATEWAY}"));
+    let writer = Writer::default();
+    let pods = writer.as_reader();
+    controller = controller.owns_stream(reflect(Api::<Pod>::all(client.clone()), gateways, writer, slim));
+    let mut owned = BTreeMap::new();
+    for kind in OWNED {
+        let resource = api_resource(kind);
+        let writer = Writer::new(resource.clone());
+        owned.insert(kind, writer.as_reader());
+        let api = Api::all_with(client.clone(), &resource);
+        controller = controller.owns_stream_with(reflect(api, ours.clone(), writer, |_| {}), resource);
+    }
+    (Stores { clusters, pods, owned }, controller)
+}
+
+fn reflect<K>(
+    api: Api<K>,
+    config: Config,
+    writer: Writer<K>,
+    slim: fn(&mut K),
+) -> impl Stream<Item = watcher::Result<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin,
+{
+    watcher(api, config.page_size(PAGE))
+        .default_backoff()
+        .modify(move |object| {
+            object.managed_fields_mut().clear();
+            slim(object);
+        })
+        .reflect(writer)
+        .touched_objects()
+}
+
+/// Takes out of a pod what nobody here reads; that is most of it.
+pub(crate) fn slim(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.spec = None;
+}
