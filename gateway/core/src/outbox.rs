@@ -21,10 +21,12 @@ pub trait Outbox {
     /// Writes one whole WebSocket frame, in the order of the calls. The bytes are shared between all recipients of a broadcast.
     fn send(&mut self, connection: ConnectionKey, frame: Bytes);
 
-    /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed.
+    /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed. Said at most once, and the
+    /// last thing said of a connection; the socket's end is told by `Shard::hang_up`. What the client still sends is best read and
+    /// dropped for a moment: closing on unread bytes resets the connection, and the close frame may be lost with it.
     fn close(&mut self, connection: ConnectionKey);
 
-    /// Hands an operation to the backplane. With a `waiter` its completion comes back through `Shard::complete`; without, it is
+    /// Hands an operation to the backplane. With a `waiter` its completion comes back through `Shard::inbound`; without, it is
     /// only carried out. Operations of one shard are carried out in the order of the calls.
     fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op);
 }

@@ -203,7 +203,7 @@ impl Shard {
 
     /// Connections opened so far. A raw one counts as new at once; one of the centrifuge protocol counts when its first message with
     /// a subscribe command is handled: as resumed when one of those commands brings a position to recover from, as new otherwise. One
-    /// that subscribes to nothing counts as new within 10 s.
+    /// that subscribes to nothing counts as new within 10 s. Server-side subscriptions count like subscribe commands.
     #[must_use]
     pub fn accepted(&self) -> Accepted {
         self.accepted
@@ -243,26 +243,28 @@ impl Shard {
     }
 
     /// Sends a channel's message to its subscribers: encoded once per protocol, the bytes shared.
-    fn broadcast(&self, channel: &str, message: &Message, out: &mut impl Outbox) {
+    fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
         let Some(id) = self.hub.find(channel) else { return };
         let origin = match message {
             Message::Publication(publication) => publication.origin,
             _ => None,
         };
+        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
         let (mut centrifuge, mut raw) = (None, None);
         for slot in self.hub.subscribers(id) {
-            let Some(connection) = self.connections.get(slot as usize) else { continue };
+            let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
-            let frame = match &connection.session {
-                Session::Centrifuge(_) => {
-                    centrifuge.get_or_insert_with(|| encode_push(channel, message)).clone()
+            let frame = match &mut connection.session {
+                Session::Centrifuge(session) => {
+                    let frame = centrifuge.get_or_insert_with(|| encode_push(channel, message));
+                    frame.as_ref().filter(|frame| !session.hold(frame, limit))
                 }
                 Session::Raw(_) if origin == Some(self.settings.origin(key)) => None,
-                Session::Raw(_) => raw.get_or_insert_with(|| raw::encode(message)).clone(),
+                Session::Raw(_) => raw.get_or_insert_with(|| raw::encode(message)).as_ref(),
                 Session::Echo(_) => None,
             };
             if let Some(frame) = frame {
-                out.send(key, frame);
+                out.send(key, frame.clone());
             }
         }
     }

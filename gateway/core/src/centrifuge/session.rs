@@ -3,6 +3,7 @@
 //! A connection first connects, with a token or anonymously, and then subscribes. What the backplane has to answer is kept as
 //! [`Pending`] until its completion comes back; an idle connection holds nothing but its identity and its channels' ids.
 
+mod greeting;
 mod identity;
 mod request;
 mod subscription;
@@ -12,6 +13,7 @@ use std::{mem, time::Duration};
 use smallvec::SmallVec;
 
 use self::{
+    greeting::Greeting,
     identity::{Identity, PRESENCE_GRACE},
     subscription::Subscribing,
 };
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     pending: Vec<Pending>,
     /// What tokens have said; absent for who never showed one.
     identity: Option<Box<Identity>>,
+    /// Present while the server-side subscriptions of its token are under way.
+    greeting: Option<Box<Greeting>>,
 }
 
 /// How far a connection is.
@@ -63,7 +67,7 @@ enum Stage {
 }
 
 /// Whether the connection is counted as new or as resumed. It is counted once: after the first message that holds a subscribe
-/// command (resumed when one of that message's subscribe commands asks for recovery), or as new when it subscribes to nothing
+/// command or brings server-side subscriptions (resumed when one of them asks for recovery), or as new when it subscribes to nothing
 /// within [`CONNECT_TIMEOUT`] or before its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Arrival {
@@ -173,7 +177,13 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         match (waiting, result) {
-            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
+            (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
+                self.greeted(id, *subscribing, result, link)?;
+            }
+            (Waiting::Subscribed(subscribing), result) => {
+                let subscribed = self.enter(*subscribing, result, link)?;
+                self.reply(id, &Reply::Subscribe(subscribed.result()), link);
+            }
             (_, Err(error)) => return Err(error.into()),
             (Waiting::Published, Ok(_)) => self.reply(id, &Reply::Publish, link),
             (Waiting::History, Ok(Outcome::History { position, publications })) => {
@@ -227,6 +237,10 @@ impl Session {
     /// Leaves every channel; the session is over. The client may be on its way to another node, so it stays present for a while.
     pub(crate) fn end(&mut self, link: &mut Link<'_>) {
         self.count_arrival(link);
+        self.leave_all(link);
+    }
+
+    fn leave_all(&mut self, link: &mut Link<'_>) {
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
                 link.abandon(subscribing.channel);

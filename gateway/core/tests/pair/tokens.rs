@@ -1,9 +1,9 @@
 //! What tokens open, for whom, and for how long.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::Op,
+    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
     config::{Auth, GatewayConfig},
     outbox::ConnectionKey,
     shard::Opening,
@@ -139,5 +139,95 @@ fn a_private_channel_opens_to_its_own_token_and_closes_when_that_ends() {
     assert_eq!(live(&mut node, key, 224), vec![]);
     let ended = live(&mut node, key, 20);
     assert_eq!(ended[0].lines()[0]["push"]["unsubscribe"]["code"], 2501);
+    assert_eq!(node.shard.channels(), 0);
+}
+
+/// Connects with a token of server-side subscriptions to `a` and `b`.
+fn connect_to_both(node: &mut Node, left_off: &str) -> ConnectionKey {
+    let key = node.open(Opening::Centrifuge);
+    let token = sign(&json!({"sub": "ada", "channels": ["a", "b"]}));
+    node.say(key, &format!(r#"{{"id":1,"connect":{{"token":"{token}","subs":{left_off}}}}}"#));
+    key
+}
+
+fn publication(channel: &str, offset: u64) -> Inbound {
+    let payload = Payload::Json("0".into());
+    let message = Message::Publication(Arc::new(Publication { offset, payload, info: None, origin: None }));
+    Inbound::Delivered { channel: Arc::from(channel), message }
+}
+
+/// Answers the subscribe operation that was submitted first.
+fn confirm(node: &mut Node, result: Result<u64, BackplaneError>) -> Op {
+    let (waiter, op) = node.sink.submitted.pop_front().expect("an operation");
+    let outcome = result.map(|offset| Outcome::Subscribed {
+        position: Some(StreamPosition { epoch: Arc::from("e"), offset }),
+        publications: vec![],
+        recovered: matches!(op, Op::Subscribe { since: Some(_), .. }),
+    });
+    node.complete(waiter, outcome);
+    op
+}
+
+#[test]
+fn a_tokens_channels_are_in_the_connect_reply_and_deliveries_come_after_it() {
+    let mut node = node(false);
+    let key = connect_to_both(&mut node, r#"{"a":{"recover":true,"epoch":"e","offset":3}}"#);
+    let op = confirm(&mut node, Ok(3));
+    assert!(matches!(op, Op::Subscribe { since: Some(StreamPosition { offset: 3, .. }), .. }), "{op:?}");
+    node.inbound(publication("a", 4));
+    assert_eq!(node.frames(key), vec![]);
+    confirm(&mut node, Ok(9));
+    let lines = node.lines(key);
+    let a = json!({"recoverable": true, "positioned": true, "epoch": "e", "offset": 3, "was_recovering": true, "recovered": true});
+    let b = json!({"recoverable": true, "positioned": true, "epoch": "e", "offset": 9});
+    assert_eq!(lines[0]["connect"]["subs"], json!({"a": a, "b": b}));
+    assert_eq!((lines.len(), &lines[1]["push"]["pub"]["offset"]), (2, &json!(4)));
+    assert_eq!(node.shard.accepted().resumed, 1);
+    node.inbound(publication("b", 10));
+    assert_eq!(node.lines(key).len(), 1);
+}
+
+#[test]
+fn a_connect_command_whose_channels_fail_fails_as_a_whole_and_can_be_repeated() {
+    let mut node = node(false);
+    let key = connect_to_both(&mut node, "{}");
+    confirm(&mut node, Ok(0));
+    confirm(&mut node, Err(BackplaneError::Busy));
+    assert_eq!(node.lines(key)[0]["error"]["code"], 111);
+    assert_eq!(node.shard.channels(), 0);
+    node.ops();
+    let token = sign(&json!({"sub": "ada"}));
+    node.say(key, &format!(r#"{{"id":2,"connect":{{"token":"{token}"}}}}"#));
+    assert!(node.lines(key)[0]["connect"].is_object());
+}
+
+#[test]
+fn deliveries_that_wait_for_the_connect_reply_are_bounded() {
+    let mut config = GatewayConfig::default();
+    config.limits.outbound_queue_bytes = 200;
+    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &config.auth);
+    let mut node = Node::with_verifier(config, 1, verifier);
+    let key = connect_to_both(&mut node, "{}");
+    confirm(&mut node, Ok(0));
+    (1..100).for_each(|offset| node.inbound(publication("a", offset)));
+    confirm(&mut node, Ok(0));
+    assert_eq!(
+        node.lines(key),
+        vec![json!({"id": 1, "error": {
+            "code": 100, "message": "internal server error", "temporary": true
+        }})]
+    );
+    assert_eq!(node.shard.channels(), 0);
+}
+
+#[test]
+fn lost_deliveries_of_a_tokens_channel_end_the_connection_which_comes_back_to_recover() {
+    let mut node = node(false);
+    let key = connect_to_both(&mut node, "{}");
+    confirm(&mut node, Ok(0));
+    confirm(&mut node, Ok(0));
+    node.frames(key);
+    node.inbound(Inbound::Delivered { channel: Arc::from("a"), message: Message::Discontinued });
+    assert_eq!(node.frames(key), vec![Frame::Close(3010, "insufficient state".to_owned())]);
     assert_eq!(node.shard.channels(), 0);
 }

@@ -1,6 +1,6 @@
 //! Who the client is and what its tokens grant it, for how long.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     centrifuge::{
         codes::{DisconnectCode, ErrorCode},
         command::{Connect, Refresh, SubRefresh},
-        reply::{ConnectResult, Reply},
+        reply::{ConnectResult, Reply, SubscribeResult},
     },
     hub::ChannelId,
     shard::{
@@ -41,10 +41,12 @@ pub(super) struct Identity {
     pub(super) grants: BTreeMap<ChannelId, Grant>,
 }
 
-/// What a subscription token says.
+/// What a token says about one channel.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
-    info: Option<Bytes>,
+    pub(super) info: Option<Bytes>,
+    /// The connection token subscribes the client, not the client itself.
+    pub(super) by_server: bool,
     /// Monotonic time of the end of the token's grace.
     pub(super) ends: Option<Duration>,
 }
@@ -57,21 +59,35 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        if self.stage > Stage::Connecting {
+        if self.stage > Stage::Connecting || self.greeting.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
-        let ttl = if request.token.is_empty() && link.settings.config.auth.anonymous {
-            None
-        } else {
-            match link.settings.verifier.connection(&request.token, link.now) {
-                Ok(claims) => self.identify(claims, link.now),
-                Err(TokenError::Expired) => {
-                    self.fail(id, ErrorCode::TokenExpired, link);
-                    return Ok(());
-                }
-                Err(TokenError::Invalid(_)) => return Err(DisconnectCode::InvalidToken.into()),
+        if request.token.is_empty() && link.settings.config.auth.anonymous {
+            self.welcome(id, None, &[], link);
+            return Ok(());
+        }
+        match link.settings.verifier.connection(&request.token, link.now) {
+            Ok(mut claims) => {
+                let subscriptions = mem::take(&mut claims.subscriptions);
+                let ttl = self.identify(claims, link.now);
+                self.greet(id, ttl, subscriptions, request, link)
             }
-        };
+            Err(TokenError::Expired) => {
+                self.fail(id, ErrorCode::TokenExpired, link);
+                Ok(())
+            }
+            Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
+        }
+    }
+
+    /// Answers the connect command; from here on the client may do what its token allows.
+    pub(super) fn welcome(
+        &mut self,
+        id: u32,
+        ttl: Option<u32>,
+        subs: &[(&str, SubscribeResult<'_>)],
+        link: &mut Link<'_>,
+    ) {
         self.stage = Stage::Connected;
         let result = ConnectResult {
             client: &link.settings.client_id(link.key),
@@ -80,10 +96,9 @@ impl Session {
             ttl,
             ping: PING_INTERVAL.as_secs() as u32,
             data: None,
-            subs: &[],
+            subs,
         };
         self.reply(id, &Reply::Connect(result), link);
-        Ok(())
     }
 
     pub(super) fn refresh(
@@ -150,7 +165,7 @@ impl Session {
             TokenError::Invalid(_) => ErrorCode::PermissionDenied,
         })?;
         let (ends, ttl) = expiry(claims.expires_at, link.now);
-        Ok((Grant { info: claims.info, ends }, ttl))
+        Ok((Grant { info: claims.info, by_server: false, ends }, ttl))
     }
 
     /// Takes over what a connection token says; returns the seconds until it expires.
@@ -176,13 +191,18 @@ impl Session {
     /// How the client appears to others, in general or in one channel.
     pub(super) fn info(&self, channel: Option<ChannelId>, link: &Link<'_>) -> ClientInfo {
         let identity = self.identity.as_ref();
-        let grant = channel.and_then(|channel| identity?.grants.get(&channel));
+        let grant = channel.and_then(|channel| self.grant(channel));
         ClientInfo {
             client: link.settings.client_id(link.key),
             user: self.user(),
             conn_info: identity.and_then(|identity| identity.info.clone()),
             chan_info: grant.and_then(|grant| grant.info.clone()),
         }
+    }
+
+    /// What a token says about a subscribed channel.
+    pub(super) fn grant(&self, channel: ChannelId) -> Option<&Grant> {
+        self.identity.as_ref()?.grants.get(&channel)
     }
 
     /// The user's id; empty for an anonymous one.

@@ -2,29 +2,61 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::{
     Arrival, Session, Waiting,
     identity::{Grant, PRESENCE_GRACE},
     request::{self, MAX_PUBLICATIONS},
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome, StreamPosition},
+    backplane::{BackplaneError, Op, Outcome, Publication, StreamPosition},
     centrifuge::{
-        codes::{ErrorCode, UnsubscribeCode},
+        codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
         command::Subscribe,
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::link::Link,
+    shard::link::{Goodbye, Link},
 };
 
 /// A subscription that the backplane has not confirmed yet.
 #[derive(Debug)]
 pub(super) struct Subscribing {
     pub(super) channel: ChannelId,
+    pub(super) recovers: bool,
+    pub(super) grant: Option<Grant>,
+    pub(super) ttl: Option<u32>,
+    /// JSON for the client, from the connection token.
+    pub(super) data: Option<Bytes>,
+}
+
+/// A subscription that the backplane has just confirmed.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    pub(super) channel: ChannelId,
     recovers: bool,
-    grant: Option<Grant>,
     ttl: Option<u32>,
+    data: Option<Bytes>,
+    position: Option<StreamPosition>,
+    publications: Vec<Arc<Publication>>,
+    recovered: bool,
+}
+
+impl Subscribed {
+    /// What the client is told.
+    pub(super) fn result(&self) -> SubscribeResult<'_> {
+        SubscribeResult {
+            recoverable: self.position.is_some(),
+            positioned: self.position.is_some(),
+            position: self.position.as_ref(),
+            was_recovering: self.recovers,
+            recovered: self.recovered,
+            publications: &self.publications,
+            ttl: self.ttl,
+            data: self.data.as_deref(),
+        }
+    }
 }
 
 impl Session {
@@ -34,19 +66,42 @@ impl Session {
         request: &Subscribe<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let recovers = request.recover && !request.epoch.is_empty();
-        self.arrival = self.arrival.max(if recovers { Arrival::Recovering } else { Arrival::Subscribing });
-        let options = request::options(&request.channel, link)?;
+        self.note_arrival(request);
+        request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
         let (grant, ttl) = self.authorize(&request.channel, &request.token, link)?;
-        let channel = link.hub.join(&request.channel);
-        let retention = request::retention(options);
-        let since = (recovers && retention.is_some())
-            .then(|| StreamPosition { epoch: (*request.epoch).into(), offset: request.offset });
+        self.ask(
+            id,
+            &request.channel,
+            Some(request),
+            |channel, recovers| Subscribing { channel, recovers, grant, ttl, data: None },
+            link,
+        )
+    }
+
+    /// Asks the backplane for a channel, from where `request` left off.
+    pub(super) fn ask(
+        &mut self,
+        id: u32,
+        channel: &str,
+        request: Option<&Subscribe<'_>>,
+        subscribing: impl FnOnce(ChannelId, bool) -> Subscribing,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let retention = request::retention(request::options(channel, link)?);
+        let since = request.filter(|request| retention.is_some() && has_position(request));
+        let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
+        let channel = link.hub.join(channel);
+        let subscribing = subscribing(channel, request.is_some_and(|request| request.recover));
         let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
-        let subscribing = Subscribing { channel, recovers: request.recover, grant, ttl };
         self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link)
             .inspect_err(|_| link.abandon(channel))
+    }
+
+    /// Remembers how the connection is to be counted.
+    pub(super) fn note_arrival(&mut self, request: &Subscribe<'_>) {
+        let arrival = if has_position(request) { Arrival::Recovering } else { Arrival::Subscribing };
+        self.arrival = self.arrival.max(arrival);
     }
 
     /// One subscription per channel, and a bounded number of them.
@@ -67,15 +122,14 @@ impl Session {
         )
     }
 
-    /// Takes the backplane's answer to a subscribe command.
-    pub(super) fn subscribed(
+    /// Takes the backplane's answer to [`Self::ask`].
+    pub(super) fn enter(
         &mut self,
-        id: u32,
         subscribing: Subscribing,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
-    ) -> Result<(), ErrorCode> {
-        let Subscribing { channel, recovers, grant, ttl } = subscribing;
+    ) -> Result<Subscribed, ErrorCode> {
+        let Subscribing { channel, recovers, grant, ttl, data } = subscribing;
         let (position, publications, recovered) = match result {
             Ok(Outcome::Subscribed { position, publications, recovered }) => {
                 (position, publications, recovered)
@@ -90,19 +144,8 @@ impl Session {
         if let Some(grant) = grant {
             self.identity.get_or_insert_default().grants.insert(channel, grant);
         }
-        let result = SubscribeResult {
-            recoverable: position.is_some(),
-            positioned: position.is_some(),
-            position: position.as_ref(),
-            was_recovering: recovers,
-            recovered,
-            publications: &publications,
-            ttl,
-            data: None,
-        };
-        self.reply(id, &Reply::Subscribe(result), link);
         self.appear(channel, link);
-        Ok(())
+        Ok(Subscribed { channel, recovers, ttl, data, position, publications, recovered })
     }
 
     pub(super) fn unsubscribe(
@@ -126,10 +169,23 @@ impl Session {
     }
 
     /// The hub has taken this connection out of a channel because publications may be missing.
-    pub(crate) fn discontinued(&mut self, channel: ChannelId, name: &Arc<str>, link: &mut Link<'_>) {
+    ///
+    /// # Errors
+    /// The server subscribed the client to it, who can only start again as a whole.
+    pub(crate) fn discontinued(
+        &mut self,
+        channel: ChannelId,
+        name: &Arc<str>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
         self.depart(channel, name, PRESENCE_GRACE, link);
+        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
         self.forget(channel);
+        if by_server {
+            return Err(DisconnectCode::InsufficientState.into());
+        }
         self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
+        Ok(())
     }
 
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
@@ -184,4 +240,9 @@ impl Session {
             link.tell(Op::Leave { channel: name.clone(), info, announce, grace });
         }
     }
+}
+
+/// Whether a client says where it left off.
+fn has_position(request: &Subscribe<'_>) -> bool {
+    request.recover && !request.epoch.is_empty()
 }

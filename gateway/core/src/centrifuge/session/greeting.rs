@@ -1,0 +1,114 @@
+//! Server-side subscriptions: the channels that a connection token names. The backplane confirms each, and then one connect reply
+//! tells of them all; what is delivered in between is held back behind it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    MAX_PENDING, Session,
+    identity::Grant,
+    subscription::{Subscribed, Subscribing},
+};
+use crate::{
+    backplane::{BackplaneError, Outcome},
+    centrifuge::{
+        codes::{DisconnectCode, ErrorCode},
+        command::Connect,
+        reply::SubscribeResult,
+    },
+    shard::link::{Goodbye, Link},
+    token::ServerSubscription,
+};
+
+/// A connect command whose server-side subscriptions are under way.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    ttl: Option<u32>,
+    subscribed: Vec<Subscribed>,
+    /// Frames of channels that are confirmed already; nothing once there were too many to keep.
+    held: Option<Vec<Bytes>>,
+    held_bytes: usize,
+}
+
+impl Session {
+    /// Answers a connect command once its server-side subscriptions are confirmed.
+    pub(super) fn greet(
+        &mut self,
+        id: u32,
+        ttl: Option<u32>,
+        subscriptions: Vec<ServerSubscription>,
+        request: &Connect<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        let limit = MAX_PENDING.min(link.settings.config.limits.subscriptions as usize);
+        if subscriptions.len() > limit {
+            return Err(DisconnectCode::ChannelLimit.into());
+        }
+        if subscriptions.is_empty() {
+            self.welcome(id, ttl, &[], link);
+            return Ok(());
+        }
+        self.greeting =
+            Some(Box::new(Greeting { ttl, subscribed: vec![], held: Some(vec![]), held_bytes: 0 }));
+        for ServerSubscription { channel, info, data } in subscriptions {
+            let left_off = request.subs.get(&*channel);
+            left_off.into_iter().for_each(|left_off| self.note_arrival(left_off));
+            let grant = Some(Grant { info, by_server: true, ends: None });
+            let subscribing = |channel, recovers| Subscribing { channel, recovers, grant, ttl: None, data };
+            if let Err(code) = self.ask(id, &channel, left_off, subscribing, link) {
+                self.give_up(link);
+                self.fail(id, code, link);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the backplane's answer to one of the server-side subscriptions.
+    pub(super) fn greeted(
+        &mut self,
+        id: u32,
+        subscribing: Subscribing,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let subscribed = self.enter(subscribing, result, link).inspect_err(|_| self.give_up(link))?;
+        if let Some(greeting) = &mut self.greeting {
+            greeting.subscribed.push(subscribed);
+        }
+        if !self.pending.is_empty() {
+            return Ok(());
+        }
+        let Some(greeting) = self.greeting.take() else { return Ok(()) };
+        let Some(held) = greeting.held else {
+            self.give_up(link);
+            return Err(ErrorCode::Internal);
+        };
+        let names: Vec<Arc<str>> = greeting.subscribed.iter().map(|s| link.hub.name(s.channel)).collect();
+        let results = greeting.subscribed.iter().map(Subscribed::result);
+        let subs: Vec<(&str, SubscribeResult<'_>)> = names.iter().map(|name| &**name).zip(results).collect();
+        self.welcome(id, greeting.ttl, &subs, link);
+        held.into_iter().for_each(|frame| link.send(frame));
+        Ok(())
+    }
+
+    /// The connect command fails; the client tries again from the start.
+    fn give_up(&mut self, link: &mut Link<'_>) {
+        self.greeting = None;
+        self.leave_all(link);
+    }
+
+    /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.
+    pub(crate) fn hold(&mut self, frame: &Bytes, limit: usize) -> bool {
+        let Some(greeting) = &mut self.greeting else { return false };
+        greeting.held_bytes += frame.len();
+        if greeting.held_bytes > limit {
+            greeting.held = None;
+        }
+        if let Some(held) = &mut greeting.held {
+            held.push(frame.clone());
+        }
+        true
+    }
+}
