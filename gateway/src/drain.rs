@@ -57,6 +57,7 @@ impl Drain {
             }
             None => self.start(DrainTrigger::Requested, rate, now, deadline),
         }
+        self.node.admission.set_draining(true);
         tracing::info!(rate, seconds = request.deadline_seconds, "drain requested");
     }
 

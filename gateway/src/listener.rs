@@ -7,7 +7,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 
@@ -28,6 +28,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request head at most; tokens are the largest part of it.
 const MAX_HEAD: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
+/// For the other side to close after its last answer, and what it may still send until then.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 1024 * 1024;
 /// Connections accepted before others of this thread get their turn.
 const ACCEPTS: usize = 64;
 /// Until accepting is tried again when the process has no file left.
@@ -90,28 +93,36 @@ async fn serve(stream: TcpStream, port: ClientPort, reactor: ReactorRef) {
         return;
     }
     let accepted = port.accepted.clone();
-    let Some((mut stream, read_ahead)) = serve_http(stream, port).await else { return };
-    let Some(accepted) = accepted.take() else {
-        // The other side may have gone already.
-        let _ = stream.shutdown().await;
-        return;
-    };
+    let (stream, read_ahead) = serve_http(stream, port).await;
+    let Some(accepted) = accepted.take() else { return linger(stream).await };
     if let Err(error) = hand_over(accepted, stream, read_ahead, &reactor) {
         tracing::warn!(%error, "cannot take a connection over");
     }
 }
 
-async fn serve_http(stream: TcpStream, port: ClientPort) -> Option<(TcpStream, Bytes)> {
+async fn serve_http(stream: TcpStream, port: ClientPort) -> (TcpStream, Bytes) {
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), port);
-    // Errors are the other side's: a broken request, which hyper answers, or a broken connection.
-    poll_fn(|context| connection.poll_without_shutdown(context)).await.ok()?;
+    // Errors are the other side's: a broken request, which hyper has answered, or a broken connection.
+    let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let parts = connection.into_parts();
-    Some((parts.io.into_inner(), parts.read_buf))
+    (parts.io.into_inner(), parts.read_buf)
+}
+
+/// Lets the other side read its last answer: a socket closed with unread bytes is reset, and a reset can overtake the answer.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        // However it goes on, the connection ends here.
+        let _ = tokio::time::timeout(
+            LINGER,
+            tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()),
+        )
+        .await;
+    }
 }
 
 fn hand_over(

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn two_keys_are_none() {
         let twice = headers(|h| {
-            drop(h.append(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==")))
+            h.append(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
         });
         assert_eq!(outcome(&twice), Err(BadHandshake::Key));
     }

@@ -1,0 +1,36 @@
+//! What the control port and the page show of a gateway that just runs.
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn a_gateway_that_serves_is_alive_and_ready() {
+    let server = Server::start(|_| {});
+    for path in ["GET /livez", "GET /readyz"] {
+        assert_eq!(server.http(server.control, path, &[], b"").await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_metrics_count_connections_by_protocol() {
+    let server = Server::start(|_| {});
+    let _raw = server.web_socket("/raw/a").await;
+    let _centrifuge = server.centrifuge().await;
+    server.holds(2).await;
+    let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+    for line in
+        ["mooring_connections{protocol=\"centrifuge\"} 1\n", "mooring_connections{protocol=\"raw\"} 1\n"]
+    {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_port_shows_the_chat_page_and_nothing_of_the_control_port() {
+    let server = Server::start(|_| {});
+    let page = server.http(server.client, "GET /", &[], b"").await;
+    assert_eq!(page.status, 200);
+    assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
+    for path in ["GET /metrics", "GET /report", "POST /drain", "GET /echo"] {
+        assert_eq!(server.http(server.client, path, &[], b"").await.status, 404, "{path}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Bare WebSocket messages in a channel.
+
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn text_and_binary_reach_everyone_else_once_and_in_order() {
+    let server = Server::start(|_| {});
+    let mut speaker = server.raw("room").await;
+    let mut listeners = Vec::new();
+    for _ in 0..6 {
+        listeners.push(server.web_socket("/raw/room").await);
+    }
+    server.holds(7).await;
+    let sent: Vec<Message> = (0..100u8)
+        .map(|n| {
+            if n % 2 == 0 { Message::text(format!("message {n}")) } else { Message::binary(vec![n, 0, 255]) }
+        })
+        .collect();
+    // A listener's own message shows that its subscription is in force.
+    for listener in &mut listeners {
+        listener.text("ready").await;
+    }
+    for _ in 0..6 {
+        assert_eq!(speaker.message().await, Message::text("ready"));
+    }
+    for message in &sent {
+        speaker.send(message.clone()).await;
+    }
+    speaker.text("over").await;
+    for listener in &mut listeners {
+        let mut got = Vec::new();
+        loop {
+            let message = listener.message().await;
+            if message == Message::text("over") {
+                break;
+            }
+            if message != Message::text("ready") {
+                got.push(message);
+            }
+        }
+        assert_eq!(got, sent);
+    }
+    // The speaker got nothing of its own: the next it hears is somebody else's.
+    listeners[0].text("bye").await;
+    assert_eq!(speaker.message().await, Message::text("bye"));
+}
+
+#[tokio::test]
+async fn a_posted_body_is_text_or_binary_by_its_type() {
+    let server = Server::start(|_| {});
+    let mut socket = server.raw("room").await;
+    let cases = [
+        ("text/plain", &b"hello"[..], Message::text("hello")),
+        ("application/json", br#"{"a":1}"#, Message::text(r#"{"a":1}"#)),
+        ("application/octet-stream", b"hello", Message::binary(&b"hello"[..])),
+        ("text/plain", b"\xff", Message::binary(&b"\xff"[..])),
+    ];
+    for (content_type, body, expected) in cases {
+        let content_type = format!("Content-Type: {content_type}");
+        let answer = server.http(server.client, "POST /raw/room", &[&content_type], body).await;
+        assert_eq!((answer.status, socket.message().await), (200, expected));
+    }
+}
+
+#[tokio::test]
+async fn channels_do_not_hear_each_other() {
+    let server = Server::start(|_| {});
+    let (mut a, mut b) = (server.raw("a").await, server.raw("room%201").await);
+    server.http(server.client, "POST /raw/room%201", &["Content-Type: text/plain"], b"for b").await;
+    server.http(server.client, "POST /raw/a", &["Content-Type: text/plain"], b"for a").await;
+    assert_eq!((a.message().await, b.message().await), (Message::text("for a"), Message::text("for b")));
+}
+
+#[tokio::test]
+async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
+    let server = Server::start(|_| {});
+    let mut socket = server.raw("a").await;
+    socket.send(Message::Close(None)).await;
+    assert!([1000, 1005].contains(&socket.close_code().await));
+    server.holds(0).await;
+}
+
+#[tokio::test]
+async fn a_full_gateway_refuses_with_503_until_a_connection_ends() {
+    let server = Server::start(|s| s.config.limits.max_connections = 1);
+    let first = server.web_socket("/raw/a").await;
+    let upgrade =
+        ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+    let head = format!(
+        "GET /raw/a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\n{}\r\n\r\n",
+        upgrade.join("\r\n")
+    );
+    let refused = server.exchange(server.client, head.as_bytes()).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.head.contains("\r\nretry-after: "), "{}", refused.head);
+    drop(first);
+    server.holds(0).await;
+    server.web_socket("/raw/a").await;
+}
+
+#[tokio::test]
+async fn everything_comes_back_from_echo() {
+    let server = Server::start(|s| s.echo = true);
+    let mut socket = server.web_socket("/echo").await;
+    let long = Message::binary(vec![7; 60_000]);
+    for message in [Message::text("hi"), long] {
+        socket.send(message.clone()).await;
+        assert_eq!(socket.message().await, message);
+    }
+}
