@@ -131,6 +131,8 @@ impl Publisher {
             // Channels take turns instead of all publishing at the same moment.
             let offset = period.mul_f64(number as f64 / request.channels as f64);
             let run = Run { context: self.context.clone(), gateway: self.gateway.clone(), route, sequence };
+            // Counted from here on, so that whoever asked can wait for the end at once.
+            self.context.auditor().publishing(true);
             spawn_local(run.publish(offset, period, request.total, stopped.clone()));
         }
     }
@@ -153,7 +155,6 @@ impl Run {
         mut stopped: watch::Receiver<()>,
     ) {
         let mut sequence = self.sequence.lock().await;
-        self.context.auditor().publishing(true);
         sleep(offset).await;
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
