@@ -6,6 +6,7 @@
 mod departures;
 mod inboxes;
 mod memory;
+mod redis;
 
 use std::{
     future::Future,
@@ -24,6 +25,7 @@ use gateway_core::{
 use tokio::sync::{mpsc, oneshot};
 
 use self::inboxes::Inboxes;
+pub use self::redis::{InvalidUrl, RedisConfig};
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
 const QUEUE: usize = 16_384;
@@ -119,6 +121,9 @@ pub enum StartError {
     /// More shards than a set of shards can name.
     #[error("--shards is {0}; at most {max} are possible", max = ShardSet::MAX)]
     TooManyShards(usize),
+    /// The URL names no Redis.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
     /// The system refused the thread.
     #[error("the backplane's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -129,6 +134,18 @@ pub fn spawn_memory(
     shards: Vec<mpsc::Sender<Inbound>>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     spawn(shards, Health::healthy(), |commands, inboxes, stop, _health| memory::run(commands, inboxes, stop))
+}
+
+/// Starts a backplane on Redis, which may come later. `shards` are the shards' queues, by index.
+pub fn spawn_redis(
+    config: RedisConfig,
+    shards: Vec<mpsc::Sender<Inbound>>,
+) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
+    let health = Health::healthy();
+    health.trouble("connecting to Redis".to_owned());
+    spawn(shards, health, |commands, inboxes, stop, health| {
+        redis::run(config, commands, inboxes, stop, health)
+    })
 }
 
 fn spawn<A, F>(
@@ -168,6 +185,17 @@ struct Fault {
 impl Health {
     fn healthy() -> Self {
         Self(Arc::new(Mutex::new(None)))
+    }
+
+    /// Notes what is wrong; how long is counted from the first trouble on.
+    fn trouble(&self, message: String) {
+        let mut fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = fault.as_ref().map_or_else(Instant::now, |fault| fault.since);
+        *fault = Some(Fault { message, since });
+    }
+
+    fn recover(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn report(&self, now: Instant) -> BackplaneHealth {

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::shard;
+use gateway_core::{backplane::Inbound, shard};
 use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
-    backplane::{self, BackplaneHandle, BackplaneThread},
+    backplane::{self, BackplaneHandle, BackplaneThread, RedisConfig},
     control::{AcceptRate, ControlPort},
     drain::Drain,
     limits, listener,
@@ -105,7 +105,7 @@ impl Gateway {
         let control_address = control.local_addr()?;
 
         let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INBOUND)).unzip();
-        let (handle, backplane) = backplane::spawn_memory(queues)?;
+        let (handle, backplane) = start_backplane(&node, queues)?;
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
         let mut orders = Vec::new();
@@ -240,6 +240,20 @@ async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
         seconds.tick().await;
         let accepted = node.accepted();
         rate.borrow_mut().sample(node.clock.elapsed(), accepted.new + accepted.resumed);
+    }
+}
+
+fn start_backplane(
+    node: &Node,
+    queues: Vec<mpsc::Sender<Inbound>>,
+) -> Result<(BackplaneHandle, BackplaneThread), backplane::StartError> {
+    match &node.settings.redis_url {
+        None => backplane::spawn_memory(queues),
+        Some(url) => {
+            let password = node.settings.secrets.redis_password.as_ref();
+            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?;
+            backplane::spawn_redis(config, queues)
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod admission;
 pub mod args;
-mod backplane;
+pub mod backplane;
 mod clock;
 mod control;
 mod drain;

@@ -1,0 +1,166 @@
+//! The connection that carries commands: what is on its way, and what becomes of each reply.
+
+use std::{sync::Arc, time::Instant};
+
+use gateway_core::{
+    backplane::BackplaneError,
+    sequencer::{Generation, Read},
+};
+use redis::Cmd;
+
+use super::{
+    actor::Actor,
+    keys,
+    requests::{self, History},
+    resp::Resp,
+    wire::Event,
+};
+use crate::backplane::{Reply, departures::Departure};
+
+/// A command and what its reply is for.
+pub(super) struct Request {
+    pub(super) command: Cmd,
+    pub(super) pending: Pending,
+}
+
+/// What a reply is for.
+pub(super) enum Pending {
+    Publish(Reply),
+    History(Reply, History),
+    Presence(Reply),
+    /// A read of the sequencer's.
+    Page(Arc<str>, Generation),
+    /// A new epoch for the sequencer.
+    Rotation(Arc<str>, Generation),
+    Leave(Departure),
+    /// The nodes whose lease is over.
+    Lease,
+    /// The channels of a dead node.
+    Remains(String),
+    /// Nobody asks.
+    Ignored,
+}
+
+impl Actor {
+    pub(super) async fn on_commands(&mut self, event: Event) {
+        match event {
+            Event::Up => self.on_commands_up(),
+            Event::Replies(replies) => {
+                for reply in replies {
+                    let Some((_, pending)) = self.in_flight.pop_front() else {
+                        self.commands.fail("Redis answered what was not asked");
+                        break;
+                    };
+                    self.on_reply(pending, reply).await;
+                }
+            }
+            Event::Down(error) => {
+                self.trouble(format!("commands: {error}"));
+                while let Some((_, pending)) = self.in_flight.pop_front() {
+                    self.give_up(pending, BackplaneError::Unanswered).await;
+                }
+            }
+        }
+        self.carry_out().await;
+    }
+
+    /// Puts a command on the wire.
+    pub(super) fn send(&mut self, request: Request) {
+        self.commands.send(&request.command);
+        self.in_flight.push_back((Instant::now(), request.pending));
+    }
+
+    /// Asks the sequencer's question.
+    pub(super) fn send_read(&mut self, read: &Read) {
+        if !self.commands.is_up() {
+            return self.sequencer.read_failed(&read.channel, read.generation);
+        }
+        let command = self.scripts.read(read);
+        self.send(Request { command, pending: Pending::Page(read.channel.clone(), read.generation) });
+    }
+
+    /// Starts a new epoch for the sequencer.
+    pub(super) fn send_rotation(&mut self, channel: Arc<str>, generation: Generation, epoch: &str) {
+        if !self.commands.is_up() {
+            return self.sequencer.read_failed(&channel, generation);
+        }
+        let command = self.scripts.rotate(&channel, epoch);
+        self.send(Request { command, pending: Pending::Rotation(channel, generation) });
+    }
+
+    /// The operation behind a command came to nothing.
+    pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
+        match pending {
+            Pending::Publish(reply) | Pending::History(reply, _) | Pending::Presence(reply) => {
+                self.inboxes.complete(reply, Err(error)).await;
+            }
+            Pending::Page(channel, generation) | Pending::Rotation(channel, generation) => {
+                self.sequencer.read_failed(&channel, generation);
+            }
+            Pending::Leave(departure) => self.depart_later(departure, Instant::now()),
+            Pending::Lease | Pending::Remains(_) | Pending::Ignored => {}
+        }
+    }
+
+    fn on_commands_up(&mut self) {
+        self.load_scripts();
+        self.renew_lease();
+        // Redis may have been restarted, or this node given up for dead.
+        let mut entries = Vec::new();
+        for (channel, clients) in self.members.iter() {
+            let mut index = redis::cmd("SADD");
+            index.arg(keys::node_channels(&self.node)).arg(&**channel);
+            entries.push(index);
+            entries.extend(
+                clients.map(|(info, announce)| self.scripts.enter(&self.node, channel, info, *announce)),
+            );
+        }
+        for command in entries {
+            self.send(Request { command, pending: Pending::Ignored });
+        }
+        while let Some((_, request)) = self.parked.pop_front() {
+            self.send(request);
+        }
+        self.upkeep.commands_up(Instant::now());
+        self.sequencer.retry();
+    }
+
+    fn load_scripts(&mut self) {
+        for command in self.scripts.load().collect::<Vec<_>>() {
+            self.send(Request { command, pending: Pending::Ignored });
+        }
+    }
+
+    async fn on_reply(&mut self, pending: Pending, reply: Resp) {
+        if let Resp::Error(error) = &reply {
+            tracing::warn!(error, "Redis refused a command");
+            if error.starts_with("NOSCRIPT") {
+                // Somebody flushed the scripts. What was refused for it was not carried out.
+                self.load_scripts();
+            }
+            return self.give_up(pending, BackplaneError::Unavailable).await;
+        }
+        match pending {
+            Pending::Publish(waiter) => self.inboxes.complete(waiter, Ok(requests::published(&reply))).await,
+            Pending::History(waiter, history) => {
+                let page = requests::page(reply).ok_or(BackplaneError::Unanswered);
+                self.inboxes.complete(waiter, page.and_then(|page| requests::history(&history, page))).await;
+            }
+            Pending::Presence(waiter) => {
+                let presence = requests::presence(reply).ok_or(BackplaneError::Unanswered);
+                self.inboxes.complete(waiter, presence).await;
+            }
+            Pending::Page(channel, generation) => match requests::page(reply) {
+                Some(page) => self.sequencer.page(&channel, generation, page),
+                None => {
+                    tracing::error!(%channel, "the channel's stream in Redis cannot be read");
+                    self.sequencer.read_failed(&channel, generation);
+                }
+            },
+            Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
+            Pending::Lease => self.on_expired_leases(requests::texts(reply)),
+            Pending::Remains(node) => self.sweep(&node, requests::texts(reply)),
+            Pending::Leave(_) | Pending::Ignored => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Replies of Redis, decoded as they arrive (RESP2: <https://redis.io/docs/latest/develop/reference/protocol-spec/>).
+//!
+//! The client library hands live messages on through a queue without a bound; reading the socket here lets TCP slow Redis down
+//! instead, and Redis cut off a node that is too slow, which then reads what it missed.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Nesting of arrays.
+const MAX_DEPTH: usize = 8;
+/// Elements of an array and bytes of a string, as Redis limits them.
+const MAX_LENGTH: usize = 512 * 1024 * 1024;
+/// A line, which is a number or an error text.
+const MAX_LINE: usize = 64 * 1024;
+
+/// One reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Resp {
+    Nil,
+    Int(i64),
+    /// A bulk or a simple string.
+    Text(Bytes),
+    Error(String),
+    Array(Vec<Resp>),
+}
+
+/// The bytes are no reply.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Redis sent what is no RESP2: {0}")]
+pub(super) struct Malformed(&'static str);
+
+/// Keeps an unfinished reply between reads, so that a long one is not looked through again and again.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    open: Vec<(usize, Vec<Resp>)>,
+}
+
+impl Decoder {
+    /// The next whole reply; nothing when more bytes are needed.
+    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
+        while let Some(item) = self.item(input)? {
+            if let Some(reply) = self.close(item) {
+                return Ok(Some(reply));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next element; `None` inside an opened array.
+    #[expect(clippy::option_option, reason = "more bytes needed, an array opened, an element")]
+    fn next(&mut self, input: &mut BytesMut) -> Result<Option<Option<Resp>>, Malformed> {
+        let Some(end) = input.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
+            return if input.len() < MAX_LINE { Ok(None) } else { Err(Malformed("a line without end")) };
+        };
+        let line = input.get(1..end.saturating_sub(1)).ok_or(Malformed("an empty line"))?;
+        match input[0] {
+            b'+' => {
+                let text = Bytes::copy_from_slice(line);
+                input.advance(end + 1);
+                Ok(Some(Some(Resp::Text(text))))
+            }
+            b'-' => {
+                let text = String::from_utf8_lossy(line).into_owned();
+                input.advance(end + 1);
+                Ok(Some(Some(Resp::Error(text))))
+            }
+            b':' => {
+                let number = number(line)?;
+                input.advance(end + 1);
+                Ok(Some(Some(Resp::Int(number))))
+            }
+            b'$' => {
+                let Some(length) = length(line)? else {
+                    input.advance(end + 1);
+                    return Ok(Some(Some(Resp::Nil)));
+                };
+                let whole = end + 1 + length + 2;
+                if input.len() < whole {
+                    input.reserve(whole - input.len());
+                    return Ok(None);
+                }
+                input.advance(end + 1);
+                let text = input.split_to(length).freeze();
+                input.advance(2);
+                Ok(Some(Some(Resp::Text(text))))
+            }
+            b'*' => {
+                let length = length(line)?;
+                input.advance(end + 1);
+                match length {
+                    None => Ok(Some(Some(Resp::Nil))),
+                    Some(0) => Ok(Some(Some(Resp::Array(Vec::new())))),
+                    Some(length) if self.open.len() < MAX_DEPTH => {
+                        self.open.push((length, Vec::with_capacity(length.min(1024))));
+                        Ok(Some(None))
+                    }
+                    Some(_) => Err(Malformed("arrays nested too deeply")),
+                }
+            }
+            _ => Err(Malformed("an unknown type")),
+        }
+    }
+
+    fn item(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
+        loop {
+            match self.next(input)? {
+                None => return Ok(None),
+                Some(Some(item)) => return Ok(Some(item)),
+                Some(None) => {}
+            }
+        }
+    }
+
+    /// Puts an element into the innermost open array; yields the reply once all arrays are whole.
+    fn close(&mut self, mut item: Resp) -> Option<Resp> {
+        while let Some((length, mut items)) = self.open.pop() {
+            items.push(item);
+            if items.len() < length {
+                self.open.push((length, items));
+                return None;
+            }
+            item = Resp::Array(items);
+        }
+        Some(item)
+    }
+}
+
+fn number(line: &[u8]) -> Result<i64, Malformed> {
+    std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).ok_or(Malformed("a bad number"))
+}
+
+/// A length; nothing for -1, which is nil.
+fn length(line: &[u8]) -> Result<Option<usize>, Malformed> {
+    match number(line)? {
+        -1 => Ok(None),
+        length => match usize::try_from(length) {
+            Ok(length) if length <= MAX_LENGTH => Ok(Some(length)),
+            _ => Err(Malformed("a bad length")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(reply: &Resp, out: &mut Vec<u8>) {
+        match reply {
+            Resp::Nil => out.extend(b"$-1\r\n"),
+            Resp::Int(number) => out.extend(format!(":{number}\r\n").bytes()),
+            Resp::Text(text) => {
+                out.extend(format!("${}\r\n", text.len()).bytes());
+                out.extend(text.iter());
+                out.extend(b"\r\n");
+            }
+            Resp::Error(text) => out.extend(format!("-{text}\r\n").bytes()),
+            Resp::Array(items) => {
+                out.extend(format!("*{}\r\n", items.len()).bytes());
+                items.iter().for_each(|item| encode(item, out));
+            }
+        }
+    }
+
+    fn reply() -> impl Strategy<Value = Resp> {
+        let leaf = prop_oneof![
+            Just(Resp::Nil),
+            any::<i64>().prop_map(Resp::Int),
+            prop::collection::vec(any::<u8>(), 0..40).prop_map(|text| Resp::Text(text.into())),
+            "[A-Z]{1,8} [a-z ]{0,20}".prop_map(Resp::Error),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| prop::collection::vec(inner, 0..6).prop_map(Resp::Array))
+    }
+
+    proptest! {
+        #[test]
+        fn replies_come_out_as_they_went_in_however_they_are_cut(
+            replies in prop::collection::vec(reply(), 0..6),
+            cuts in prop::collection::vec(1..20usize, 1..50),
+        ) {
+            let mut bytes = Vec::new();
+            replies.iter().for_each(|reply| encode(reply, &mut bytes));
+            let (mut decoder, mut input, mut decoded) = (Decoder::default(), BytesMut::new(), Vec::new());
+            let mut rest = bytes.as_slice();
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                input.extend_from_slice(piece);
+                while let Some(reply) = decoder.decode(&mut input).unwrap() {
+                    decoded.push(reply);
+                }
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(decoded, replies);
+        }
+
+        #[test]
+        fn whatever_arrives_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let (mut decoder, mut input) = (Decoder::default(), BytesMut::from(bytes.as_slice()));
+            while let Ok(Some(_)) = decoder.decode(&mut input) {}
+        }
+    }
+}

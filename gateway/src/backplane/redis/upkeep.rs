@@ -1,0 +1,141 @@
+//! What a node does by itself: proves that live messages arrive, renews its lease, clears up after dead nodes, keeps deadlines.
+
+use std::time::{Duration, Instant};
+
+use gateway_core::backplane::BackplaneError;
+
+use super::{
+    actor::{Actor, OP_WITHIN},
+    commands::{Pending, Request},
+    keys,
+};
+
+/// How often a node sends a message to itself.
+const CANARY_EVERY: Duration = Duration::from_secs(2);
+/// When a message to itself is given up, and the connection with it.
+const CANARY_WITHIN: Duration = Duration::from_secs(5);
+
+/// When what was done last.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    commands_up: Option<Instant>,
+    lease_renewed: Option<Instant>,
+    canary: u64,
+    /// When the canary under way was sent.
+    canary_sent: Option<Instant>,
+    canary_returned: Option<Instant>,
+    /// A canary came back since the last trouble.
+    heard: bool,
+}
+
+impl Upkeep {
+    pub(super) fn commands_up(&mut self, now: Instant) {
+        self.commands_up = Some(now);
+    }
+
+    /// A new connection: the canary under way went to the old one.
+    pub(super) fn live_up(&mut self) {
+        self.canary_sent = None;
+        self.canary_returned = None;
+    }
+
+    pub(super) fn canary_returned(&mut self, payload: &[u8], now: Instant) {
+        if payload == self.canary.to_string().as_bytes() {
+            self.canary_sent = None;
+            self.canary_returned = Some(now);
+            self.heard = true;
+        }
+    }
+}
+
+impl Actor {
+    pub(super) async fn tick(&mut self, now: Instant) {
+        self.keep_deadlines(now).await;
+        if self.commands.is_up() && self.live.is_up() {
+            self.keep_canary(now);
+            if self.upkeep.heard && self.sequencer.is_settled() {
+                self.health.recover();
+            }
+        }
+        let due = self.upkeep.lease_renewed.is_none_or(|renewed| now >= renewed + self.config.lease / 3);
+        if due && self.commands.is_up() {
+            self.renew_lease();
+        }
+        self.carry_out().await;
+    }
+
+    /// Something is wrong, until live messages arrive again and nothing is missing.
+    pub(super) fn trouble(&mut self, message: String) {
+        tracing::warn!(message, "the backplane is in trouble");
+        self.upkeep.heard = false;
+        self.health.trouble(message);
+    }
+
+    pub(super) fn renew_lease(&mut self) {
+        self.upkeep.lease_renewed = Some(Instant::now());
+        let command = self.scripts.lease(&self.node, self.config.lease);
+        self.send(Request { command, pending: Pending::Lease });
+    }
+
+    /// Looks for what dead nodes left. After an outage all leases are over, so the living get time to renew theirs.
+    pub(super) fn on_expired_leases(&mut self, nodes: Vec<String>) {
+        let settled = self.upkeep.commands_up.is_some_and(|up| up.elapsed() >= self.config.lease);
+        for node in nodes {
+            if !settled || node == self.node {
+                continue;
+            }
+            let mut command = redis::cmd("SMEMBERS");
+            command.arg(keys::node_channels(&node));
+            self.send(Request { command, pending: Pending::Remains(node) });
+        }
+    }
+
+    /// Ends the presence of a dead node's clients. Each channel is swept atomically, so two survivors announce nobody twice.
+    pub(super) fn sweep(&mut self, node: &str, channels: Vec<String>) {
+        tracing::info!(node, channels = channels.len(), "a node is gone; its clients are no longer present");
+        for channel in channels {
+            let command = self.scripts.sweep(node, &channel);
+            self.send(Request { command, pending: Pending::Ignored });
+        }
+        let command = self.scripts.bury(node);
+        self.send(Request { command, pending: Pending::Ignored });
+    }
+
+    fn keep_canary(&mut self, now: Instant) {
+        let upkeep = &mut self.upkeep;
+        match upkeep.canary_sent {
+            Some(sent) if now >= sent + CANARY_WITHIN => {
+                upkeep.canary_sent = None;
+                self.live.fail("live messages do not arrive");
+            }
+            Some(_) => {}
+            None if upkeep.canary_returned.is_none_or(|returned| now >= returned + CANARY_EVERY) => {
+                upkeep.canary += 1;
+                upkeep.canary_sent = Some(now);
+                let mut command = redis::cmd("PUBLISH");
+                command.arg(keys::canary(&self.node)).arg(upkeep.canary);
+                self.send(Request { command, pending: Pending::Ignored });
+            }
+            None => {}
+        }
+    }
+
+    async fn keep_deadlines(&mut self, now: Instant) {
+        if self.in_flight.front().is_some_and(|(sent, _)| now >= *sent + OP_WITHIN) {
+            self.commands.fail("Redis does not answer");
+        }
+        while self.parked.front().is_some_and(|(deadline, _)| now >= *deadline) {
+            if let Some((_, request)) = self.parked.pop_front() {
+                self.give_up(request.pending, BackplaneError::Unavailable).await;
+            }
+        }
+        while self.subscribe_deadlines.front().is_some_and(|(deadline, ..)| now >= *deadline) {
+            let Some((_, ticket, channel)) = self.subscribe_deadlines.pop_front() else { break };
+            if self.sequencer.cancel(&channel, ticket)
+                && let Some(reply) = self.subscribes.remove(&ticket)
+            {
+                self.inboxes.complete(reply, Err(BackplaneError::Unavailable)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What every backplane does. On Redis the two nodes are two; in memory they are one node's two shards.
+
+use std::time::Duration;
+
+use gateway_core::{
+    backplane::{BackplaneError, Message, Op, Outcome, Retention, StreamPosition},
+    control::BackplaneHealth,
+};
+
+use crate::{
+    redis_server::RedisServer,
+    support::{Node, RETENTION, client, enter, leave, numbers, publish, text},
+};
+
+/// Two shards that share nothing but the backplane.
+struct Pair {
+    nodes: Vec<Node>,
+    _server: Option<RedisServer>,
+}
+
+impl Pair {
+    fn memory() -> Self {
+        Self { nodes: vec![Node::memory()], _server: None }
+    }
+
+    async fn redis() -> Self {
+        let server = RedisServer::start();
+        let nodes = vec![Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+        Self { nodes, _server: Some(server) }
+    }
+
+    fn first(&mut self) -> &mut crate::support::Shard {
+        &mut self.nodes[0].shards[0]
+    }
+
+    fn second(&mut self) -> &mut crate::support::Shard {
+        &mut self.nodes.last_mut().unwrap().shards[1]
+    }
+}
+
+/// Each body runs on both backplanes.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod memory {
+            $(#[tokio::test] async fn $name() { super::$name(super::Pair::memory()).await; })*
+        }
+        mod redis {
+            $(#[tokio::test] async fn $name() { super::$name(super::Pair::redis().await).await; })*
+        }
+    };
+}
+
+on_both! {
+    messages_arrive_everywhere_once_in_order
+    a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows
+    a_subscriber_whose_position_is_trimmed_is_told_that_it_missed_something
+    a_position_of_another_epoch_is_not_recovered
+    a_publish_repeated_with_its_key_delivers_nothing_and_names_the_first_one
+    a_channel_without_history_delivers_without_positions
+    history_is_read_from_either_end
+    a_released_channel_delivers_no_more
+    clients_are_present_from_enter_to_leave_and_the_others_are_told
+    a_departure_in_its_grace_is_carried_out_at_the_end
+    a_stopped_backplane_refuses_operations
+}
+
+async fn messages_arrive_everywhere_once_in_order(mut pair: Pair) {
+    let (start, _, _) = pair.first().subscribe("c", None).await;
+    pair.second().subscribe("c", None).await;
+    assert_eq!(start.offset, 0);
+    for number in 1..=50 {
+        let position = pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
+        assert_eq!(position, StreamPosition { offset: number, ..start.clone() });
+    }
+    assert_eq!(pair.first().texts(50).await, numbers(1..=50));
+    assert_eq!(pair.second().texts(50).await, numbers(1..=50));
+}
+
+async fn a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows(mut pair: Pair) {
+    let (start, recovered, was_recovered) = pair.first().subscribe("c", None).await;
+    assert_eq!((recovered, was_recovered), (vec![], false));
+    for number in 1..=9 {
+        pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
+    }
+    let since = StreamPosition { offset: 4, ..start.clone() };
+    let (position, recovered, was_recovered) = pair.second().subscribe("c", Some(since)).await;
+    assert_eq!(position, StreamPosition { offset: 9, ..start });
+    assert_eq!((recovered, was_recovered), (numbers(5..=9), true));
+    pair.nodes[0].publish("c", "10").await.unwrap();
+    assert_eq!(pair.second().texts(1).await, ["10"]);
+    let (_, recovered, was_recovered) = pair.second().subscribe("c", Some(position)).await;
+    assert_eq!((recovered, was_recovered), (vec!["10".to_owned()], true));
+}
+
+async fn a_subscriber_whose_position_is_trimmed_is_told_that_it_missed_something(mut pair: Pair) {
+    let (start, ..) = pair.first().subscribe("c", None).await;
+    let small = Retention { size: 3, ..RETENTION };
+    for number in 1..=9 {
+        pair.nodes[0].handle.call(publish("c", &number.to_string(), Some(small), None)).await.unwrap();
+    }
+    let (position, recovered, was_recovered) = pair.second().subscribe("c", Some(start)).await;
+    assert_eq!((position.offset, recovered, was_recovered), (9, vec![], false));
+}
+
+async fn a_position_of_another_epoch_is_not_recovered(mut pair: Pair) {
+    let other = StreamPosition { epoch: "other".into(), offset: 0 };
+    let (_, recovered, was_recovered) = pair.first().subscribe("c", Some(other.clone())).await;
+    assert_eq!((recovered, was_recovered), (vec![], false));
+    let op = Op::History {
+        channel: "c".into(),
+        retention: RETENTION,
+        since: Some(other),
+        limit: 1,
+        reverse: false,
+    };
+    assert_eq!(pair.nodes[0].handle.call(op).await, Err(BackplaneError::UnrecoverablePosition));
+}
+
+async fn a_publish_repeated_with_its_key_delivers_nothing_and_names_the_first_one(mut pair: Pair) {
+    pair.second().subscribe("c", None).await;
+    let first = pair.nodes[0].handle.call(publish("c", "once", Some(RETENTION), Some("key"))).await.unwrap();
+    let again = pair.nodes[0].handle.call(publish("c", "twice", Some(RETENTION), Some("key"))).await.unwrap();
+    assert_eq!(again, first);
+    pair.nodes[0].publish("c", "last").await.unwrap();
+    assert_eq!(pair.second().texts(2).await, ["once", "last"]);
+}
+
+async fn a_channel_without_history_delivers_without_positions(mut pair: Pair) {
+    let subscribe = Op::Subscribe { channel: "live".into(), retention: None, since: None, limit: 0 };
+    let outcome = pair.second().call(subscribe).await;
+    assert_eq!(outcome, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
+    for (message, key) in [("a", None), ("b", Some("key")), ("c", Some("key")), ("d", None)] {
+        let outcome = pair.nodes[0].handle.call(publish("live", message, None, key)).await;
+        assert_eq!(outcome, Ok(Outcome::Published { position: None }));
+    }
+    assert_eq!(pair.second().texts(3).await, ["a", "b", "d"]);
+}
+
+async fn history_is_read_from_either_end(pair: Pair) {
+    for number in 1..=5 {
+        let op = publish("c", &number.to_string(), Some(Retention { size: 4, ..RETENTION }), None);
+        pair.nodes[0].handle.call(op).await.unwrap();
+    }
+    let retention = Retention { size: 4, ..RETENTION };
+    let read = async |since, limit, reverse| {
+        let op = Op::History { channel: "c".into(), retention, since, limit, reverse };
+        pair.nodes[0].handle.call(op).await.map(|outcome| match outcome {
+            Outcome::History { position, publications } => {
+                (position, publications.iter().map(|publication| text(publication)).collect::<Vec<_>>())
+            }
+            outcome => panic!("{outcome:?}"),
+        })
+    };
+    let (top, none) = read(None, 0, false).await.unwrap();
+    assert_eq!((top.offset, none), (5, vec![]));
+    let three = Some(StreamPosition { offset: 3, ..top.clone() });
+    let trimmed = Some(StreamPosition { offset: 0, ..top });
+    assert_eq!(read(None, 9, false).await.unwrap().1, numbers(2..=5));
+    assert_eq!(read(None, 2, true).await.unwrap().1, ["5", "4"]);
+    assert_eq!(read(three.clone(), 9, false).await.unwrap().1, ["4", "5"]);
+    assert_eq!(read(three, 9, true).await.unwrap().1, ["2"]);
+    assert_eq!(read(trimmed, 9, false).await, Err(BackplaneError::UnrecoverablePosition));
+}
+
+async fn a_released_channel_delivers_no_more(mut pair: Pair) {
+    pair.second().subscribe("c", None).await;
+    assert_eq!(pair.second().call(Op::Release { channel: "c".into() }).await, Ok(Outcome::Done));
+    pair.nodes[0].publish("c", "unheard").await.unwrap();
+    let (position, ..) = pair.second().subscribe("c", None).await;
+    assert_eq!(position.offset, 1);
+    pair.nodes[0].publish("c", "heard").await.unwrap();
+    assert_eq!(pair.second().texts(1).await, ["heard"]);
+}
+
+async fn clients_are_present_from_enter_to_leave_and_the_others_are_told(mut pair: Pair) {
+    pair.second().subscribe("c", None).await;
+    for name in ["b", "a", "a"] {
+        assert_eq!(pair.first().call(enter("c", name)).await, Ok(Outcome::Done));
+    }
+    assert_eq!(pair.second().message().await, Message::Join(client("b").into()));
+    assert_eq!(pair.second().message().await, Message::Join(client("a").into()));
+    assert_eq!(pair.nodes[0].presence("c").await, ["a", "b"]);
+    pair.first().call(leave("c", "b", Duration::ZERO)).await.unwrap();
+    assert_eq!(
+        pair.second().message().await,
+        Message::Leave(client("b").into()),
+        "entering twice is told once"
+    );
+    assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
+}
+
+async fn a_departure_in_its_grace_is_carried_out_at_the_end(mut pair: Pair) {
+    pair.second().subscribe("c", None).await;
+    pair.first().call(enter("c", "a")).await.unwrap();
+    pair.first().call(leave("c", "a", Duration::from_secs(3600))).await.unwrap();
+    assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
+    pair.nodes.remove(0).stop().await;
+    // In memory the shard ended with the node.
+    if !pair.nodes.is_empty() {
+        assert_eq!(pair.second().message().await, Message::Join(client("a").into()));
+        assert_eq!(pair.second().message().await, Message::Leave(client("a").into()));
+        assert_eq!(pair.nodes[0].presence("c").await, Vec::<String>::new());
+    }
+}
+
+async fn a_stopped_backplane_refuses_operations(mut pair: Pair) {
+    assert_eq!(pair.nodes[0].handle.health(), BackplaneHealth::Healthy);
+    let node = pair.nodes.remove(0);
+    let handle = node.handle.clone();
+    node.stop().await;
+    assert_eq!(handle.call(Op::Presence { channel: "c".into() }).await, Err(BackplaneError::Unavailable));
+}

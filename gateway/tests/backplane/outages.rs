@@ -1,0 +1,177 @@
+//! Redis goes away in every way it can.
+
+use gateway_core::backplane::{BackplaneError, Message, Op, StreamPosition};
+
+use crate::{
+    redis_server::RedisServer,
+    support::{Node, client, enter, numbers, until},
+};
+
+#[tokio::test]
+async fn messages_published_while_live_messages_are_cut_off_arrive_in_order_once() {
+    let server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    node.shards[0].subscribe("c", None).await;
+    for number in 1..=60 {
+        if number % 20 == 0 {
+            server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+        node.publish("c", &number.to_string()).await.unwrap();
+    }
+    assert_eq!(node.shards[0].texts(60).await, numbers(1..=60));
+}
+
+#[tokio::test]
+async fn a_killed_redis_that_kept_its_file_loses_nothing() {
+    let mut server = RedisServer::start();
+    let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    for node in &mut nodes {
+        node.shards[0].subscribe("c", None).await;
+    }
+    let mut published = 0;
+    for round in 0..3 {
+        for _ in 0..20 {
+            published += 1;
+            // Whether an unanswered publish was carried out, its key tells.
+            let key = published.to_string();
+            let op = || crate::support::publish("c", &key, Some(crate::support::RETENTION), Some(&key));
+            until("published", async || nodes[published % 2].handle.call(op()).await.is_ok()).await;
+        }
+        if round < 2 {
+            server.kill();
+            server.start_again();
+        }
+    }
+    for node in &mut nodes {
+        assert_eq!(node.shards[0].texts(published).await, numbers(1..=published));
+        node.healthy().await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_discontinues_its_channels() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    let (start, ..) = node.shards[0].subscribe("c", None).await;
+    node.publish("c", "1").await.unwrap();
+    assert_eq!(node.shards[0].texts(1).await, ["1"]);
+    server.kill();
+    server.lose_everything();
+    server.start_again();
+    assert_eq!(node.shards[0].message().await, Message::Discontinued);
+    let since = StreamPosition { offset: 1, ..start.clone() };
+    let (position, recovered, was_recovered) = node.shards[0].subscribe("c", Some(since)).await;
+    assert_eq!((position.offset, recovered, was_recovered), (0, vec![], false));
+    assert_ne!(position.epoch, start.epoch);
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_the_end_of_a_stream_gets_a_new_epoch_instead_of_the_same_offsets() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    let (start, ..) = node.shards[0].subscribe("c", None).await;
+    node.publish("c", "kept").await.unwrap();
+    let snapshot = server.snapshot();
+    node.publish("c", "lost").await.unwrap();
+    assert_eq!(node.shards[0].texts(2).await, ["kept", "lost"]);
+    server.kill();
+    server.restore(&snapshot);
+    server.start_again();
+    assert_eq!(node.shards[0].message().await, Message::Discontinued);
+    let since = StreamPosition { offset: 2, ..start.clone() };
+    let (position, _, was_recovered) = node.shards[0].subscribe("c", Some(since)).await;
+    assert!(!was_recovered);
+    assert_ne!(position.epoch, start.epoch);
+}
+
+#[tokio::test]
+async fn operations_without_redis_fail_in_bounded_time_and_work_again_after_it() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    server.kill();
+    node.unhealthy().await;
+    assert_eq!(node.publish("c", "refused").await, Err(BackplaneError::Unavailable));
+    let op = Op::Subscribe { channel: "c".into(), retention: None, since: None, limit: 0 };
+    assert_eq!(node.shards[0].call(op).await, Err(BackplaneError::Unavailable));
+    server.start_again();
+    node.healthy().await;
+    node.shards[0].subscribe("c", None).await;
+    node.publish("c", "accepted").await.unwrap();
+    assert_eq!(node.shards[0].texts(1).await, ["accepted"]);
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_the_scripts_gets_them_again() {
+    let server = RedisServer::start();
+    let node = Node::redis(&server, 1).await;
+    server.command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(node.publish("c", "refused").await, Err(BackplaneError::Unavailable));
+    until("published", async || node.publish("c", "accepted").await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn clients_stay_present_when_redis_forgets_them() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    node.shards[0].call(enter("c", "a")).await.unwrap();
+    assert_eq!(node.presence("c").await, ["a"]);
+    server.kill();
+    server.lose_everything();
+    server.start_again();
+    until("present again", async || {
+        let op = Op::Presence { channel: "c".into() };
+        matches!(node.handle.call(op).await, Ok(outcome) if format!("{outcome:?}").contains("\"a\""))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_clients_of_a_dead_node_leave_once() {
+    let server = RedisServer::start();
+    let mut survivors = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    survivors[0].shards[0].subscribe("c", None).await;
+    survivors[1].shards[0].call(enter("c", "stays")).await.unwrap();
+    assert_eq!(survivors[0].shards[0].message().await, Message::Join(client("stays").into()));
+    // A node that says nothing any more: its member and its index as it left them, and a lease that is over.
+    let node = "00000000000000ff";
+    plant_member(&server, node, "gone");
+    server.command(&["SADD", &format!("mooring:{{node:{node}}}:channels"), "c"]);
+    server.command(&["ZADD", "mooring:nodes", "1", node]);
+    assert_eq!(survivors[0].presence("c").await, ["stays"], "its clients are absent at once");
+    assert_eq!(survivors[0].shards[0].message().await, Message::Leave(client("gone").into()));
+    until("buried", async || server.command(&["ZSCORE", "mooring:nodes", node]) == redis::Value::Nil).await;
+    survivors[0].publish("c", "next").await.unwrap();
+    assert_eq!(survivors[0].shards[0].texts(1).await, ["next"], "nobody leaves twice");
+    assert_eq!(survivors[0].presence("c").await, ["stays"]);
+}
+
+/// Copies the member of a living client under another name and node.
+fn plant_member(server: &RedisServer, node: &str, name: &str) {
+    let key = "mooring:{c}:members";
+    let redis::Value::BulkString(member) = server.command(&["HGET", key, "stays"]) else {
+        panic!("a member")
+    };
+    let mut planted = node.as_bytes().to_vec();
+    planted.push(member[16]);
+    planted.extend(u32::try_from(name.len() + 1).unwrap().to_be_bytes());
+    planted.extend(name.bytes());
+    planted.extend(&member[17 + 4 + "stays".len()..]);
+    // The member holds zero bytes, which an argument of text may.
+    server.command(&["HSET", key, name, std::str::from_utf8(&planted).unwrap()]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_slow_to_read_slows_nobody_down_and_misses_nothing() {
+    let server = RedisServer::start();
+    let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    for node in &mut nodes {
+        node.shards[0].subscribe("c", None).await;
+    }
+    // More than the slow node's queue holds.
+    for number in 1..=90 {
+        nodes[0].publish("c", &number.to_string()).await.unwrap();
+        assert_eq!(nodes[0].shards[0].texts(1).await, [number.to_string()]);
+    }
+    assert_eq!(nodes[1].shards[0].texts(90).await, numbers(1..=90));
+    assert_eq!(nodes[1].publish("c", "91").await.map(|position| position.offset), Ok(91));
+}

@@ -1,0 +1,198 @@
+//! Nodes, and shards that keep what they are sent.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use gateway_core::{
+    backplane::{
+        BackplaneError, ClientInfo, Inbound, Message, Op, Outcome, Payload, Publication, Retention,
+        StreamPosition,
+    },
+    control::BackplaneHealth,
+    outbox::ConnectionKey,
+};
+use mooring_gateway::backplane::{
+    BackplaneHandle, BackplaneThread, Command, RedisConfig, Reply, spawn_memory, spawn_redis,
+};
+use tokio::sync::mpsc;
+
+use crate::redis_server::{PASSWORD, RedisServer};
+
+/// What no test waits longer for.
+const PATIENCE: Duration = Duration::from_secs(30);
+pub const RETENTION: Retention = Retention { size: 100, ttl: Duration::from_secs(60) };
+pub const LEASE: Duration = Duration::from_secs(1);
+
+/// One process with two shards.
+pub struct Node {
+    pub handle: BackplaneHandle,
+    thread: BackplaneThread,
+    pub shards: Vec<Shard>,
+}
+
+pub struct Shard {
+    index: u16,
+    handle: BackplaneHandle,
+    inbox: mpsc::Receiver<Inbound>,
+}
+
+impl Node {
+    pub fn memory() -> Self {
+        let (senders, inboxes) = inboxes();
+        Self::new(spawn_memory(senders).unwrap(), inboxes)
+    }
+
+    pub async fn redis(server: &RedisServer, id: u64) -> Self {
+        let (senders, inboxes) = inboxes();
+        let config = RedisConfig::new(&server.url(), Some(PASSWORD), id).unwrap().with_lease(LEASE);
+        let node = Self::new(spawn_redis(config, senders).unwrap(), inboxes);
+        node.healthy().await;
+        node
+    }
+
+    fn new(
+        (handle, thread): (BackplaneHandle, BackplaneThread),
+        inboxes: Vec<mpsc::Receiver<Inbound>>,
+    ) -> Self {
+        let shards =
+            (0..).zip(inboxes).map(|(index, inbox)| Shard { index, handle: handle.clone(), inbox }).collect();
+        Self { handle, thread, shards }
+    }
+
+    pub async fn healthy(&self) {
+        until("healthy", async || self.handle.health() == BackplaneHealth::Healthy).await;
+    }
+
+    pub async fn unhealthy(&self) {
+        until("unhealthy", async || self.handle.health() != BackplaneHealth::Healthy).await;
+    }
+
+    pub async fn stop(self) {
+        self.thread.stop().await;
+    }
+
+    /// Publishes to a channel with a stream.
+    pub async fn publish(&self, channel: &str, text: &str) -> Result<StreamPosition, BackplaneError> {
+        match self.handle.call(publish(channel, text, Some(RETENTION), None)).await? {
+            Outcome::Published { position: Some(position) } => Ok(position),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    pub async fn presence(&self, channel: &str) -> Vec<String> {
+        match self.handle.call(Op::Presence { channel: channel.into() }).await {
+            Ok(Outcome::Presence { clients }) => clients.iter().map(|info| info.client.to_string()).collect(),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+}
+
+fn inboxes() -> (Vec<mpsc::Sender<Inbound>>, Vec<mpsc::Receiver<Inbound>>) {
+    (0..2).map(|_| mpsc::channel(64)).unzip()
+}
+
+impl Shard {
+    pub fn submit(&self, op: Op) {
+        let waiter = Some((ConnectionKey { slot: 1, generation: 1 }, 1));
+        self.handle.try_submit(Command { op, reply: Reply::Shard { shard: self.index, waiter } }).unwrap();
+    }
+
+    pub async fn next(&mut self) -> Inbound {
+        within(self.inbox.recv(), "the next item").await.expect("the backplane runs")
+    }
+
+    /// Submits, and returns the completion; nothing else may come before it.
+    pub async fn call(&mut self, op: Op) -> Result<Outcome, BackplaneError> {
+        self.submit(op);
+        match self.next().await {
+            Inbound::Completed { result, .. } => result,
+            item => panic!("{item:?}"),
+        }
+    }
+
+    /// Subscribes to a channel with a stream: position, recovered texts, recovered.
+    pub async fn subscribe(
+        &mut self,
+        channel: &str,
+        since: Option<StreamPosition>,
+    ) -> (StreamPosition, Vec<String>, bool) {
+        let op = Op::Subscribe { channel: channel.into(), retention: Some(RETENTION), since, limit: 50 };
+        match self.call(op).await {
+            Ok(Outcome::Subscribed { position: Some(position), publications, recovered }) => {
+                (position, publications.iter().map(|publication| text(publication)).collect(), recovered)
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    pub async fn message(&mut self) -> Message {
+        match self.next().await {
+            Inbound::Delivered { message, .. } => message,
+            item => panic!("{item:?}"),
+        }
+    }
+
+    pub async fn texts(&mut self, count: usize) -> Vec<String> {
+        let mut texts = Vec::new();
+        while texts.len() < count {
+            match self.message().await {
+                Message::Publication(publication) => texts.push(text(&publication)),
+                message => panic!("{message:?} after {texts:?}"),
+            }
+        }
+        texts
+    }
+}
+
+pub fn publish(channel: &str, text: &str, retention: Option<Retention>, key: Option<&str>) -> Op {
+    Op::Publish {
+        channel: channel.into(),
+        payload: Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
+        info: None,
+        origin: None,
+        retention,
+        idempotency_key: key.map(Arc::from),
+    }
+}
+
+pub fn text(publication: &Publication) -> String {
+    match &publication.payload {
+        Payload::Text(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        payload => panic!("{payload:?}"),
+    }
+}
+
+pub fn numbers(range: impl Iterator<Item = usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+pub fn client(client: &str) -> ClientInfo {
+    ClientInfo {
+        client: client.into(),
+        user: "user".into(),
+        conn_info: Some(Bytes::from_static(b"{}")),
+        chan_info: None,
+    }
+}
+
+pub fn enter(channel: &str, name: &str) -> Op {
+    Op::Enter { channel: channel.into(), info: client(name), announce: true }
+}
+
+pub fn leave(channel: &str, name: &str, grace: Duration) -> Op {
+    Op::Leave { channel: channel.into(), info: client(name), announce: true, grace }
+}
+
+pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// Asks again until it is so.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let asking = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(asking, what).await;
+}
