@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A cluster of WebSocket gateways that grows and shrinks with its connections and loses nothing when it shrinks.
-#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "mooring.dev",
     version = "v1alpha1",
@@ -65,7 +65,7 @@ use std::collections::BTreeMap;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "!(has(self.replicas) && has(self.scaling))",
      "message": "spec.replicas: a fixed size and spec.scaling exclude each other; remove one of them"},
@@ -92,6 +92,7 @@ pub struct WebSocketClusterSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Scaling>,
     /// Where clients connect.
+    #[serde(default)]
     pub listener: Listener,
     /// Protocols served: `centrifuge` at /connection/websocket, `raw` at /raw/{channel}.
     #[serde(default = "protocols")]
@@ -99,22 +100,31 @@ pub struct WebSocketClusterSpec {
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub protocols: Vec<Protocol>,
     /// Who may connect and who may publish through the server API.
+    #[serde(default)]
     pub auth: Auth,
     /// What one gateway and one connection may use.
+    #[serde(default)]
     pub limits: Limits,
     /// What channels do.
+    #[serde(default)]
     pub channels: Channels,
     /// What joins the gateways: Redis, or memory for a single pod.
+    #[serde(default)]
     pub backplane: Backplane,
     /// How fast clients may be moved, whatever the reason.
+    #[serde(default)]
     pub disruption: Disruption,
     /// How pods are replaced when their configuration changes.
+    #[serde(default)]
     pub rollout: Rollout,
     /// How clients outside the cluster reach it.
+    #[serde(default)]
     pub expose: Expose,
     /// What gateway pods carry beyond what the operator sets.
+    #[serde(default)]
     pub pod_template: PodTemplate,
     /// The operator reports the cluster's state and changes nothing.
+    #[serde(default)]
     pub paused: bool,
 }
 

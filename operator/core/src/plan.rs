@@ -90,8 +90,8 @@ fn actions(
     now: Timestamp,
 ) -> Vec<Action> {
     let mut actions = objects::actions(desired, observed, fleet, size);
-    let needless = fleet.all().filter(|m| m.drains_needlessly()).map(|m| m.name.clone());
-    actions.extend(moves.back.into_iter().chain(needless).map(|pod| Action::CancelDrain { pod }));
+    let needless = fleet.all().filter(|m| m.drains_needlessly() && !moves.takes_away(m.name)).map(|m| m.name);
+    actions.extend(moves.back.iter().chain(needless).map(|pod| Action::CancelDrain { pod: pod.clone() }));
     let created = resources::pod_names(desired, &observed.pods, moves.create);
     actions.extend(created.iter().map(|name| Action::CreatePod(Box::new(resources::pod(desired, name)))));
     actions.extend(moves.retire.into_iter().map(|(pod, cause)| Action::MarkDraining {

@@ -63,19 +63,15 @@ pub(super) fn steer(
     });
     let mut steering = Steering::default();
     let mut drains = drains(desired, fleet, moves, memory, &mut steering, now);
-    let serving_spent: f64 = fleet.all().filter(|m| m.serving()).map(|m| in_force(desired, m, memory)).sum();
-    let room = if size == 0 { u64::MAX } else { fleet.room(desired, |m| !is_going(moves, m)) };
-    grant(desired, moves, room, serving_spent, &mut drains, &mut steering, now);
+    let spent: f64 = fleet.all().map(|m| in_force(desired, m, memory)).sum();
+    let room = if size == 0 { u64::MAX } else { fleet.room(desired, |m| !moves.takes_away(m.name)) };
+    grant(desired, moves, room, spent, &mut drains, &mut steering, now);
     for drain in &drains {
         carry_out(desired, drain, memory, &mut steering, now);
     }
     steering.draining = drains.len();
     steering.status = status(&drains);
     steering
-}
-
-fn is_going(moves: &Moves, m: Member<'_>) -> bool {
-    moves.retire.iter().any(|(name, _)| name == m.name)
 }
 
 /// The pods to drain, first come first; those that are done go to `steering.delete`.
@@ -156,13 +152,12 @@ fn grant(
     desired: &Desired,
     moves: &Moves,
     room: u64,
-    serving_spent: f64,
+    spent: f64,
     drains: &mut [Drain<'_>],
     steering: &mut Steering,
     now: Timestamp,
 ) {
     let budget = f64::from(desired.max_reconnects_per_second);
-    let spent: f64 = serving_spent + drains.iter().map(|drain| drain.in_force).sum::<f64>();
     let mut free = (budget - spent).max(0.0);
     let mut left = budget;
     #[expect(clippy::cast_precision_loss, reason = "a count of connections, far below 2^52")]

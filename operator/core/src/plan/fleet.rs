@@ -59,7 +59,7 @@ impl<'a> Member<'a> {
 
     /// Live connections, if it said so recently.
     pub fn connections(self) -> Option<u32> {
-        if self.not_running() {
+        if self.holds_nobody() {
             return Some(0);
         }
         self.view.report.fresh().map(|report| report.connections.total())
@@ -81,6 +81,12 @@ impl<'a> Member<'a> {
     pub fn drains_needlessly(self) -> bool {
         let drain = self.view.report.fresh().and_then(|report| report.drain);
         self.serving() && drain.is_some_and(|drain| drain.trigger == DrainTrigger::Requested)
+    }
+
+    /// Its container does not run, so that it has no connection.
+    fn holds_nobody(self) -> bool {
+        let starts = !self.view.ready && (self.view.phase == Phase::Pending || self.view.waiting.is_some());
+        starts || self.view.phase == Phase::Ended
     }
 
     fn active(self) -> bool {

@@ -27,6 +27,13 @@ pub(super) struct Moves {
     pub hold: bool,
 }
 
+impl Moves {
+    /// The pod goes, or begins to.
+    pub fn takes_away(&self, name: &PodName) -> bool {
+        self.retire.iter().any(|(pod, _)| pod == name) || self.delete.iter().any(|(pod, _)| pod == name)
+    }
+}
+
 /// Who goes first: member order is the policy, the name makes it deterministic.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct VictimRank<'a> {

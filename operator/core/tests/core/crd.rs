@@ -1,0 +1,102 @@
+//! The definition of the resource.
+
+use crate::fixtures::spec;
+use operator_core::crd::{crd, crd_yaml};
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Calls `visit` with the path and schema of every field.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        visit(&path, field);
+        walk(&path, field, visit);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            walk(path, &schema[inner], visit);
+        }
+    }
+}
+
+#[test]
+fn every_field_has_a_description() {
+    let mut missing = Vec::new();
+    walk("", &schema()["properties"]["spec"], &mut |path, field| {
+        if field["description"].as_str().is_none_or(str::is_empty) {
+            missing.push(path.to_owned());
+        }
+    });
+    walk("status", &schema()["properties"]["status"], &mut |path, field| {
+        if field["description"].as_str().is_none_or(str::is_empty) {
+            missing.push(path.to_owned());
+        }
+    });
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_rule_names_its_field_and_says_what_to_do() {
+    let mut rules = 0;
+    let mut check = |field: &Value| {
+        for rule in field["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let message = rule["message"].as_str().unwrap();
+            assert!(message.starts_with("spec.") || message.starts_with("metadata."), "{message}");
+            rules += 1;
+        }
+    };
+    let schema = schema();
+    check(&schema);
+    check(&schema["properties"]["spec"]);
+    walk("spec", &schema["properties"]["spec"], &mut |_, field| check(field));
+    assert!(rules >= 16, "{rules}");
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_those_of_the_code() {
+    let mut stored = json!({});
+    fill(&schema()["properties"]["spec"], &mut stored);
+    assert_eq!(spec(&stored), spec(&json!({})));
+}
+
+/// Fills in defaults as the API server does.
+fn fill(schema: &Value, value: &mut Value) {
+    let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object_mut()) else {
+        return;
+    };
+    for (name, field) in properties {
+        if !fields.contains_key(name) && !field["default"].is_null() {
+            fields.insert(name.clone(), field["default"].clone());
+        }
+        if let Some(value) = fields.get_mut(name) {
+            fill(field, value);
+        }
+    }
+}
+
+#[test]
+fn the_columns_and_the_scale_sub_resource_are_what_kubectl_shows() {
+    let version = &crd()["spec"]["versions"][0];
+    let columns = version["additionalPrinterColumns"].as_array().unwrap();
+    let names: Vec<_> = columns.iter().map(|column| column["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Ready", "Connections", "Draining", "Reason", "Age"]);
+    assert_eq!(
+        version["subresources"]["scale"],
+        json!({
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        })
+    );
+}
+
+#[test]
+fn nothing_in_the_schema_makes_the_api_server_warn() {
+    let yaml = crd_yaml().unwrap();
+    for word in ["uint", "nullable", "anyOf", "oneOf", ".0\n"] {
+        assert!(!yaml.contains(word), "{word}");
+    }
+}

@@ -1,0 +1,147 @@
+//! Each way a spec can be refused.
+
+use crate::fixtures::{cluster, defaults};
+use operator_core::crd::WebSocketCluster;
+use operator_core::desired::{Desired, Invalid};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What is wrong, the reason expected, and what the message must name.
+fn refusals() -> Vec<(Value, &'static str, &'static str)> {
+    let scaling = |more: Value| {
+        let mut scaling = json!({"maxReplicas": 5});
+        scaling.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "scaling": scaling })
+    };
+    let secret = json!({"name": "s", "key": "k"});
+    vec![
+        (json!({"replicas": -1}), "OutOfRange", "spec.replicas -1"),
+        (scaling(json!({"minReplicas": 0})), "OutOfRange", "spec.scaling.minReplicas 0"),
+        (json!({"listener": {"port": 70000}}), "OutOfRange", "spec.listener.port 70000"),
+        (json!({"limits": {"maxConnections": 0}}), "OutOfRange", "spec.limits.maxConnections 0"),
+        (
+            json!({"disruption": {"maxReconnectsPerSecond": 0}}),
+            "OutOfRange",
+            "spec.disruption.maxReconnectsPerSecond 0",
+        ),
+        (json!({"replicas": 2, "scaling": {"maxReplicas": 5}}), "FixedSizeWithScaling", "spec.replicas 2"),
+        (scaling(json!({"minReplicas": 6})), "MinAboveMax", "spec.scaling.minReplicas 6"),
+        (scaling(json!({"headroom": "ten"})), "InvalidHeadroom", "spec.scaling.headroom \"ten\""),
+        (
+            scaling(json!({"behavior": {"scaleUp": {"tolerance": 2.0}}})),
+            "InvalidTolerance",
+            "scaleUp.tolerance 2",
+        ),
+        (
+            scaling(json!({"connectionsPerPod": 20000})),
+            "TargetAboveLimit",
+            "spec.limits.maxConnections 15000",
+        ),
+        (json!({"listener": {"allowedOrigins": ["example.com"]}}), "InvalidOrigin", "\"example.com\""),
+        (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
+        (json!({"protocols": ["raw", "raw"]}), "InvalidProtocols", "spec.protocols"),
+        (json!({"auth": {"anonymous": false}}), "NobodyCanConnect", "spec.auth.anonymous"),
+        (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "has 0 of hmacSecretRef"),
+        (
+            json!({"auth": {"jwt": {"hmacSecretRef": secret, "publicKeySecretRef": secret}}}),
+            "InvalidJwtKeys",
+            "has 2 of",
+        ),
+        (
+            json!({"auth": {"anonymous": true, "apiKeySecretRef": {"name": "", "key": "k"}}}),
+            "InvalidSecretRef",
+            "spec.auth.apiKeySecretRef",
+        ),
+        (json!({"channels": {"namespaces": [{"name": "a"}, {"name": "a"}]}}), "InvalidNamespace", "\"a\""),
+        (json!({"backplane": {}}), "InvalidBackplane", "has 0 of redis and memory"),
+        (
+            json!({"backplane": {"redis": {"managed": {}}, "memory": {}}}),
+            "InvalidBackplane",
+            "has 2 of redis and memory",
+        ),
+        (json!({"replicas": 2, "backplane": {"memory": {}}}), "MemoryNeedsOnePod", "spec.backplane.memory"),
+        (json!({"scaling": {"maxReplicas": 2}, "backplane": {"memory": {}}}), "MemoryNeedsOnePod", "up to 2"),
+        (json!({"backplane": {"redis": {}}}), "InvalidRedis", "has 0 of managed"),
+        (
+            json!({"backplane": {"redis": {"managed": {}, "url": "redis://a"}}}),
+            "InvalidRedis",
+            "has 2 of managed",
+        ),
+        (json!({"backplane": {"redis": {"url": "http://a"}}}), "InvalidRedisUrl", "\"http://a\""),
+        (
+            json!({"backplane": {"redis": {"managed": {}, "passwordFrom": secret}}}),
+            "PasswordOfManagedRedis",
+            "passwordFrom",
+        ),
+        (json!({"disruption": {"drainTimeout": "soon"}}), "InvalidDrainTimeout", "\"soon\""),
+        (json!({"disruption": {"drainTimeout": "0s"}}), "InvalidDrainTimeout", "\"0s\""),
+        (json!({"disruption": {"drainTimeout": "25h"}}), "InvalidDrainTimeout", "\"25h\""),
+        (json!({"rollout": {"maxSurge": 0}}), "InvalidMaxSurge", "spec.rollout.maxSurge 0"),
+        (json!({"rollout": {"maxSurge": "0%"}}), "InvalidMaxSurge", "\"0%\""),
+        (json!({"expose": {"service": {"nodePort": 30080}}}), "NodePortOfClusterIP", "nodePort 30080"),
+        (
+            json!({"podTemplate": {"labels": {"mooring.dev/x": "y"}}}),
+            "ReservedName",
+            "spec.podTemplate.labels",
+        ),
+        (
+            json!({"podTemplate": {"annotations": {"mooring.dev/x": "y"}}}),
+            "ReservedName",
+            "spec.podTemplate.annotations",
+        ),
+        (json!({"podTemplate": {"env": [{"name": "MOORING_X"}]}}), "ReservedName", "spec.podTemplate.env"),
+    ]
+}
+
+fn refusal(cluster: &WebSocketCluster) -> Invalid {
+    Desired::parse(cluster, &defaults()).expect_err("a spec that can't work")
+}
+
+#[test]
+fn each_refusal_names_the_field_the_value_and_the_remedy() {
+    for (spec, reason, named) in refusals() {
+        let invalid = refusal(&cluster(&spec));
+        let message = invalid.to_string();
+        assert_eq!(invalid.reason(), reason, "{spec}: {message}");
+        assert!(message.contains(named), "{named:?} is not in {message:?}");
+        assert!(message.contains(';'), "no remedy in {message:?}");
+    }
+}
+
+#[test]
+fn every_way_to_be_refused_is_tested() {
+    let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
+    // The two that are about metadata are below.
+    assert_eq!(tested.len() + 2, 23);
+}
+
+#[test]
+fn a_name_that_services_cannot_have_is_refused() {
+    for name in ["1chat", "Chat", "chat-", "c.hat", &"c".repeat(47)] {
+        let mut cluster = cluster(&json!({}));
+        cluster.metadata.name = Some(name.into());
+        assert_eq!(refusal(&cluster), Invalid::Name { name: name.into() });
+    }
+}
+
+#[test]
+fn an_object_that_was_never_stored_is_refused() {
+    let mut cluster = cluster(&json!({}));
+    cluster.metadata.uid = None;
+    assert_eq!(refusal(&cluster), Invalid::NotStored { field: "uid" });
+}
+
+#[test]
+fn an_empty_spec_is_one_pod_with_a_redis_of_its_own() {
+    let desired = Desired::parse(&cluster(&json!({})), &defaults()).unwrap();
+    insta::assert_debug_snapshot!(desired);
+}
+
+#[test]
+fn drain_timeouts_are_read_as_kubernetes_writes_durations() {
+    for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("1h1m1s", 3661)] {
+        let spec = json!({"disruption": {"drainTimeout": text}});
+        let desired = Desired::parse(&cluster(&spec), &defaults()).unwrap();
+        assert_eq!(desired.drain_timeout.as_secs(), seconds);
+    }
+}

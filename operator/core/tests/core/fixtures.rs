@@ -1,0 +1,82 @@
+//! The only place where test values are built.
+
+use gateway_core::control::{self, Connections, DrainProgress, DrainTrigger};
+use jiff::{SignedDuration, Timestamp};
+use operator_core::crd::{WebSocketCluster, WebSocketClusterSpec};
+use operator_core::desired::{Defaults, Desired};
+use operator_core::names::{PodName, Revision};
+use operator_core::observed::{Observed, Phase, PodView, Report, Traffic};
+use serde_json::{Value, json};
+
+pub fn defaults() -> Defaults {
+    Defaults { gateway_image: "mooring.dev/gateway:dev".into(), redis_image: "redis:8".into() }
+}
+
+pub fn cluster(spec: &Value) -> WebSocketCluster {
+    serde_json::from_value(json!({
+        "apiVersion": "mooring.dev/v1alpha1",
+        "kind": "WebSocketCluster",
+        "metadata": {"name": "chat", "namespace": "demo", "uid": "0b5e", "generation": 1},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+pub fn desired(spec: &Value) -> Desired {
+    Desired::parse(&cluster(spec), &defaults()).unwrap()
+}
+
+/// The spec as the API server stores it: every default filled in.
+pub fn spec(given: &Value) -> WebSocketClusterSpec {
+    serde_json::from_value(given.clone()).unwrap()
+}
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_800_000_000 + seconds)
+}
+
+pub fn report(connections: u32) -> control::Report {
+    control::Report {
+        connections: Connections { centrifuge: connections, raw: 0 },
+        ..control::Report::default()
+    }
+}
+
+pub fn draining_report(rate: f64, moved: u64, remaining: u32) -> control::Report {
+    let trigger = DrainTrigger::Requested;
+    let drain = DrainProgress { trigger, connections_per_second: rate, moved, remaining, seconds_left: 60 };
+    control::Report { drain: Some(drain), ..report(remaining) }
+}
+
+pub fn fresh(report: control::Report, now: Timestamp) -> Report {
+    Report::Fresh { report, at: now }
+}
+
+/// A ready pod that serves.
+pub fn serving(revision: &Revision, connections: u32, now: Timestamp) -> PodView {
+    PodView {
+        uid: "1".into(),
+        resource_version: "1".into(),
+        phase: Phase::Running,
+        ready: true,
+        traffic: Traffic::Serving,
+        revision: revision.clone(),
+        created: at(-1000),
+        deletion: None,
+        waiting: None,
+        report: fresh(report(connections), now),
+    }
+}
+
+/// Serving pods a, b, c, ... of the desired revision with these connections.
+pub fn observed(desired: &Desired, connections: &[u32], now: Timestamp) -> Observed {
+    let pods = connections
+        .iter()
+        .enumerate()
+        .map(|(i, connections)| (name(i), serving(&desired.revision, *connections, now)));
+    Observed { pods: pods.collect(), ..Observed::default() }
+}
+
+pub fn name(index: usize) -> PodName {
+    PodName(char::from(b'a' + u8::try_from(index).unwrap()).to_string())
+}

@@ -1,0 +1,100 @@
+//! The YAML of each owned object.
+
+use crate::fixtures::desired;
+use operator_core::desired::Desired;
+use operator_core::names::PodName;
+use operator_core::plan::GeneratedSecret;
+use operator_core::resources;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn full() -> Desired {
+    desired(&json!({
+        "replicas": 3,
+        "auth": {"jwt": {"publicKeySecretRef": {"name": "jwt", "key": "pem"}, "issuer": "me"}, "apiKeySecretRef": {"name": "api", "key": "k"}},
+        "backplane": {"redis": {"urlFrom": {"name": "redis", "key": "url"}, "passwordFrom": {"name": "redis", "key": "password"}}},
+        "disruption": {"drainTimeout": "2m"},
+        "expose": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"lb": "fast"}}},
+        "podTemplate": {
+            "labels": {"team": "chat"}, "annotations": {"note": "x"}, "nodeSelector": {"pool": "ws"},
+            "resources": {"limits": {"memory": "1Gi"}}, "tolerations": [{"operator": "Exists"}],
+            "env": [{"name": "RUST_LOG", "value": "info"}],
+        },
+    }))
+}
+
+#[test]
+fn every_object_of_a_cluster_with_a_managed_redis() {
+    for object in resources::objects(&desired(&json!({"replicas": 3})), 3) {
+        let name = format!("managed-{}-{}", object.key.kind.as_str(), object.key.name);
+        insta::assert_yaml_snapshot!(name, object.manifest);
+    }
+}
+
+#[test]
+fn a_cluster_with_its_own_redis_gets_no_other_and_its_service_is_as_asked() {
+    let objects = resources::objects(&full(), 3);
+    let names: Vec<_> =
+        objects.iter().map(|object| format!("{} {}", object.key.kind.as_str(), object.key.name)).collect();
+    assert_eq!(
+        names,
+        [
+            "ServiceAccount chat-gateway",
+            "NetworkPolicy chat-gateway",
+            "PodDisruptionBudget chat-gateway",
+            "Service chat",
+            "Service chat-gateway",
+            "Service chat-control",
+        ]
+    );
+    insta::assert_yaml_snapshot!("external-Service-chat", objects[3].manifest);
+}
+
+#[test]
+fn a_gateway_pod() {
+    let pod = |desired: &Desired| resources::pod(desired, &PodName("chat-0-a".into()));
+    insta::assert_yaml_snapshot!("pod-default", pod(&desired(&json!({}))));
+    insta::assert_yaml_snapshot!("pod-full", pod(&full()));
+    insta::assert_yaml_snapshot!("pod-memory", pod(&desired(&json!({"backplane": {"memory": {}}}))));
+}
+
+#[test]
+fn the_secrets_that_the_operator_makes() {
+    let desired = desired(&json!({}));
+    for which in resources::generated_secrets(&desired) {
+        let secret = resources::generated_secret(&desired, which, "s3cr3t");
+        insta::assert_yaml_snapshot!(format!("Secret-{}", which.name(&desired)), secret);
+    }
+    assert_eq!(resources::generated_secrets(&full()), [GeneratedSecret::ControlToken]);
+}
+
+#[test]
+fn a_single_pod_may_be_evicted_and_of_several_one_at_a_time() {
+    for (size, least) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
+        let objects = resources::objects(&desired(&json!({})), size);
+        let budget = objects.iter().find(|object| object.key.kind.as_str() == "PodDisruptionBudget").unwrap();
+        assert_eq!(budget.manifest["spec"]["minAvailable"], json!(least));
+    }
+}
+
+#[test]
+fn every_object_belongs_to_the_cluster_and_shows_when_a_field_was_removed() {
+    for object in resources::objects(&desired(&json!({})), 1) {
+        let metadata = &object.manifest["metadata"];
+        assert_eq!(metadata["ownerReferences"][0]["uid"], json!("0b5e"));
+        assert_eq!(metadata["ownerReferences"][0]["controller"], json!(true));
+        let hash = metadata["annotations"]["mooring.dev/applied-hash"].as_str().map(str::len);
+        assert_eq!(hash, Some(64), "{}", Value::to_string(&object.manifest));
+    }
+}
+
+#[test]
+fn pod_names_are_new_and_the_same_each_time() {
+    let desired = desired(&json!({}));
+    let names = resources::pod_names(&desired, &BTreeMap::new(), 5);
+    assert_eq!(names, resources::pod_names(&desired, &BTreeMap::new(), 5));
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 5);
+    let view = crate::fixtures::serving(&desired.revision, 0, crate::fixtures::at(0));
+    let existing = BTreeMap::from([(names[0].clone(), view)]);
+    assert_eq!(resources::pod_names(&desired, &existing, 4), names[1..]);
+}
