@@ -23,8 +23,8 @@ use crate::{
     stats::{Abuse, Abused, Clients, Deliveries, Node, Published, Reconnects, Stats},
 };
 
-/// How long the window is in which peaks are counted.
-const PEAK_WINDOW: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// A client, as the auditor knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,8 +308,9 @@ impl Auditor {
         Reconnects {
             closed: self.closes.count(),
             reconnected: self.comebacks.count(),
-            peak_closed_per_second: self.closes.peak(PEAK_WINDOW),
-            peak_reconnected_per_second: self.comebacks.peak(PEAK_WINDOW),
+            peak_closed_per_second: self.closes.peak(SECOND),
+            peak_closed_per_ten_seconds: self.closes.peak(TEN_SECONDS),
+            peak_reconnected_per_second: self.comebacks.peak(SECOND),
             closed_per_second: self.closes.per_second(self.phase),
             reconnected_per_second: self.comebacks.per_second(self.phase),
             clients_by_closes,

@@ -179,6 +179,8 @@ pub struct Reconnects {
     pub reconnected: u64,
     /// Most connections that ended within any one second.
     pub peak_closed_per_second: u64,
+    /// Most connections that ended within any ten seconds.
+    pub peak_closed_per_ten_seconds: u64,
     /// Most clients that connected again within any one second.
     pub peak_reconnected_per_second: u64,
     /// Connections that ended, in each second since the reset.
