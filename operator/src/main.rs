@@ -1,12 +1,11 @@
 //! `mooring-operator`: see `mooring-operator --help`.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use mooring_operator::args::{Cli, Command, RunArgs};
 use mooring_operator::runtime;
-use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -18,7 +17,8 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error!(%error, "ended");
+            // Nobody is left to tell when this cannot be written.
+            let _ = writeln!(std::io::stderr(), "mooring-operator: {error}");
             ExitCode::FAILURE
         }
     }
@@ -30,7 +30,8 @@ fn print_crd() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&args.log)?).init();
+    let filter = EnvFilter::try_new(&args.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stdout().is_terminal()).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     Ok(runtime.block_on(runtime::run(args))?)
 }

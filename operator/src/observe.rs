@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use operator_core::crd::WebSocketCluster;
-use operator_core::desired::{Backplane, Desired};
+use operator_core::desired::Desired;
 use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
 use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
 use operator_core::plan::GeneratedSecret;
+use operator_core::resources::generated_secrets;
 use serde_json::{Value, json};
 use tracing::debug;
 
@@ -46,7 +47,7 @@ pub async fn observe(
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Observation, Error> {
-    let generated = generated(desired);
+    let generated = generated_secrets(desired);
     let referenced = desired.referenced_secrets();
     let names = generated.iter().map(|which| which.name(desired));
     let names: BTreeSet<_> = names.chain(referenced.iter().map(|key| key.name.clone())).collect();
@@ -79,13 +80,6 @@ pub fn newest(cluster: &WebSocketCluster, memory: &mut Memory) -> Arc<WebSocketC
     let seen = Arc::new(cluster.clone());
     let newest = memory.cluster.newest(BTreeMap::from([((), seen.clone())]));
     newest.into_values().next().unwrap_or(seen)
-}
-
-/// The Secrets that the operator makes for this cluster.
-fn generated(desired: &Desired) -> Vec<GeneratedSecret> {
-    let redis = matches!(desired.backplane, Backplane::Managed(_)).then_some(GeneratedSecret::RedisPassword);
-    let api_key = desired.secrets.api_key.is_none().then_some(GeneratedSecret::ApiKey);
-    [Some(GeneratedSecret::ControlToken), redis, api_key].into_iter().flatten().collect()
 }
 
 fn pods(desired: &Desired, context: &Context, memory: &mut Memory) -> BTreeMap<PodName, Arc<Pod>> {

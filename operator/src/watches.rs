@@ -13,7 +13,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
@@ -109,7 +109,10 @@ pub fn watch(client: &Client) -> (Stores, Controller<WebSocketCluster>) {
         let writer = Writer::new(resource.clone());
         owned.insert(kind, writer.as_reader());
         let api = Api::all_with(client.clone(), &resource);
-        controller = controller.owns_stream_with(reflect(api, ours.clone(), writer, |_| {}), resource);
+        // What a list holds does not say what it is, while a watch does; plans compare whole objects.
+        let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
+        let name_kind = move |object: &mut DynamicObject| object.types = Some(types.clone());
+        controller = controller.owns_stream_with(reflect(api, ours.clone(), writer, name_kind), resource);
     }
     (Stores { clusters, pods, owned }, controller)
 }
@@ -118,7 +121,7 @@ fn reflect<K>(
     api: Api<K>,
     config: Config,
     writer: Writer<K>,
-    slim: fn(&mut K),
+    complete: impl Fn(&mut K) + Send + 'static,
 ) -> impl Stream<Item = watcher::Result<K>> + Send
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -128,7 +131,7 @@ where
         .default_backoff()
         .modify(move |object| {
             object.managed_fields_mut().clear();
-            slim(object);
+            complete(object);
         })
         .reflect(writer)
         .touched_objects()
