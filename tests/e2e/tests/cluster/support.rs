@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use e2e::{Fleet, Gateways, Scope, measured};
-use gateway_core::config::{ChannelOptions, Channels, History};
 use mooring_fleet::stats::{ClientsRequest, PublishRequest, Stats};
-use operator_core::crd::{Disruption, WebSocketClusterSpec};
+use operator_core::crd::WebSocketClusterSpec;
+use serde_json::json;
 
 /// Clients of the big fleets.
 pub const CLIENTS: usize = 2_000;
@@ -20,13 +20,12 @@ pub const LATER: Duration = Duration::from_secs(180);
 
 /// A cluster of fixed size that may move so many clients per second.
 pub fn spec(replicas: i32, max_reconnects_per_second: i32) -> WebSocketClusterSpec {
-    let default = ChannelOptions { history: Some(History::default()), ..ChannelOptions::default() };
-    WebSocketClusterSpec {
-        replicas: Some(replicas),
-        channels: Channels { default, namespaces: Vec::new() },
-        disruption: Disruption { max_reconnects_per_second, drain_timeout: "5m".to_owned() },
-        ..WebSocketClusterSpec::default()
-    }
+    let spec = json!({
+        "replicas": replicas,
+        "channels": {"default": {"history": {"size": 300, "ttlSeconds": 300}}, "namespaces": []},
+        "disruption": {"maxReconnectsPerSecond": max_reconnects_per_second, "drainTimeout": "5m"},
+    });
+    serde_json::from_value(spec).expect("a spec")
 }
 
 /// The big fleet's clients.
