@@ -8,7 +8,7 @@ use std::{
 
 use gateway_core::backplane::ClientInfo;
 
-/// Departures that wait at most; beyond, the earliest is carried out before its time.
+/// Departures that wait at most.
 const LIMIT: usize = 262_144;
 
 /// An `Op::Leave` that is due, or will be.
@@ -31,13 +31,15 @@ pub(super) struct Departures {
 }
 
 impl Departures {
-    pub(super) fn push(&mut self, departure: Departure, now: Instant, grace: Duration) {
+    /// Adds a departure. With too many waiting, the earliest is due now.
+    pub(super) fn push(&mut self, departure: Departure, now: Instant, grace: Duration) -> Option<Departure> {
         self.counter += 1;
         let due = (now + grace, self.counter);
         if let Some(earlier) = self.due.insert(key(&departure), due) {
             self.queue.remove(&earlier);
         }
         self.queue.insert(due, departure);
+        if self.queue.len() > LIMIT { self.pop_any() } else { None }
     }
 
     /// The client is back: its presence does not end.
@@ -52,10 +54,9 @@ impl Departures {
         self.queue.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// The next departure, if it is due, or if too many wait.
+    /// The next departure, if it is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Departure> {
-        let crowded = self.queue.len() > LIMIT;
-        self.take(|due| crowded || due <= now)
+        self.take(|due| due <= now)
     }
 
     /// The next departure, due or not.
@@ -93,9 +94,9 @@ mod tests {
     fn departures_are_carried_out_in_order_once_their_grace_is_over() {
         let now = Instant::now();
         let mut departures = Departures::default();
-        departures.push(departure("late"), now, GRACE * 2);
-        departures.push(departure("first"), now, GRACE);
-        departures.push(departure("second"), now, GRACE);
+        assert_eq!(departures.push(departure("late"), now, GRACE * 2), None);
+        assert_eq!(departures.push(departure("first"), now, GRACE), None);
+        assert_eq!(departures.push(departure("second"), now, GRACE), None);
         assert_eq!(departures.next_due(), Some(now + GRACE));
         assert_eq!(departures.pop(now), None);
         assert_eq!(departures.pop(now + GRACE), Some(departure("first")));
@@ -108,7 +109,7 @@ mod tests {
     fn a_client_that_comes_back_in_its_grace_does_not_depart() {
         let now = Instant::now();
         let mut departures = Departures::default();
-        departures.push(departure("a"), now, GRACE);
+        assert_eq!(departures.push(departure("a"), now, GRACE), None);
         departures.cancel(&"c".into(), &"a".into());
         assert_eq!(departures.pop_any(), None);
         assert_eq!(departures.next_due(), None);

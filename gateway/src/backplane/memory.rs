@@ -88,7 +88,11 @@ impl Actor {
                 }
             }
             Op::Leave { channel, info, announce, grace } => {
-                self.departures.push(Departure { channel, info, announce }, now, grace);
+                if let Some(displaced) =
+                    self.departures.push(Departure { channel, info, announce }, now, grace)
+                {
+                    self.depart(displaced).await;
+                }
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
             op => {

@@ -107,6 +107,7 @@ pub(super) async fn run(
                 for command in batch.drain(..) {
                     actor.serve(command).await;
                 }
+                actor.carry_out().await;
             }
             event = actor.commands.next() => actor.on_commands(event).await,
             event = actor.live.next() => actor.on_live(event).await,

@@ -129,35 +129,41 @@ async fn clients_stay_present_when_redis_forgets_them() {
 async fn the_clients_of_a_dead_node_leave_once() {
     let server = RedisServer::start();
     let mut survivors = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    let mut dying = Node::redis(&server, 3).await;
     survivors[0].shards[0].subscribe("c", None).await;
     survivors[1].shards[0].call(enter("c", "stays")).await.unwrap();
     assert_eq!(survivors[0].shards[0].message().await, Message::Join(client("stays").into()));
-    // A node that says nothing any more: its member and its index as it left them, and a lease that is over.
-    let node = "00000000000000ff";
-    plant_member(&server, node, "gone");
-    server.command(&["SADD", &format!("mooring:{{node:{node}}}:channels"), "c"]);
-    server.command(&["ZADD", "mooring:nodes", "1", node]);
-    assert_eq!(survivors[0].presence("c").await, ["stays"], "its clients are absent at once");
+    dying.shards[0].call(enter("c", "gone")).await.unwrap();
+    assert_eq!(survivors[0].shards[0].message().await, Message::Join(client("gone").into()));
+    // It ends without a Leave, and with its lease left to run out.
+    drop(dying);
     assert_eq!(survivors[0].shards[0].message().await, Message::Leave(client("gone").into()));
-    until("buried", async || server.command(&["ZSCORE", "mooring:nodes", node]) == redis::Value::Nil).await;
+    let buried = ["ZSCORE", "mooring:nodes", "0000000000000003"];
+    until("buried", async || server.command(&buried) == redis::Value::Nil).await;
+    assert_eq!(survivors[0].presence("c").await, ["stays"]);
     survivors[0].publish("c", "next").await.unwrap();
     assert_eq!(survivors[0].shards[0].texts(1).await, ["next"], "nobody leaves twice");
-    assert_eq!(survivors[0].presence("c").await, ["stays"]);
 }
 
-/// Copies the member of a living client under another name and node.
-fn plant_member(server: &RedisServer, node: &str, name: &str) {
-    let key = "mooring:{c}:members";
-    let redis::Value::BulkString(member) = server.command(&["HGET", key, "stays"]) else {
-        panic!("a member")
-    };
-    let mut planted = node.as_bytes().to_vec();
-    planted.push(member[16]);
-    planted.extend(u32::try_from(name.len() + 1).unwrap().to_be_bytes());
-    planted.extend(name.bytes());
-    planted.extend(&member[17 + 4 + "stays".len()..]);
-    // The member holds zero bytes, which an argument of text may.
-    server.command(&["HSET", key, name, std::str::from_utf8(&planted).unwrap()]);
+#[tokio::test]
+async fn a_redis_that_hangs_is_reported_and_nothing_is_missing_when_it_goes_on() {
+    let server = RedisServer::start();
+    let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    nodes[0].shards[0].subscribe("c", None).await;
+    nodes[1].publish("c", "before").await.unwrap();
+    server.signal("STOP");
+    assert_eq!(nodes[1].publish("c", "unanswered").await, Err(BackplaneError::Unanswered));
+    nodes[0].unhealthy().await;
+    server.signal("CONT");
+    nodes[0].healthy().await;
+    nodes[1].healthy().await;
+    nodes[1].publish("c", "after").await.unwrap();
+    let texts = nodes[0].shards[0].texts(3).await;
+    assert_eq!(
+        texts,
+        ["before", "unanswered", "after"],
+        "what was sent before the hang is carried out after it"
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,12 @@ impl RedisServer {
         self.process.wait().unwrap();
     }
 
+    /// Stops it where it is, or lets it go on.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     pub fn start_again(&mut self) {
         self.process = run(self.port, &self.directory);
     }

@@ -34,7 +34,7 @@ pub(super) const OP_WITHIN: Duration = Duration::from_secs(3);
 const MAX_IN_FLIGHT: usize = 8192;
 /// Bytes to be written at most, likewise.
 const MAX_BACKLOG: usize = 8 * 1024 * 1024;
-/// Operations that wait for a connection, and subscribes that wait for their channel, at most.
+/// Operations that wait for a connection at most, and subscribes that are not completed.
 const MAX_WAITING: usize = 65_536;
 /// After how long a departure that could not be carried out is tried again.
 const DEPART_AGAIN: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Actor {
             subscribes: HashMap::new(),
             subscribe_deadlines: VecDeque::new(),
             members: Members::default(),
-            upkeep: Upkeep::default(),
+            upkeep: Upkeep::new(),
             departures: Departures::default(),
             last_ticket: 0,
         }
@@ -90,7 +90,7 @@ impl Actor {
         self.in_flight.len() < MAX_IN_FLIGHT && self.commands.backlog() < MAX_BACKLOG
     }
 
-    /// Carries out one operation, or starts to.
+    /// Carries out one operation, or starts to; [`Actor::carry_out`] goes on with it.
     pub(super) async fn serve(&mut self, command: Command) {
         let Command { op, reply } = command;
         let now = Instant::now();
@@ -99,7 +99,7 @@ impl Actor {
                 let Reply::Shard { shard, .. } = reply else {
                     return self.inboxes.complete(reply, Err(BackplaneError::Unavailable)).await;
                 };
-                if self.subscribe_deadlines.len() >= MAX_WAITING {
+                if self.subscribes.len() >= MAX_WAITING {
                     return self.inboxes.complete(reply, Err(BackplaneError::Busy)).await;
                 }
                 self.last_ticket += 1;
@@ -108,13 +108,11 @@ impl Actor {
                 self.subscribe_deadlines.push_back((now + OP_WITHIN, ticket, channel.clone()));
                 let subscribe = Subscribe { ticket, shard, stream: retention.is_some(), since, limit };
                 self.sequencer.subscribe(&channel, subscribe);
-                self.carry_out().await;
             }
             Op::Release { channel } => {
                 if let Reply::Shard { shard, .. } = reply {
                     self.sequencer.release(&channel, shard);
                 }
-                self.carry_out().await;
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
             Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
@@ -137,7 +135,11 @@ impl Actor {
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
             Op::Leave { channel, info, announce, grace } => {
-                self.departures.push(Departure { channel, info, announce }, now, grace);
+                if let Some(displaced) =
+                    self.departures.push(Departure { channel, info, announce }, now, grace)
+                {
+                    self.end_presence(displaced);
+                }
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
         }
@@ -166,25 +168,28 @@ impl Actor {
         }
     }
 
-    /// Carries out the departures that are due.
+    /// Carries out the departures that are due. Without a connection they wait for one.
     pub(super) fn depart(&mut self, now: Instant) {
-        while let Some(departure) = self.departures.pop(now) {
-            self.end_presence(departure, now);
+        while self.commands.is_up()
+            && let Some(departure) = self.departures.pop(now)
+        {
+            self.end_presence(departure);
         }
     }
 
     /// Tries a departure again later; until then the client stays present.
     pub(super) fn depart_later(&mut self, departure: Departure, now: Instant) {
-        self.departures.push(departure, now, DEPART_AGAIN);
+        if let Some(displaced) = self.departures.push(departure, now, DEPART_AGAIN) {
+            tracing::error!(client = %displaced.info.client, "too many clients left during an outage; one stays present");
+        }
     }
 
     /// Carries out what was submitted, departures in their grace included, and says goodbye.
     pub(super) async fn finish(&mut self) {
-        while let Some(departure) = self.departures.pop_any() {
-            self.end_presence(departure, Instant::now());
-            if !self.commands.is_up() {
-                break;
-            }
+        while self.commands.is_up()
+            && let Some(departure) = self.departures.pop_any()
+        {
+            self.end_presence(departure);
         }
         if self.members.is_empty() {
             let mut forget = redis::cmd("ZREM");
@@ -199,10 +204,7 @@ impl Actor {
         }
     }
 
-    fn end_presence(&mut self, departure: Departure, now: Instant) {
-        if !self.commands.is_up() {
-            return self.depart_later(departure, now);
-        }
+    fn end_presence(&mut self, departure: Departure) {
         let Departure { channel, info, announce } = &departure;
         let last = self.members.remove(channel, &info.client);
         let command = self.scripts.leave(channel, info, *announce);

@@ -37,6 +37,8 @@ pub(super) enum Pending {
     Lease,
     /// The channels of a dead node.
     Remains(String),
+    /// A script is loaded.
+    Script,
     /// Nobody asks.
     Ignored,
 }
@@ -46,6 +48,7 @@ impl Actor {
         match event {
             Event::Up => self.on_commands_up(),
             Event::Replies(replies) => {
+                self.upkeep.answered();
                 for reply in replies {
                     let Some((_, pending)) = self.in_flight.pop_front() else {
                         self.commands.fail("Redis answered what was not asked");
@@ -98,7 +101,7 @@ impl Actor {
                 self.sequencer.read_failed(&channel, generation);
             }
             Pending::Leave(departure) => self.depart_later(departure, Instant::now()),
-            Pending::Lease | Pending::Remains(_) | Pending::Ignored => {}
+            Pending::Lease | Pending::Remains(_) | Pending::Script | Pending::Ignored => {}
         }
     }
 
@@ -106,18 +109,7 @@ impl Actor {
         self.load_scripts();
         self.renew_lease();
         // Redis may have been restarted, or this node given up for dead.
-        let mut entries = Vec::new();
-        for (channel, clients) in self.members.iter() {
-            let mut index = redis::cmd("SADD");
-            index.arg(keys::node_channels(&self.node)).arg(&**channel);
-            entries.push(index);
-            entries.extend(
-                clients.map(|(info, announce)| self.scripts.enter(&self.node, channel, info, *announce)),
-            );
-        }
-        for command in entries {
-            self.send(Request { command, pending: Pending::Ignored });
-        }
+        self.enter_all();
         while let Some((_, request)) = self.parked.pop_front() {
             self.send(request);
         }
@@ -127,17 +119,47 @@ impl Actor {
 
     fn load_scripts(&mut self) {
         for command in self.scripts.load().collect::<Vec<_>>() {
+            self.send(Request { command, pending: Pending::Script });
+        }
+    }
+
+    /// Makes every client of this node present; nobody is told of those that were.
+    fn enter_all(&mut self) {
+        let mut commands = Vec::new();
+        for (channel, clients) in self.members.iter() {
+            let mut index = redis::cmd("SADD");
+            index.arg(keys::node_channels(&self.node)).arg(&**channel);
+            commands.push(index);
+            commands.extend(
+                clients.map(|(info, announce)| self.scripts.enter(&self.node, channel, info, *announce)),
+            );
+        }
+        for command in commands {
             self.send(Request { command, pending: Pending::Ignored });
+        }
+    }
+
+    /// A command was refused, and so not carried out.
+    fn on_refusal(&mut self, error: &str) {
+        if self.upkeep.may_complain(Instant::now()) {
+            tracing::warn!(error, "Redis refuses commands");
+        }
+        let loading = |(_, pending): &(Instant, Pending)| matches!(pending, Pending::Script);
+        if error.starts_with("NOSCRIPT") && !self.in_flight.iter().any(loading) {
+            // Somebody flushed the scripts; clients that entered meanwhile were refused, too.
+            self.load_scripts();
+            self.enter_all();
+        }
+        if error.starts_with("READONLY") {
+            // The primary is another one now; its name leads there.
+            self.commands.fail(error);
+            self.live.fail(error);
         }
     }
 
     async fn on_reply(&mut self, pending: Pending, reply: Resp) {
         if let Resp::Error(error) = &reply {
-            tracing::warn!(error, "Redis refused a command");
-            if error.starts_with("NOSCRIPT") {
-                // Somebody flushed the scripts. What was refused for it was not carried out.
-                self.load_scripts();
-            }
+            self.on_refusal(error);
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
@@ -160,7 +182,7 @@ impl Actor {
             Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
             Pending::Lease => self.on_expired_leases(requests::texts(reply)),
             Pending::Remains(node) => self.sweep(&node, requests::texts(reply)),
-            Pending::Leave(_) | Pending::Ignored => {}
+            Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
         }
     }
 }

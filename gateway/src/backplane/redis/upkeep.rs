@@ -15,8 +15,11 @@ const CANARY_EVERY: Duration = Duration::from_secs(2);
 /// When a message to itself is given up, and the connection with it.
 const CANARY_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often reads that Redis refused are tried again, and refusals are logged.
+const AGAIN_EVERY: Duration = Duration::from_secs(1);
+
 /// When what was done last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Upkeep {
     commands_up: Option<Instant>,
     lease_renewed: Option<Instant>,
@@ -26,9 +29,31 @@ pub(super) struct Upkeep {
     canary_returned: Option<Instant>,
     /// A canary came back since the last trouble.
     heard: bool,
+    /// The trouble is not over.
+    troubled: bool,
+    /// A reply was overdue at the last tick, and none came since.
+    overdue: bool,
+    retried: Option<Instant>,
+    complained: Option<Instant>,
 }
 
 impl Upkeep {
+    /// Nothing done yet; without a first canary a node is not healthy.
+    pub(super) fn new() -> Self {
+        Self {
+            commands_up: None,
+            lease_renewed: None,
+            canary: 0,
+            canary_sent: None,
+            canary_returned: None,
+            heard: false,
+            troubled: true,
+            overdue: false,
+            retried: None,
+            complained: None,
+        }
+    }
+
     pub(super) fn commands_up(&mut self, now: Instant) {
         self.commands_up = Some(now);
     }
@@ -37,6 +62,14 @@ impl Upkeep {
     pub(super) fn live_up(&mut self) {
         self.canary_sent = None;
         self.canary_returned = None;
+    }
+
+    pub(super) fn answered(&mut self) {
+        self.overdue = false;
+    }
+
+    pub(super) fn may_complain(&mut self, now: Instant) -> bool {
+        is_due(&mut self.complained, now, AGAIN_EVERY)
     }
 
     pub(super) fn canary_returned(&mut self, payload: &[u8], now: Instant) {
@@ -53,13 +86,18 @@ impl Actor {
         self.keep_deadlines(now).await;
         if self.commands.is_up() && self.live.is_up() {
             self.keep_canary(now);
-            if self.upkeep.heard && self.sequencer.is_settled() {
+            if self.upkeep.troubled && self.upkeep.heard && self.sequencer.is_settled() {
+                self.upkeep.troubled = false;
                 self.health.recover();
             }
         }
-        let due = self.upkeep.lease_renewed.is_none_or(|renewed| now >= renewed + self.config.lease / 3);
-        if due && self.commands.is_up() {
-            self.renew_lease();
+        if self.commands.is_up() {
+            if self.upkeep.lease_renewed.is_none_or(|renewed| now >= renewed + self.config.lease / 3) {
+                self.renew_lease();
+            }
+            if is_due(&mut self.upkeep.retried, now, AGAIN_EVERY) {
+                self.sequencer.retry();
+            }
         }
         self.carry_out().await;
     }
@@ -68,6 +106,7 @@ impl Actor {
     pub(super) fn trouble(&mut self, message: String) {
         tracing::warn!(message, "the backplane is in trouble");
         self.upkeep.heard = false;
+        self.upkeep.troubled = true;
         self.health.trouble(message);
     }
 
@@ -121,9 +160,12 @@ impl Actor {
     }
 
     async fn keep_deadlines(&mut self, now: Instant) {
-        if self.in_flight.front().is_some_and(|(sent, _)| now >= *sent + OP_WITHIN) {
+        // Twice in a row: after waiting for a slow shard, the replies may be here and not yet read.
+        let overdue = self.in_flight.front().is_some_and(|(sent, _)| now >= *sent + OP_WITHIN);
+        if overdue && self.upkeep.overdue {
             self.commands.fail("Redis does not answer");
         }
+        self.upkeep.overdue = overdue;
         while self.parked.front().is_some_and(|(deadline, _)| now >= *deadline) {
             if let Some((_, request)) = self.parked.pop_front() {
                 self.give_up(request.pending, BackplaneError::Unavailable).await;
@@ -138,4 +180,13 @@ impl Actor {
             }
         }
     }
+}
+
+/// Whether it is time again; if so, it is noted.
+fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
+    let due = last.is_none_or(|last| now >= last + every);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
