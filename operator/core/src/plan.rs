@@ -62,7 +62,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     }
     reasons.sort();
     let status = status::status(desired, observed, &fleet, size, &steering, &reasons, now);
-    let wake = wake(&fleet, &steering, now);
+    let wake = wake(&fleet, size, &steering, now);
     let actions = if desired.paused {
         Vec::new()
     } else {
@@ -115,12 +115,12 @@ fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Rea
     let mut troubles = Vec::new();
     for member in fleet.all().filter(|m| m.updated && !m.terminating()) {
         let Some(waiting) = &member.view.waiting else { continue };
-        let (pod, message) = (member.name.clone(), format!("{}: {}", waiting.reason, waiting.message));
+        let pod = member.name.clone();
         let image = ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"];
         troubles.push(if image.contains(&waiting.reason.as_str()) {
-            Reason::ImagePullFailed { pod, message }
+            Reason::ImagePullFailed { pod, image: desired.image.clone() }
         } else {
-            Reason::ContainerFailed { pod, message }
+            Reason::ContainerFailed { pod, message: format!("{}: {}", waiting.reason, waiting.message) }
         });
     }
     let deadline = SignedDuration::try_from(desired.progress_deadline).unwrap_or(SignedDuration::MAX);
@@ -148,11 +148,11 @@ fn unmet(fleet: &Fleet<'_>, size: u32, draining: usize, silent: Vec<PodName>) ->
     .collect()
 }
 
-/// While there are gateways, with their reports; earlier if something is due by then.
-fn wake(fleet: &Fleet<'_>, steering: &Steering, now: Timestamp) -> Option<Duration> {
+/// With the gateways' reports, while there are any or should be; earlier if something is due by then.
+fn wake(fleet: &Fleet<'_>, size: u32, steering: &Steering, now: Timestamp) -> Option<Duration> {
     let deadlines = fleet.all().filter_map(fleet::Member::leaving).filter_map(|leaving| leaving.deadline);
     let due = deadlines.map(|deadline| deadline + OVERTIME).chain(steering.next).filter(|at| *at > now).min();
     let due = due.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-    let reports = (fleet.all().count() > 0).then_some(REPORT_PERIOD);
+    let reports = (size > 0 || fleet.all().count() > 0).then_some(REPORT_PERIOD);
     [due, reports].into_iter().flatten().min()
 }

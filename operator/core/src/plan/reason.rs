@@ -27,8 +27,8 @@ pub enum Reason {
     ImagePullFailed {
         /// Which pod.
         pod: PodName,
-        /// The kubelet's words.
-        message: String,
+        /// The image; why it can't be pulled is in the pod's events, in words that change at every try.
+        image: String,
     },
     /// A pod's container can't be started.
     ContainerFailed {
@@ -151,10 +151,10 @@ impl fmt::Display for Reason {
                     "Secret {name} with key {key} does not exist: create it, or correct the reference in spec"
                 )
             }
-            Self::ImagePullFailed { pod, message } => {
+            Self::ImagePullFailed { pod, image } => {
                 write!(
                     f,
-                    "the image of pod {pod} can't be pulled: correct spec.image or the pull secret: {message}"
+                    "image {image} of pod {pod} can't be pulled: correct spec.image; the pod's events say why"
                 )
             }
             Self::ContainerFailed { pod, message } => {

@@ -5,7 +5,7 @@ use super::drain::Steering;
 use super::fleet::{Fleet, Member};
 use crate::crd::WebSocketClusterStatus;
 use crate::desired::{Backplane, Desired, Size};
-use crate::observed::Observed;
+use crate::observed::{Observed, Report};
 use crate::plan::backplane;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -25,11 +25,6 @@ pub(super) fn status(
     let wanted = i32::try_from(size).unwrap_or(i32::MAX);
     let updated = desired.revision.to_string();
     let complete = count(|m| m.updated && m.ready_serving()) >= wanted && fleet.count(|m| !m.updated) == 0;
-    let connections: i64 = fleet
-        .all()
-        .filter_map(|m| m.view.report.last())
-        .map(|(report, _)| i64::from(report.connections.total()))
-        .sum();
     let mut conditions =
         Conditions { previous: &previous.conditions, generation: desired.generation, now, list: vec![] };
     available(&mut conditions, ready, wanted, reasons);
@@ -45,7 +40,7 @@ pub(super) fn status(
         ready: format!("{ready}/{wanted}"),
         draining_replicas: i32::try_from(steering.draining).unwrap_or(i32::MAX),
         updated_replicas: count(|m| m.updated && m.serving()),
-        connections,
+        connections: connections(fleet, &previous),
         selector: desired.name.selector(),
         current_revision: if complete || previous.current_revision.is_empty() {
             updated.clone()
@@ -57,6 +52,14 @@ pub(super) fn status(
         drain: steering.status.clone(),
         conditions: conditions.list,
     }
+}
+
+/// As reported last; where a pod has not reported yet, at least as many as before.
+fn connections(fleet: &Fleet<'_>, previous: &WebSocketClusterStatus) -> i64 {
+    let reported = fleet.all().filter_map(|m| m.view.report.last());
+    let known = reported.map(|(report, _)| i64::from(report.connections.total())).sum();
+    let unknown = fleet.count(|m| m.view.ready && m.view.report == Report::Never) > 0;
+    if unknown { previous.connections.max(known) } else { known }
 }
 
 /// The status for a spec that can't work: what runs is left as it was last seen.

@@ -1,1 +1,164 @@
+//! Who goes first, how fast, and when it is over.
 
+use crate::fixtures::{at, desired, draining_report, fresh, name, observed, report};
+use jiff::{SignedDuration, Timestamp};
+use operator_core::desired::Desired;
+use operator_core::observed::{Grant, Observed, Report, Traffic, Waiting};
+use operator_core::plan::{Action, DeleteCause, DrainCause, OVERTIME, Reason, SETTLE, plan};
+use serde_json::json;
+
+const CAUSE: DrainCause = DrainCause::ScaleDown;
+
+fn fixed(replicas: u32) -> Desired {
+    desired(
+        &json!({"replicas": replicas, "disruption": {"maxReconnectsPerSecond": 50, "drainTimeout": "10m"}}),
+    )
+}
+
+fn left(since: i64, deadline: Option<i64>) -> Traffic {
+    Traffic::Draining { cause: CAUSE, since: at(since), deadline: deadline.map(at) }
+}
+
+/// What is done about pods.
+fn orders(desired: &Desired, seen: &Observed, now: Timestamp) -> Vec<Action> {
+    let about_pods = |action: &Action| !matches!(action, Action::Apply { .. } | Action::CreateSecret(_));
+    plan(desired, seen, now).actions.into_iter().filter(about_pods).collect()
+}
+
+fn mark(pod: usize, since: i64, deadline: Option<i64>) -> Action {
+    Action::MarkDraining { pod: name(pod), cause: CAUSE, since: at(since), deadline: deadline.map(at) }
+}
+
+fn drain(pod: usize, rate: f64, deadline: i64) -> Action {
+    Action::Drain { pod: name(pod), rate, deadline: at(deadline) }
+}
+
+fn delete(pod: usize, why: DeleteCause) -> Action {
+    Action::DeletePod { pod: name(pod), uid: "1".into(), resource_version: "1".into(), why }
+}
+
+#[test]
+fn the_pod_with_the_fewest_connections_goes_and_one_that_is_not_ready_before_it() {
+    let desired = fixed(2);
+    let mut seen = observed(&desired, &[30, 10, 20], at(0));
+    assert_eq!(orders(&desired, &seen, at(0)), [mark(1, 0, None)]);
+    seen.pods.get_mut(&name(0)).unwrap().ready = false;
+    assert_eq!(orders(&desired, &seen, at(0)), [mark(0, 0, None)]);
+    seen.pods.get_mut(&name(2)).unwrap().ready = false;
+    seen.pods.get_mut(&name(2)).unwrap().waiting =
+        Some(Waiting { reason: "CrashLoopBackOff".into(), message: String::new() });
+    assert_eq!(orders(&desired, &seen, at(0)), [delete(2, DeleteCause::NotRunning)]);
+}
+
+#[test]
+fn clients_are_moved_once_the_endpoints_have_settled() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(0, None);
+    let early = at(0) + SETTLE - SignedDuration::from_millis(1);
+    assert_eq!(orders(&desired, &seen, early), []);
+    assert_eq!(plan(&desired, &seen, early).wake.unwrap().as_millis(), 1);
+    assert_eq!(orders(&desired, &seen, at(0) + SETTLE), [mark(0, 0, Some(605)), drain(0, 50.0, 605)]);
+}
+
+#[test]
+fn all_drains_share_one_budget_and_a_rate_counts_until_a_report_says_less() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 90, 200], at(0));
+    for (pod, rate) in [(0, 0.0), (1, 30.0)] {
+        let view = seen.pods.get_mut(&name(pod)).unwrap();
+        view.traffic = left(-20, Some(300));
+        view.report = fresh(draining_report(rate, 0, 80), at(0));
+    }
+    // The first in line gets what is free, the second gives up what it has.
+    let planned = plan(&desired, &seen, at(0));
+    let sent: Vec<_> =
+        planned.actions.into_iter().filter(|action| matches!(action, Action::Drain { .. })).collect();
+    assert_eq!(sent, [drain(0, 20.0, 300), drain(1, 0.0, 300)]);
+    // Before the next report nothing is known of that, and nothing is said twice.
+    let again = Observed { memory: planned.memory, ..seen.clone() };
+    assert_eq!(orders(&desired, &again, at(1)), []);
+    // Then the rest is handed on.
+    let mut later = again;
+    for (pod, rate) in [(0, 20.0), (1, 0.0)] {
+        later.pods.get_mut(&name(pod)).unwrap().report = fresh(draining_report(rate, 0, 80), at(2));
+    }
+    assert_eq!(orders(&desired, &later, at(2)), [drain(0, 50.0, 300)]);
+}
+
+#[test]
+fn a_pod_that_terminates_comes_first_and_counts_as_using_the_whole_budget_until_it_reports() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(-20, None);
+    let dying = seen.pods.get_mut(&name(2)).unwrap();
+    dying.deletion = Some(at(630));
+    dying.report = Report::Stale { last: report(90), since: at(-10) };
+    assert_eq!(orders(&desired, &seen, at(0)), []);
+    seen.pods.get_mut(&name(2)).unwrap().report = fresh(draining_report(50.0, 60, 30), at(0));
+    assert_eq!(orders(&desired, &seen, at(0)), [drain(2, 30.0, 600)]);
+    seen.pods.get_mut(&name(2)).unwrap().report = fresh(draining_report(30.0, 60, 30), at(2));
+    assert_eq!(orders(&desired, &seen, at(2)), [mark(0, -20, Some(602)), drain(0, 20.0, 602)]);
+}
+
+#[test]
+fn a_rate_granted_by_the_last_plan_counts_although_no_report_shows_it() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(-20, Some(300));
+    seen.pods.get_mut(&name(2)).unwrap().traffic = left(-20, None);
+    seen.memory.grants.insert(name(0), Grant { at: at(1), rate: 50.0 });
+    assert_eq!(orders(&desired, &seen, at(1)), []);
+}
+
+#[test]
+fn a_pod_is_deleted_when_its_last_client_has_moved_or_its_time_is_up() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[0, 200], at(0));
+    let view = seen.pods.get_mut(&name(0)).unwrap();
+    view.traffic = left(-20, Some(0));
+    view.report = fresh(draining_report(50.0, 80, 0), at(0));
+    assert_eq!(orders(&desired, &seen, at(0)), [delete(0, DeleteCause::Drained)]);
+    for report in [fresh(draining_report(50.0, 80, 3), at(0)), Report::Never] {
+        seen.pods.get_mut(&name(0)).unwrap().report = report;
+        let overtime = at(0) + OVERTIME;
+        assert!(
+            !orders(&desired, &seen, overtime - SignedDuration::from_secs(1))
+                .iter()
+                .any(|action| { matches!(action, Action::DeletePod { .. }) })
+        );
+        assert_eq!(orders(&desired, &seen, overtime), [delete(0, DeleteCause::DeadlinePassed)]);
+    }
+}
+
+#[test]
+fn nobody_is_moved_where_nobody_has_room() {
+    let desired = desired(&json!({"replicas": 1, "limits": {"maxConnections": 200}}));
+    let mut seen = observed(&desired, &[80, 200], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(-20, None);
+    let planned = plan(&desired, &seen, at(0));
+    assert!(planned.reasons.contains(&Reason::DrainBlocked { pod: name(0) }), "{:?}", planned.reasons);
+    assert_eq!(orders(&desired, &seen, at(0)), []);
+    seen.pods.get_mut(&name(1)).unwrap().report = fresh(report(190), at(0));
+    assert_eq!(orders(&desired, &seen, at(0)), [mark(0, -20, Some(900)), drain(0, 10.0, 900)]);
+}
+
+#[test]
+fn the_least_drained_pod_comes_back_first() {
+    let desired = fixed(2);
+    let mut seen = observed(&desired, &[10, 60, 50], at(0));
+    for (pod, moved, remaining) in [(0, 90, 10), (2, 50, 50)] {
+        let view = seen.pods.get_mut(&name(pod)).unwrap();
+        view.traffic = left(-20, Some(300));
+        view.report = fresh(draining_report(10.0, moved, remaining), at(0));
+    }
+    assert_eq!(orders(&desired, &seen, at(0)), [Action::CancelDrain { pod: name(2) }]);
+}
+
+#[test]
+fn a_serving_pod_that_still_drains_is_told_to_stop() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().report = fresh(draining_report(25.0, 5, 80), at(0));
+    assert_eq!(orders(&desired, &seen, at(0)), [Action::CancelDrain { pod: name(0) }]);
+}

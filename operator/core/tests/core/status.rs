@@ -1,1 +1,142 @@
+//! What a person sees.
 
+use crate::fixtures::{at, cluster, defaults, desired, fresh, name, observed, report};
+use gateway_core::control::{BackplaneHealth, Report};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use operator_core::crd::WebSocketClusterStatus;
+use operator_core::desired::{Desired, SecretKey};
+use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, Waiting};
+use operator_core::plan::{Action, plan, refuse};
+use serde_json::json;
+
+/// Two ready pods and a ready Redis.
+fn healthy() -> (Desired, Observed) {
+    let desired = desired(&json!({"replicas": 2}));
+    let mut seen = observed(&desired, &[5, 7], at(0));
+    seen.owned.insert(
+        ObjectKey { kind: ObjectKind::StatefulSet, name: "chat-redis".into() },
+        json!({"status": {"readyReplicas": 1}}),
+    );
+    (desired, seen)
+}
+
+fn condition<'a>(status: &'a WebSocketClusterStatus, type_: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == type_).unwrap()
+}
+
+/// Status and reason of a condition.
+fn short<'a>(status: &'a WebSocketClusterStatus, type_: &str) -> (&'a str, &'a str) {
+    let condition = condition(status, type_);
+    (&condition.status, &condition.reason)
+}
+
+fn waiting(seen: &mut Observed, reason: &str) {
+    let pod = seen.pods.get_mut(&name(0)).unwrap();
+    (pod.ready, pod.phase) = (false, Phase::Pending);
+    pod.waiting = Some(Waiting { reason: reason.into(), message: "no".into() });
+}
+
+#[test]
+fn a_cluster_as_it_should_be() {
+    let (desired, seen) = healthy();
+    insta::assert_yaml_snapshot!(plan(&desired, &seen, at(0)).status);
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_shows_until_it_is_mended() {
+    let (desired, mut seen) = healthy();
+    waiting(&mut seen, "ImagePullBackOff");
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!((status.reason.as_str(), status.ready.as_str()), ("ImagePullFailed", "1/2"));
+    assert_eq!(short(&status, "Progressing"), ("False", "ImagePullFailed"));
+    assert_eq!(short(&status, "Available"), ("True", "PodsReady"));
+    let mended = Observed { status: Some(status), ..healthy().1 };
+    assert_eq!(plan(&desired, &mended, at(9)).status.reason, "Ready");
+}
+
+#[test]
+fn a_container_that_cannot_run_shows() {
+    let (desired, mut seen) = healthy();
+    waiting(&mut seen, "CreateContainerConfigError");
+    assert_eq!(plan(&desired, &seen, at(0)).status.reason, "ContainerFailed");
+}
+
+#[test]
+fn without_its_secrets_no_pod_is_made() {
+    let desired = desired(&json!({"auth": {"jwt": {"hmacSecretRef": {"name": "jwt", "key": "secret"}}}}));
+    let created = |seen: &Observed| {
+        plan(&desired, seen, at(0))
+            .actions
+            .iter()
+            .filter(|action| matches!(action, Action::CreatePod(_)))
+            .count()
+    };
+    let mut seen = Observed::default();
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!((created(&seen), status.reason.as_str()), (0, "SecretMissing"));
+    assert_eq!(short(&status, "Available"), ("False", "SecretMissing"));
+    assert!(condition(&status, "Available").message.starts_with("Secret jwt with key secret does not exist"));
+    seen.secrets.insert(SecretKey { name: "jwt".into(), key: "secret".into() });
+    assert_eq!(created(&seen), 1);
+}
+
+#[test]
+fn a_backplane_out_of_reach_shows_with_the_error() {
+    let (desired, mut seen) = healthy();
+    let backplane = BackplaneHealth::Unhealthy { message: "connection refused".into(), seconds: 3 };
+    seen.pods.get_mut(&name(1)).unwrap().report = fresh(Report { backplane, ..report(7) }, at(0));
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!(status.reason, "BackplaneUnreachable");
+    assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneUnreachable"));
+    assert!(condition(&status, "BackplaneReady").message.ends_with("connection refused"));
+}
+
+#[test]
+fn a_managed_redis_that_is_not_ready_shows() {
+    let (desired, mut seen) = healthy();
+    seen.owned.clear();
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneNotReady"));
+}
+
+#[test]
+fn a_rollout_without_progress_shows_after_its_deadline() {
+    let (desired, mut seen) = healthy();
+    let pod = seen.pods.get_mut(&name(0)).unwrap();
+    (pod.ready, pod.created) = (false, at(0));
+    assert_eq!(short(&plan(&desired, &seen, at(599)).status, "Progressing"), ("True", "WaitingForPods"));
+    let status = plan(&desired, &seen, at(600)).status;
+    assert_eq!(short(&status, "Progressing"), ("False", "ProgressDeadlineExceeded"));
+}
+
+#[test]
+fn a_transition_time_changes_with_the_status_of_its_condition_alone() {
+    let (desired, mut seen) = healthy();
+    let first = plan(&desired, &seen, at(0)).status;
+    seen.status = Some(first.clone());
+    assert_eq!(plan(&desired, &seen, at(10)).status, first);
+    for pod in seen.pods.values_mut() {
+        pod.ready = false;
+    }
+    let second = plan(&desired, &seen, at(20)).status;
+    let time = |status: &WebSocketClusterStatus, type_| condition(status, type_).last_transition_time.0;
+    assert_eq!(time(&second, "Available"), at(20));
+    assert_eq!(time(&second, "BackplaneReady"), at(0));
+}
+
+#[test]
+fn a_spec_that_cannot_work_leaves_the_rest_of_the_status_alone() {
+    let mut cluster = cluster(&json!({"backplane": {}}));
+    let (desired, seen) = healthy();
+    let before = plan(&desired, &seen, at(0)).status;
+    cluster.status = Some(before.clone());
+    cluster.metadata.generation = Some(2);
+    let invalid = Desired::parse(&cluster, &defaults()).unwrap_err();
+    let planned = refuse(&cluster, &invalid, at(5));
+    assert_eq!(planned.actions, []);
+    assert_eq!((planned.status.reason.as_str(), planned.status.observed_generation), ("InvalidSpec", 2));
+    assert_eq!(short(&planned.status, "Progressing"), ("False", "InvalidBackplane"));
+    assert_eq!(condition(&planned.status, "Available"), condition(&before, "Available"));
+    cluster.status = Some(planned.status.clone());
+    assert_eq!(refuse(&cluster, &invalid, at(9)).status, planned.status);
+}
