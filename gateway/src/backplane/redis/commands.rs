@@ -65,6 +65,7 @@ impl Actor {
             }
         }
         self.carry_out().await;
+        self.keep_health(Instant::now());
     }
 
     /// Puts a command on the wire.

@@ -19,8 +19,9 @@ const BATCH: usize = 512;
 /// What the next confirmation on the connection is for.
 pub(super) enum Ack {
     Registered(Arc<str>, Generation),
-    /// An unsubscribe, or the canary.
-    Other,
+    Unregistered,
+    /// A canary would be heard.
+    Canary,
 }
 
 impl Actor {
@@ -30,7 +31,7 @@ impl Actor {
                 self.acks.clear();
                 self.subscribe_to_canary();
                 self.sequencer.connected();
-                self.upkeep.live_up();
+                self.upkeep.live_up(Instant::now());
             }
             Event::Replies(replies) => {
                 for reply in replies {
@@ -43,6 +44,7 @@ impl Actor {
             }
         }
         self.carry_out().await;
+        self.keep_health(Instant::now());
     }
 
     /// Does what the sequencer asks for, and what follows from that.
@@ -64,7 +66,7 @@ impl Actor {
                     Effect::Unregister { channel } => {
                         self.send_registrations(mem::take(&mut registrations));
                         self.live.send(redis::cmd("UNSUBSCRIBE").arg(keys::live(&channel)));
-                        self.acks.push_back(Ack::Other);
+                        self.acks.push_back(Ack::Unregistered);
                     }
                     Effect::Read(read) => self.send_read(&read),
                     Effect::Rotate { channel, generation, epoch } => {
@@ -99,7 +101,7 @@ impl Actor {
 
     fn subscribe_to_canary(&mut self) {
         self.live.send(redis::cmd("SUBSCRIBE").arg(keys::canary(&self.node)));
-        self.acks.push_back(Ack::Other);
+        self.acks.push_back(Ack::Canary);
     }
 
     fn on_live_reply(&mut self, reply: Resp) {
@@ -113,7 +115,8 @@ impl Actor {
             (b"message", Resp::Text(payload)) => self.on_message(&name, payload),
             (b"subscribe" | b"unsubscribe", _) => match self.acks.pop_front() {
                 Some(Ack::Registered(channel, generation)) => self.sequencer.registered(&channel, generation),
-                Some(Ack::Other) => {}
+                Some(Ack::Unregistered) => {}
+                Some(Ack::Canary) => self.upkeep.canary_audible(),
                 None => self.live.fail("Redis confirmed what was not asked"),
             },
             _ => {}

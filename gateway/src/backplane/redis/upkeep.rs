@@ -24,7 +24,9 @@ pub(super) struct Upkeep {
     commands_up: Option<Instant>,
     lease_renewed: Option<Instant>,
     canary: u64,
-    /// When the canary under way was sent.
+    /// The node is subscribed to its canary.
+    audible: bool,
+    /// When the canary under way was sent, or the connection made that is to carry the first one.
     canary_sent: Option<Instant>,
     canary_returned: Option<Instant>,
     /// A canary came back since the last trouble.
@@ -44,6 +46,7 @@ impl Upkeep {
             commands_up: None,
             lease_renewed: None,
             canary: 0,
+            audible: false,
             canary_sent: None,
             canary_returned: None,
             heard: false,
@@ -56,12 +59,23 @@ impl Upkeep {
 
     pub(super) fn commands_up(&mut self, now: Instant) {
         self.commands_up = Some(now);
+        // The canary under way may have gone down with the old connection.
+        if self.audible {
+            self.canary_sent = None;
+            self.canary_returned = None;
+        }
     }
 
-    /// A new connection: the canary under way went to the old one.
-    pub(super) fn live_up(&mut self) {
-        self.canary_sent = None;
+    /// A new connection: the canary under way went to the old one. The time for the next one counts from here.
+    pub(super) fn live_up(&mut self, now: Instant) {
+        self.audible = false;
+        self.canary_sent = Some(now);
         self.canary_returned = None;
+    }
+
+    pub(super) fn canary_audible(&mut self) {
+        self.audible = true;
+        self.canary_sent = None;
     }
 
     pub(super) fn answered(&mut self) {
@@ -84,13 +98,7 @@ impl Upkeep {
 impl Actor {
     pub(super) async fn tick(&mut self, now: Instant) {
         self.keep_deadlines(now).await;
-        if self.commands.is_up() && self.live.is_up() {
-            self.keep_canary(now);
-            if self.upkeep.troubled && self.upkeep.heard && self.sequencer.is_settled() {
-                self.upkeep.troubled = false;
-                self.health.recover();
-            }
-        }
+        self.keep_health(now);
         if self.commands.is_up() {
             if self.upkeep.lease_renewed.is_none_or(|renewed| now >= renewed + self.config.lease / 3) {
                 self.renew_lease();
@@ -100,6 +108,18 @@ impl Actor {
             }
         }
         self.carry_out().await;
+    }
+
+    /// Sends a canary when it is time, and ends a trouble that is over.
+    pub(super) fn keep_health(&mut self, now: Instant) {
+        if !self.commands.is_up() || !self.live.is_up() {
+            return;
+        }
+        self.keep_canary(now);
+        if self.upkeep.troubled && self.upkeep.heard && self.sequencer.is_settled() {
+            self.upkeep.troubled = false;
+            self.health.recover();
+        }
     }
 
     /// Something is wrong, until live messages arrive again and nothing is missing.
@@ -148,7 +168,7 @@ impl Actor {
                 self.live.fail("live messages do not arrive");
             }
             Some(_) => {}
-            None if upkeep.canary_returned.is_none_or(|returned| now >= returned + CANARY_EVERY) => {
+            None if upkeep.canary_returned.is_none_or(|at| now >= at + CANARY_EVERY) => {
                 upkeep.canary += 1;
                 upkeep.canary_sent = Some(now);
                 let mut command = redis::cmd("PUBLISH");
