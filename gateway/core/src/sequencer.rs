@@ -9,8 +9,7 @@
 //! its stream and counts again from an earlier offset; the epoch is then replaced before subscribers are told. So that tags can be
 //! compared, a store keeps one publication more than it is asked to.
 //!
-//! Channels without a stream only have their registration kept here: what is published while the node is cut off is not missed by
-//! anyone who asked for history.
+//! Channels without a stream have nothing to be read: after live messages were cut off they are discontinued, once they arrive again.
 
 mod channel;
 mod shard_set;
@@ -205,9 +204,9 @@ impl Sequencer {
 
     /// Live messages of the channel arrive from here on.
     pub fn registered(&mut self, name: &str, generation: Generation) {
-        self.with(name, |_, channel, _| {
+        self.with(name, |name, channel, effects| {
             if channel.generation == generation {
-                channel.registered = true;
+                channel.registered(name, effects);
             }
         });
     }

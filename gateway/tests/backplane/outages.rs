@@ -22,6 +22,19 @@ async fn messages_published_while_live_messages_are_cut_off_arrive_in_order_once
 }
 
 #[tokio::test]
+async fn subscribers_without_history_are_told_when_live_messages_were_cut_off() {
+    let server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    let subscribe = || Op::Subscribe { channel: "live".into(), retention: None, since: None, limit: 0 };
+    node.shards[0].call(subscribe()).await.unwrap();
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    assert_eq!(node.shards[0].message().await, Message::Discontinued);
+    node.shards[0].call(subscribe()).await.unwrap();
+    node.handle.call(crate::support::publish("live", "heard", None, None)).await.unwrap();
+    assert_eq!(node.shards[0].texts(1).await, ["heard"]);
+}
+
+#[tokio::test]
 async fn a_killed_redis_that_kept_its_file_loses_nothing() {
     let mut server = RedisServer::start();
     let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];

@@ -11,10 +11,12 @@ use crate::backplane::{Message, Outcome};
 #[derive(Debug, Default)]
 pub(super) struct Channel {
     pub(super) generation: Generation,
-    pub(super) registered: bool,
+    registered: bool,
     pub(super) interest: ShardSet,
     pub(super) waiting: Vec<Waiting>,
     stream: Stream,
+    /// Live messages were cut off, and there is no stream that would tell what was missed.
+    missed: bool,
     /// A read failed; reading waits for the store.
     stalled: bool,
 }
@@ -56,10 +58,19 @@ impl Channel {
 
     /// Live messages may be missing from here on; answers to earlier questions say nothing about that.
     pub(super) fn lose(&mut self) {
+        self.missed |= self.registered && !self.interest.is_empty() && !self.stream.has_position();
         self.registered = false;
         self.generation = 0;
         self.stalled = false;
         self.stream.doubt();
+    }
+
+    pub(super) fn registered(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
+        self.registered = true;
+        // Only now, so that those who subscribe again find a backplane that works.
+        if std::mem::take(&mut self.missed) {
+            self.discontinue(name, effects);
+        }
     }
 
     pub(super) fn stall(&mut self) {

@@ -100,6 +100,18 @@ fn a_store_that_lost_the_end_of_its_stream_gets_a_new_epoch_before_its_offsets_a
 }
 
 #[test]
+fn a_channel_without_a_stream_is_discontinued_once_live_messages_arrive_again() {
+    let mut model = Model::new();
+    model.subscribe(Subscribe { ticket: 1, shard: 0, stream: false, since: None, limit: 0 });
+    model.settle();
+    model.step(&Step::Disconnect);
+    assert!(!model.is_discontinued(0), "nobody could subscribe again yet");
+    model.settle();
+    assert!(model.is_discontinued(0));
+    assert_eq!(model.reads(), 0);
+}
+
+#[test]
 fn a_position_past_the_end_of_the_stream_is_not_recovered() {
     let mut model = Model::subscribed(&[]);
     let since = Some(model.position(7));

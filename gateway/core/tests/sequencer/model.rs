@@ -356,8 +356,13 @@ impl Model {
     fn complete(&mut self, ticket: u64, outcome: Option<Outcome>) {
         let subscribe = self.subscribes.remove(&ticket).expect("answered once");
         let Some(outcome) = outcome else { return };
-        let Outcome::Subscribed { position: Some(position), publications, recovered } = outcome else {
+        let Outcome::Subscribed { position, publications, recovered } = outcome else {
             panic!("{outcome:?}")
+        };
+        let Some(position) = position else {
+            assert!(!subscribe.stream);
+            self.shards[usize::from(subscribe.shard)] = Shard { active: true, ..Shard::default() };
+            return;
         };
         self.recovered.insert(ticket, recovered);
         let since = subscribe.since.map_or(0, |since| since.offset);
