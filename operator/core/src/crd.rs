@@ -162,7 +162,10 @@ pub struct Disruption {
     #[schemars(range(min = 1, max = 100_000))]
     pub max_reconnects_per_second: i32,
     /// Time one pod may take to move its clients, like `15m`; those that remain then are closed at once.
-    #[schemars(regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"), length(min = 2, max = 20))]
+    #[schemars(length(max = 20), extend("x-kubernetes-validations" = [{
+        "rule": "self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && self.matches('[1-9]')",
+        "message": "spec.disruption.drainTimeout: not a duration; write it like 15m or 1h30m, each part [0-9]{1,6} and h, m or s",
+    }]))]
     pub drain_timeout: String,
 }
 

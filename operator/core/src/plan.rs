@@ -34,10 +34,10 @@ pub const REPORT_PERIOD: Duration = Duration::from_secs(2);
 /// What to do about one cluster now. Total, deterministic and without side effects: the same arguments give the same plan.
 ///
 /// 1. The objects around the pods: made, or put right where they drifted.
-/// 2. The size, from the live connections ([`scale`]).
-/// 3. Which pods come, go and come back ([`rollout`]).
-/// 4. How fast the clients of those that go are moved, within one budget ([`drain`]).
-/// 5. What to say about it ([`status`]).
+/// 2. The size, from the live connections (`scale`).
+/// 3. Which pods come, go and come back (`rollout`).
+/// 4. How fast the clients of those that go are moved, within one budget (`drain`).
+/// 5. What to say about it (`status`).
 pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let fleet = Fleet::new(desired, observed);
     let mut memory = observed.memory.clone();

@@ -45,7 +45,10 @@ pub struct Redis {
     pub managed: Option<ManagedRedis>,
     /// Address, like `redis://redis.example:6379/0`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^rediss?://[^ ]+$"), length(max = 1024))]
+    #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [{
+        "rule": "self.matches('^rediss?://[^ ]+$')",
+        "message": "spec.backplane.redis.url: not an address; write it like redis://redis.example:6379/0, starting with rediss?://",
+    }]))]
     pub url: Option<String>,
     /// Secret that holds the address, for one that includes a password.
     #[serde(skip_serializing_if = "Option::is_none")]

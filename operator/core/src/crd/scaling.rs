@@ -24,7 +24,10 @@ pub struct Scaling {
     pub connections_per_pod: i32,
     /// Warm capacity for a burst, as a percentage of the live connections.
     #[serde(default = "headroom")]
-    #[schemars(regex(pattern = r"^[0-9]{1,3}%$"))]
+    #[schemars(length(max = 4), extend("x-kubernetes-validations" = [{
+        "rule": "self.matches('^[0-9]{1,3}%$')",
+        "message": "spec.scaling.headroom: not a percentage; write it like 10%, at most 999%",
+    }]))]
     pub headroom: String,
     /// How fast the size may change in each direction.
     #[serde(default)]

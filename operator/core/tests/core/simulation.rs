@@ -225,6 +225,22 @@ fn nothing_is_done_once_nothing_is_left_to_do() {
 }
 
 #[test]
+fn a_managed_redis_goes_only_when_no_pod_uses_it_any_more() {
+    let mut world = settled(&fixed(2), 100);
+    let old = world.desired().revision;
+    let other = json!({"redis": {"url": "redis://other:6379"}});
+    world.edit(|cluster| cluster.spec.backplane = serde_json::from_value(other).unwrap());
+    let removed =
+        |world: &World| world.log.iter().filter(|(_, a)| matches!(a, Action::Remove { .. })).count();
+    while world.pods.values().any(|pod| pod.revision == old) {
+        assert_eq!(removed(&world), 0);
+        world.run(1);
+    }
+    world.run_until("settling", World::is_settled);
+    assert_eq!(removed(&world), 3);
+}
+
+#[test]
 fn a_paused_cluster_is_left_as_it_is() {
     let mut world = settled(&fixed(2), 10);
     let done = world.log.len();
