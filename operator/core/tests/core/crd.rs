@@ -100,3 +100,12 @@ fn nothing_in_the_schema_makes_the_api_server_warn() {
         assert!(!yaml.contains(word), "{word}");
     }
 }
+
+#[test]
+fn the_committed_copies_are_current() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    for copy in ["crds/websocketclusters.mooring.dev.yaml", "charts/mooring/files/crd.yaml"] {
+        let committed = std::fs::read_to_string(format!("{root}/{copy}")).unwrap();
+        assert!(committed == crd_yaml().unwrap(), "{copy} is stale: run make generate");
+    }
+}
