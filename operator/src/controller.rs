@@ -19,7 +19,7 @@ use crate::lease::Leadership;
 use crate::memory::{Memories, Memory};
 use crate::metrics::Metrics;
 use crate::observe::{newest, observe};
-use crate::report::report;
+use crate::report::{Outcome, report};
 use crate::watches::Stores;
 
 /// What every pass needs.
@@ -91,8 +91,10 @@ async fn pass(
         Err(invalid) => {
             let seen = newest(cluster, memory);
             let refusal = refuse(&seen, &invalid, Timestamp::now());
-            write_status(context, cluster, seen.status.as_ref(), &refusal.status, memory).await?;
-            report(context, cluster, &refusal.reasons, &[], &[], memory).await;
+            let status_changed =
+                write_status(context, cluster, seen.status.as_ref(), &refusal.status, memory).await?;
+            let outcome = Outcome { reasons: &refusal.reasons, status_changed, done: &[], failed: &[] };
+            report(context, cluster, &outcome, memory).await;
             return Ok(refusal.wake);
         }
     };
@@ -104,10 +106,12 @@ async fn pass(
     memory.plan = plan.memory;
     memory.wake = plan.wake;
     // 4. Execute: the status first, since it records the decision that a successor reads.
-    write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await?;
+    let status_changed =
+        write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await?;
     let executor = Executor { context, desired: &desired, seen: &seen };
     let (done, failed) = executor.carry_out(plan.actions, memory).await;
     // 5. Report: events.
-    report(context, cluster, &plan.reasons, &done, &failed, memory).await;
+    let outcome = Outcome { reasons: &plan.reasons, status_changed, done: &done, failed: &failed };
+    report(context, cluster, &outcome, memory).await;
     Ok([plan.wake, memory.backoff.soonest()].into_iter().flatten().min())
 }

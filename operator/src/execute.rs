@@ -45,7 +45,7 @@ pub struct Failure {
     pub error: Error,
 }
 
-/// Writes the status, if it is not what was last written.
+/// Writes the status, if it is not what was last written; tells whether it did.
 ///
 /// # Errors
 /// When the API server refuses or does not answer, or this operator no longer leads.
@@ -55,9 +55,9 @@ pub async fn write_status(
     last: Option<&WebSocketClusterStatus>,
     status: &WebSocketClusterStatus,
     memory: &mut Memory,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if last == Some(status) {
-        return Ok(());
+        return Ok(false);
     }
     context.must_lead()?;
     let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
@@ -73,7 +73,7 @@ pub async fn write_status(
     let request = api.patch_status(&name, &params, &applied);
     let written = call(|| format!("write the status of {namespace}/{name}"), request).await?;
     memory.cluster.changed((), written);
-    Ok(())
+    Ok(true)
 }
 
 impl Executor<'_> {

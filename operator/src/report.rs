@@ -25,32 +25,50 @@ const NOTE_BYTES: usize = 1024;
 
 /// What was said of one cluster, and when it was last true.
 #[derive(Debug, Default)]
-pub struct Said(BTreeMap<String, Instant>);
+pub struct Said(Option<BTreeMap<String, Instant>>);
 
 impl Said {
-    /// Of what is true now, the subjects to say: those that were not true within [`SILENCE`].
-    fn news(&mut self, subjects: &[String]) -> Vec<bool> {
+    /// Of what is true now, the subjects to say: those that were not true within [`SILENCE`]. In the first pass of a new
+    /// leader, what left the status as it was is no news: the one before said it.
+    fn news(&mut self, subjects: &[String], status_changed: bool) -> Vec<bool> {
         let now = Instant::now();
-        self.0.retain(|_, last| now.duration_since(*last) < SILENCE);
-        subjects.iter().map(|subject| self.0.insert(subject.clone(), now).is_none()).collect()
+        let repeats = self.0.is_none() && !status_changed;
+        let said = self.0.get_or_insert_default();
+        said.retain(|_, last| now.duration_since(*last) < SILENCE);
+        subjects.iter().map(|subject| said.insert(subject.clone(), now).is_none() && !repeats).collect()
     }
+}
+
+/// What came of a plan.
+pub struct Outcome<'a> {
+    /// Why things are as they are.
+    pub reasons: &'a [Reason],
+    /// The status is not what it was.
+    pub status_changed: bool,
+    /// What was done.
+    pub done: &'a [Action],
+    /// What was tried.
+    pub failed: &'a [Failure],
 }
 
 /// Says in events what is new. An event that cannot be written is logged and lost: it changes nothing.
 pub async fn report(
     context: &Context,
     cluster: &WebSocketCluster,
-    reasons: &[Reason],
-    done: &[Action],
-    failed: &[Failure],
+    outcome: &Outcome<'_>,
     memory: &mut Memory,
 ) {
+    let &Outcome { reasons, status_changed, done, failed } = outcome;
     let states = reasons.iter().map(|reason| (subject(reason), of_reason(reason)));
     let failures = failed.iter().filter(|failure| failure.error.class() == Class::Permanent);
     let failures = failures.map(|failure| (identity(&failure.action), of_failure(failure)));
     let (subjects, events): (Vec<_>, Vec<_>) = states.chain(failures).unzip();
-    let news =
-        memory.said.news(&subjects).into_iter().zip(events).filter_map(|(new, event)| new.then_some(event));
+    let news = memory
+        .said
+        .news(&subjects, status_changed)
+        .into_iter()
+        .zip(events)
+        .filter_map(|(new, event)| new.then_some(event));
     for event in news.chain(done.iter().filter_map(|action| of_action(action, cluster))) {
         publish(context, cluster, &event).await;
     }
@@ -156,11 +174,18 @@ mod tests {
     async fn what_stays_true_is_said_once_and_what_flaps_at_most_every_ten_minutes() {
         let mut said = Said::default();
         let both = ["a".to_owned(), "b".to_owned()];
-        assert_eq!(said.news(&both), [true, true]);
+        assert_eq!(said.news(&both, true), [true, true]);
         tokio::time::advance(SILENCE / 2).await;
-        assert_eq!(said.news(&both[..1]), [false]);
+        assert_eq!(said.news(&both[..1], true), [false]);
         tokio::time::advance(SILENCE / 2).await;
-        assert_eq!(said.news(&both), [false, true]);
+        assert_eq!(said.news(&both, true), [false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_leader_does_not_repeat_what_the_status_says_already() {
+        let mut said = Said::default();
+        assert_eq!(said.news(&["a".to_owned()], false), [false]);
+        assert_eq!(said.news(&["a".to_owned(), "b".to_owned()], false), [false, true]);
     }
 
     #[test]

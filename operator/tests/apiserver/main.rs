@@ -1,5 +1,13 @@
 //! The operator against a real kube-apiserver without nodes: what only the API server can show.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic, its helpers too")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may panic and say so, its helpers too"
+)]
 
+mod crd;
 mod lease;
+mod operator;
+mod process;
 mod server;

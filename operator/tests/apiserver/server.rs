@@ -13,7 +13,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::time::{interval, timeout};
 
-/// The name under which [`Server::operator`] acts; the audit log tells its writes by it.
+/// The name under which [`Server::kubeconfig`] acts; the audit log tells its writes by it.
 pub const OPERATOR: &str = "system:serviceaccount:mooring-system:mooring-operator";
 
 /// Ends when it is dropped, and with the test's process.
@@ -42,14 +42,26 @@ impl Server {
         server
     }
 
-    /// A client that may do everything.
-    pub fn admin(&self) -> Client {
-        self.client("admin")
+    /// A kubeconfig with which a process acts as the operator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        let path = self.directory.join("kubeconfig");
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true,
+            }}],
+            "users": [{"name": "test", "user": {"token": "operator"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        fs::write(&path, config.to_string()).unwrap();
+        path
     }
 
-    /// A client that acts as the operator.
-    pub fn operator(&self) -> Client {
-        self.client("operator")
+    /// Where its files and logs are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Writes made as the operator so far, those to Leases excepted.
@@ -58,10 +70,11 @@ impl Server {
         log.lines().filter_map(|line| write_of(&serde_json::from_str(line).unwrap())).collect()
     }
 
-    fn client(&self, token: &str) -> Client {
+    /// A client that may do everything.
+    pub fn admin(&self) -> Client {
         let mut config = Config::new(format!("https://127.0.0.1:{}", self.port).parse().unwrap());
         config.accept_invalid_certs = true;
-        config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
+        config.auth_info = AuthInfo { token: Some("admin".to_owned().into()), ..AuthInfo::default() };
         Client::try_from(config).unwrap()
     }
 
@@ -173,6 +186,8 @@ fn start_apiserver(programs: &Path, directory: &Path, etcd: u16, port: u16) -> P
         &format!("--service-account-signing-key-file={}", path("sa.key")),
         &format!("--token-auth-file={}", path("tokens.csv")),
         "--authorization-mode=RBAC",
+        // Some clusters have it; it asks whether the operator may make an owner's deletion wait.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
         // Nobody is there to make the default ServiceAccount that it would wait for.
         "--disable-admission-plugins=ServiceAccount",
         &format!("--audit-log-path={}", path("audit.log")),
@@ -182,20 +197,20 @@ fn start_apiserver(programs: &Path, directory: &Path, etcd: u16, port: u16) -> P
 }
 
 /// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A program that ends with the test's process, even one that is killed: a shell beside it waits for the end of its
-/// standard input, which only the test holds open.
+/// standard input, which only the test holds open. Killed, since an API server without its etcd takes minutes to end by itself.
 struct Process(Child);
 
 impl Process {
     fn spawn(command: Command, log: &Path) -> Self {
         let log = fs::File::create(log).unwrap();
         let child = Command::new("sh")
-            .args(["-c", r#""$@" </dev/null & read -r _; kill $!; wait $!"#, "sh"])
+            .args(["-c", r#""$@" </dev/null & read -r _; kill -9 $!; wait $!"#, "sh"])
             .arg(command.get_program())
             .args(command.get_args())
             .stdin(Stdio::piped())

@@ -1,0 +1,111 @@
+//! The definition: accepted by the API server, and refusing what cannot work with the field and the remedy.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
+use kube::runtime::{conditions, wait::await_condition};
+use kube::{Client, Resource};
+use operator_core::crd::{WebSocketCluster, crd};
+use serde_json::{Value, json};
+
+use crate::server::Server;
+
+/// Installs the definition and waits until it is served.
+pub async fn install(client: &Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let name = "websocketclusters.mooring.dev";
+    definitions.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(crd())).await.unwrap();
+    await_condition(definitions, name, conditions::is_crd_established()).await.unwrap();
+}
+
+/// Clusters without our types in between: what a user's client would send.
+fn clusters(client: &Client) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), "default", &ApiResource::erase::<WebSocketCluster>(&()))
+}
+
+async fn create(client: &Client, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
+    let cluster = json!({
+        "apiVersion": WebSocketCluster::api_version(&()), "kind": WebSocketCluster::kind(&()),
+        "metadata": {"name": name}, "spec": spec,
+    });
+    clusters(client).create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await
+}
+
+/// Specs that cannot work, and what the answer must say: field and remedy.
+fn refused() -> Vec<(Value, [&'static str; 2])> {
+    vec![
+        (json!({"replicas": 2, "scaling": {"maxReplicas": 3}}), ["spec.replicas", "remove one of them"]),
+        (json!({"scaling": {"minReplicas": 4, "maxReplicas": 3}}), ["spec.scaling.minReplicas", "lower it"]),
+        (json!({"scaling": {"maxReplicas": 0}}), ["spec.scaling.maxReplicas", "greater than or equal to 1"]),
+        (
+            json!({"replicas": 2, "backplane": {"memory": {}}}),
+            ["spec.backplane.memory", "use spec.backplane.redis"],
+        ),
+        (
+            json!({"scaling": {"maxReplicas": 2}, "backplane": {"memory": {}}}),
+            ["spec.backplane.memory", "use spec.backplane.redis"],
+        ),
+        (json!({"backplane": {}}), ["spec.backplane", "exactly one"]),
+        (
+            json!({"backplane": {"redis": {"url": "redis://a", "managed": {}}}}),
+            ["spec.backplane.redis", "exactly one"],
+        ),
+        (json!({"backplane": {"redis": {"url": "http://a"}}}), ["spec.backplane.redis.url", "rediss?://"]),
+        (json!({"listener": {"port": 0}}), ["spec.listener.port", "greater than or equal to 1"]),
+        (json!({"listener": {"port": 65_536}}), ["spec.listener.port", "less than or equal to 65535"]),
+        (
+            json!({"listener": {"allowedOrigins": ["example.com"]}}),
+            ["spec.listener.allowedOrigins", "like https://example.com"],
+        ),
+        (json!({"auth": {"anonymous": false}}), ["spec.auth", "set anonymous: true or give jwt"]),
+        (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "exactly one"]),
+        (json!({"protocols": []}), ["spec.protocols", "at least 1 items"]),
+        (json!({"protocols": ["mqtt"]}), ["spec.protocols", "\"centrifuge\", \"raw\""]),
+        (json!({"disruption": {"drainTimeout": "soon"}}), ["spec.disruption.drainTimeout", "[0-9]"]),
+        (json!({"rollout": {"maxSurge": 0}}), ["spec.rollout.maxSurge", "give at least 1"]),
+        (json!({"expose": {"service": {"nodePort": 30_080}}}), ["spec.expose.service.nodePort", "set type"]),
+        (
+            json!({"podTemplate": {"labels": {"mooring.dev/x": "y"}}}),
+            ["spec.podTemplate.labels", "remove them"],
+        ),
+        (
+            json!({"podTemplate": {"env": [{"name": "MOORING_X", "value": "y"}]}}),
+            ["spec.podTemplate.env", "use the fields of spec"],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_work_is_refused_with_the_field_and_the_remedy() {
+    let server = Server::start("crd").await;
+    let client = server.admin();
+    install(&client).await;
+    let mut wrong = Vec::new();
+    for (spec, expected) in refused() {
+        let answer = match create(&client, "refused", spec.clone()).await {
+            Err(kube::Error::Api(status)) if status.code == 422 => status.message.clone(),
+            answer => format!("{answer:?}"),
+        };
+        if !expected.iter().all(|words| answer.contains(words)) {
+            wrong.push(format!("{spec}\n  expected {expected:?}\n  answered {answer}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    the_smallest_spec_gets_its_defaults(&client).await;
+    a_fixed_size_is_scaled_by_the_sub_resource(&client).await;
+}
+
+async fn the_smallest_spec_gets_its_defaults(client: &Client) {
+    let cluster = create(client, "defaults", json!({"scaling": {"maxReplicas": 3}})).await.unwrap();
+    let spec = &cluster.data["spec"];
+    let given =
+        [&spec["scaling"]["minReplicas"], &spec["listener"]["port"], &spec["protocols"], &spec["paused"]];
+    assert_eq!(given, [&json!(1), &json!(8000), &json!(["centrifuge", "raw"]), &json!(false)]);
+}
+
+async fn a_fixed_size_is_scaled_by_the_sub_resource(client: &Client) {
+    create(client, "scaled", json!({"replicas": 1})).await.unwrap();
+    let size = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    clusters(client).patch_scale("scaled", &PatchParams::default(), &size).await.unwrap();
+    assert_eq!(clusters(client).get("scaled").await.unwrap().data["spec"]["replicas"], 5);
+}

@@ -1,0 +1,126 @@
+//! The operator as a process, with the rights of the chart and no others.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+use tokio::time::{interval, timeout};
+
+use crate::server::{OPERATOR, Server};
+
+/// Where the lease is, as in an installation.
+const NAMESPACE: &str = "mooring-system";
+
+/// A running operator; killed when dropped.
+pub struct Operator {
+    child: Child,
+    admin: SocketAddr,
+    log: PathBuf,
+}
+
+impl Operator {
+    /// Starts one named `identity`; it may not lead yet.
+    pub fn start(server: &Server, identity: &str) -> Self {
+        let [port] = crate::server::free_ports();
+        let admin = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mooring-operator"));
+        command.env("KUBECONFIG", server.kubeconfig()).stdin(Stdio::null()).args([
+            &format!("--metrics-listen={admin}"),
+            &format!("--identity={identity}"),
+            &format!("--lease-namespace={NAMESPACE}"),
+            "--log=warn,mooring_operator=info",
+        ]);
+        let log = server.directory().join(format!("{identity}.log"));
+        let output = fs::File::create(&log).unwrap();
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        Self { child: command.spawn().unwrap(), admin, log }
+    }
+
+    /// Waits until it has passed over its clusters `passes` more times without an error.
+    pub async fn passes(&self, passes: u64) {
+        let name = r#"mooring_operator_reconcile_duration_seconds_count{outcome="ok"}"#;
+        let before = self.metric(name).await.unwrap_or(0);
+        until("passes", || async move { self.metric(name).await.is_some_and(|now| now >= before + passes) })
+            .await;
+    }
+
+    /// Whether it says that it leads; nothing while it starts.
+    pub async fn leads(&self) -> Option<bool> {
+        self.metric("mooring_operator_leader").await.map(|leads| leads == 1)
+    }
+
+    /// Sends SIGTERM, and waits for its end; true if it ended well.
+    pub fn stop(mut self) -> bool {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        told.success() && self.child.wait().unwrap().success()
+    }
+
+    async fn metric(&self, name: &str) -> Option<u64> {
+        let http: Http<_, Empty<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
+        let answer = http.get(format!("http://{}/metrics", self.admin).parse().unwrap()).await.ok()?;
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}\n{}", self.log.display(), fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until a condition holds; at most a minute.
+pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let mut ticks = interval(Duration::from_millis(100));
+    let held = async {
+        loop {
+            ticks.tick().await;
+            if condition().await {
+                break;
+            }
+        }
+    };
+    assert!(timeout(Duration::from_secs(60), held).await.is_ok(), "waited a minute in vain for {what}");
+}
+
+/// Gives the operator the rights that the chart gives it.
+pub async fn grant(client: &Client) {
+    let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/mooring/templates/rbac.yaml");
+    let text =
+        fs::read_to_string(chart).unwrap().replace(r#"{{ include "mooring.name" . }}"#, "mooring-operator");
+    for (index, document) in text.split("\n---\n").enumerate() {
+        // Metadata and subjects are templates; the rules are plain YAML, from `rules:` to the document's end.
+        let Some((_, rules)) = document.split_once("\nrules:\n") else { continue };
+        let rules: serde_json::Value = serde_yaml::from_str(rules).unwrap();
+        let name = format!("operator-{index}");
+        let role = json!({"metadata": {"name": name}, "rules": rules});
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "User", "name": OPERATOR}],
+        });
+        let role: ClusterRole = serde_json::from_value(role).unwrap();
+        let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &role).await.unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &binding).await.unwrap();
+    }
+}
