@@ -159,6 +159,7 @@ element("compose").addEventListener("submit", async (event) => {
   try {
     await client.publish(CHANNEL, { text: input.value, name });
     input.value = "";
+    lastTyping = 0;
   } catch (error) {
     showNote(`Not sent: ${error.message}. Try again.`);
   }
