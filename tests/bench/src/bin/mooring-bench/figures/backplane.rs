@@ -1,0 +1,131 @@
+//! From a publish on one server to the delivery on another, through Redis.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{AT_ONCE, rest};
+use crate::{
+    audit::Audit,
+    load::{Load, LoadError},
+    peers::Running,
+    table::{Measured, percentile},
+};
+
+/// Publishers take turns, so that none waits for an answer before its next message.
+const PUBLISHERS: usize = 32;
+const FAN_OUT: usize = 100;
+/// Between the messages of an idle server.
+const SELDOM: Duration = Duration::from_millis(10);
+const RUN: Duration = Duration::from_secs(2);
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// `here` is published to; subscribers are `there`.
+pub fn measure(here: &Running, there: &Running, runs: usize) -> Result<Vec<Measured>, LoadError> {
+    let mut measured = Vec::new();
+    for _ in 0..runs {
+        let idle = paced(here, there, 1, SELDOM)?;
+        measured.push(Measured::lower("through Redis, idle: p50 (ms)", percentile(&idle, 0.5)));
+        measured.push(Measured::lower("through Redis, idle: p99 (ms)", percentile(&idle, 0.99)));
+        let most = most(here, there)?;
+        measured.push(Measured::higher("through Redis, fan-out 100: messages/s at most", most));
+        let half = paced(here, there, FAN_OUT, Duration::from_secs_f64(2.0 / most))?;
+        measured.push(Measured::lower(
+            "through Redis, fan-out 100, half of that: p50 to the last (ms)",
+            percentile(&half, 0.5),
+        ));
+        measured.push(Measured::lower(
+            "through Redis, fan-out 100, half of that: p99 to the last (ms)",
+            percentile(&half, 0.99),
+        ));
+    }
+    Ok(measured)
+}
+
+fn connect(here: &Running, there: &Running, subscribers: usize) -> Result<Load, LoadError> {
+    let mut load = Load::new()?;
+    load.open(&there.subscriber(), subscribers, AT_ONCE)?;
+    load.open(&here.publisher(), PUBLISHERS, AT_ONCE)?;
+    rest(&mut load)?;
+    Ok(load)
+}
+
+/// Latencies to the last subscriber with a publish each `interval`, sorted.
+fn paced(
+    here: &Running,
+    there: &Running,
+    subscribers: usize,
+    interval: Duration,
+) -> Result<Vec<Duration>, LoadError> {
+    let mut load = connect(here, there, subscribers)?;
+    let mut audit = Audit::new(subscribers, PUBLISHERS);
+    let started = Instant::now();
+    let mut published = 0;
+    while started.elapsed() < RUN {
+        let due = interval * published;
+        if started.elapsed() >= due {
+            let publisher = published as usize % PUBLISHERS;
+            // From when it was due: a generator that is late must not hide a server that is.
+            let sequence = audit.publish(publisher, due);
+            load.publish(subscribers + publisher, publisher as u8, sequence)?;
+            published += 1;
+        }
+        let wait = (interval * published).saturating_sub(started.elapsed());
+        // The poll waits whole milliseconds.
+        turn(
+            &mut load,
+            &mut audit,
+            started,
+            if wait < Duration::from_millis(2) { Duration::ZERO } else { wait - Duration::from_millis(1) },
+        )?;
+    }
+    drain(&mut load, audit, started)
+}
+
+/// Messages per second when each publisher waits for its last message to reach everybody.
+fn most(here: &Running, there: &Running) -> Result<f64, LoadError> {
+    let mut load = connect(here, there, FAN_OUT)?;
+    let mut audit = Audit::new(FAN_OUT, PUBLISHERS);
+    let started = Instant::now();
+    let mut due: VecDeque<usize> = (0..PUBLISHERS).collect();
+    while started.elapsed() < RUN {
+        for publisher in due.drain(..) {
+            let sequence = audit.publish(publisher, started.elapsed());
+            load.publish(FAN_OUT + publisher, publisher as u8, sequence)?;
+        }
+        due.extend(turn(&mut load, &mut audit, started, Duration::from_millis(100))?);
+    }
+    let rate = audit.delivered() as f64 / FAN_OUT as f64 / started.elapsed().as_secs_f64();
+    drain(&mut load, audit, started)?;
+    Ok(rate)
+}
+
+fn turn(
+    load: &mut Load,
+    audit: &mut Audit,
+    started: Instant,
+    wait: Duration,
+) -> Result<Vec<usize>, LoadError> {
+    let mut done = Vec::new();
+    load.turn(wait, |connection, (publisher, sequence)| {
+        if audit.receive(connection, publisher.into(), sequence, || started.elapsed()) {
+            done.push(publisher.into());
+        }
+    })?;
+    Ok(done)
+}
+
+/// Waits for the rest; a message that is lost or repeated ends the figure.
+fn drain(load: &mut Load, mut audit: Audit, started: Instant) -> Result<Vec<Duration>, LoadError> {
+    let deadline = Instant::now() + DRAIN;
+    while !audit.is_settled() && Instant::now() < deadline {
+        turn(load, &mut audit, started, Duration::from_millis(100))?;
+    }
+    let (tally, mut latencies) = audit.finish();
+    if tally.lost + tally.repeated > 0 {
+        return Err(LoadError::Refused(format!("{tally:?}")));
+    }
+    latencies.sort_unstable();
+    Ok(latencies)
+}

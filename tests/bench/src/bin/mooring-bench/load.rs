@@ -1,0 +1,312 @@
+//! Many client connections on one thread: one poll, one buffer for what is read, nothing held per idle connection but its socket.
+
+use std::{
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    dialect::{Answer, Dialect, Role},
+    frames::{self, CLOSE, PING, PONG},
+    message,
+};
+
+/// Events handled before what they led to is sent, so that a completed message is followed up soon.
+const EVENTS: usize = 64;
+const SCRATCH: usize = 256 * 1024;
+/// Source addresses, in turn: a port that is closed rests for a minute, and one address has too few for many runs.
+const SOURCES: usize = 250;
+/// For all of a number of connections to become ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where to connect, and what to be there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub address: SocketAddr,
+    pub path: String,
+    pub dialect: Dialect,
+    pub role: Role,
+}
+
+/// All connections of the generator.
+pub struct Load {
+    poll: Poll,
+    events: Events,
+    connections: Vec<Option<Connection>>,
+    scratch: Box<[u8]>,
+    opened: usize,
+    ready: usize,
+    pings: u64,
+}
+
+struct Connection {
+    stream: TcpStream,
+    endpoint: std::rc::Rc<Endpoint>,
+    stage: Stage,
+    /// A frame or a response head that has not arrived whole.
+    partial: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Shaking,
+    Greeting,
+    Ready,
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the server refused: {0}")]
+    Refused(String),
+    #[error("the server closed connection {0}")]
+    Closed(usize),
+    #[error("only {ready} of {of} connections were ready within {}", READY_WITHIN.as_secs())]
+    Slow { ready: usize, of: usize },
+}
+
+impl Load {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections: Vec::new(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            opened: 0,
+            ready: 0,
+            pings: 0,
+        })
+    }
+
+    /// Opens connections, at most `at_once` of them unready at any time, and waits until all are ready. Their indexes follow those
+    /// that were opened before.
+    pub fn open(&mut self, endpoint: &Endpoint, count: usize, at_once: usize) -> Result<(), LoadError> {
+        let endpoint = std::rc::Rc::new(endpoint.clone());
+        let (first, ready) = (self.connections.len(), self.ready);
+        let deadline = Instant::now() + READY_WITHIN;
+        while self.ready < ready + count {
+            while self.connections.len() < first + count
+                && self.connections.len() - first < self.ready - ready + at_once
+            {
+                self.connect(endpoint.clone())?;
+            }
+            self.turn(Duration::from_millis(100), |_, _| {})?;
+            if Instant::now() > deadline {
+                return Err(LoadError::Slow { ready: self.ready - ready, of: count });
+            }
+        }
+        Ok(())
+    }
+
+    /// Pings so far, of whichever protocol.
+    pub fn pings(&self) -> u64 {
+        self.pings
+    }
+
+    /// Closes every connection but the first `kept`, which have to be ready.
+    pub fn close_after(&mut self, kept: usize) {
+        self.connections.truncate(kept);
+        self.ready = self.connections.len();
+    }
+
+    /// Sends bytes on a ready connection. They are few and the socket is empty, so they go out whole.
+    pub fn send(&mut self, index: usize, bytes: &[u8]) -> Result<(), LoadError> {
+        let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
+        connection.stream.write_all(bytes)?;
+        Ok(())
+    }
+
+    /// Publishes a message on a publisher's connection.
+    pub fn publish(&mut self, index: usize, publisher: u8, sequence: u32) -> Result<(), LoadError> {
+        let connection = self.connections[index].as_ref().ok_or(LoadError::Closed(index))?;
+        let Endpoint { path, dialect, .. } = &*connection.endpoint;
+        let bytes = dialect.publish(path, &message::encode(publisher, sequence));
+        self.send(index, &bytes)
+    }
+
+    /// Waits for what arrives and hands each message's publisher and sequence to `arrived`, with the connection it came on.
+    pub fn turn(
+        &mut self,
+        wait: Duration,
+        mut arrived: impl FnMut(usize, (u8, u32)),
+    ) -> Result<(), LoadError> {
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        for event in &self.events {
+            let index = event.token().0;
+            let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else { continue };
+            if connection.stage == Stage::Connecting && event.is_writable() {
+                connection.begin()?;
+                self.ready += usize::from(connection.stage == Stage::Ready);
+            }
+            if event.is_readable() {
+                let was_ready = connection.stage == Stage::Ready;
+                let open =
+                    connection.read(&mut self.scratch, &mut self.pings, |message| arrived(index, message))?;
+                self.ready += usize::from(!was_ready && connection.stage == Stage::Ready);
+                if !open {
+                    return Err(LoadError::Closed(index));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, endpoint: std::rc::Rc<Endpoint>) -> io::Result<()> {
+        let index = self.connections.len();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        let source = Ipv4Addr::new(127, 0, 1, 2 + (self.opened % SOURCES) as u8);
+        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        match socket.connect(&endpoint.address.into()) {
+            Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        self.connections.push(Some(Connection {
+            stream,
+            endpoint,
+            stage: Stage::Connecting,
+            partial: Vec::new(),
+        }));
+        self.opened += 1;
+        Ok(())
+    }
+}
+
+/// EINPROGRESS of Linux.
+const IN_PROGRESS: i32 = 115;
+
+impl Connection {
+    fn begin(&mut self) -> io::Result<()> {
+        let Endpoint { path, dialect, .. } = &*self.endpoint;
+        if *dialect == Dialect::Post {
+            self.stage = Stage::Ready;
+            return Ok(());
+        }
+        self.stage = Stage::Shaking;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        self.stream.write_all(request.as_bytes())
+    }
+
+    /// Reads what is there; whether the connection is still open.
+    fn read(
+        &mut self,
+        scratch: &mut [u8],
+        pings: &mut u64,
+        mut arrived: impl FnMut((u8, u32)),
+    ) -> Result<bool, LoadError> {
+        loop {
+            let kept = self.partial.len();
+            scratch[..kept].copy_from_slice(&self.partial);
+            let read = match self.stream.read(&mut scratch[kept..]) {
+                Ok(0) => return Ok(false),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let full = kept + read == scratch.len();
+            let rest = self.handle(&scratch[..kept + read], pings, &mut arrived)?;
+            let rest = kept + read - rest..kept + read;
+            self.partial.clear();
+            if rest.is_empty() {
+                self.partial = Vec::new();
+            } else {
+                self.partial.extend_from_slice(&scratch[rest]);
+            }
+            if !full {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Handles what is whole; how many bytes are left over.
+    fn handle(
+        &mut self,
+        mut bytes: &[u8],
+        pings: &mut u64,
+        arrived: &mut impl FnMut((u8, u32)),
+    ) -> Result<usize, LoadError> {
+        if self.endpoint.dialect == Dialect::Post {
+            return responses(bytes).map(|()| 0);
+        }
+        if self.stage == Stage::Shaking {
+            let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                return Ok(bytes.len());
+            };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                return Err(refused(bytes));
+            }
+            bytes = &bytes[end + 4..];
+            let greeting = self.endpoint.dialect.greeting(self.endpoint.role);
+            self.stage = if greeting.is_some() { Stage::Greeting } else { Stage::Ready };
+            self.write(&greeting.unwrap_or_default())?;
+        }
+        while let Some(frame) = frames::next(&mut bytes) {
+            match frame.opcode {
+                CLOSE => return Err(refused(frame.payload)),
+                PING => {
+                    *pings += 1;
+                    self.write(&frames::masked(PONG, frame.payload))?;
+                }
+                PONG => {}
+                _ => self.message(frame.payload, pings, arrived)?,
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn message(
+        &mut self,
+        payload: &[u8],
+        pings: &mut u64,
+        arrived: &mut impl FnMut((u8, u32)),
+    ) -> Result<(), LoadError> {
+        let mut messages = message::decode(payload).peekable();
+        if messages.peek().is_some() {
+            messages.for_each(arrived);
+            return Ok(());
+        }
+        match self.endpoint.dialect.answer(self.endpoint.role, payload) {
+            Answer::Nothing => {}
+            Answer::Send(bytes) => {
+                *pings += u64::from(self.stage == Stage::Ready);
+                self.write(&bytes)?;
+            }
+            Answer::Ready => self.stage = Stage::Ready,
+            Answer::Refused => return Err(refused(payload)),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() { Ok(()) } else { self.stream.write_all(bytes) }
+    }
+}
+
+/// Responses to POSTs are only worth a look at their status.
+fn responses(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes.strip_prefix(b"HTTP/1.1 ") {
+        Some([b'2', ..]) | None => Ok(()),
+        Some(_) => Err(refused(bytes)),
+    }
+}
+
+fn refused(bytes: &[u8]) -> LoadError {
+    LoadError::Refused(String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned())
+}

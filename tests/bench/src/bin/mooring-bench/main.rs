@@ -1,0 +1,163 @@
+//! `mooring-bench`: the gateway and its peers side by side, the same work on the same core. See `tests/bin/bench` and
+//! docs/performance.md.
+
+mod audit;
+mod dialect;
+mod figures;
+mod floor;
+mod frames;
+mod load;
+mod message;
+mod peers;
+mod process;
+mod table;
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    figures::{Figure, Size, backplane},
+    load::LoadError,
+    peers::{Peer, Places, Running},
+    process::Server,
+    table::Table,
+};
+
+/// Measures the gateway and its peers.
+#[derive(Debug, Parser)]
+#[command(name = "mooring-bench", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as the floor: one epoll loop, one write per socket and message, no protocol.
+    Floor {
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// Measure servers, one after the other, and print the table.
+    Run(RunArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// The gateway's binary.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// Directory of the peers' programs.
+    #[arg(long)]
+    tools: PathBuf,
+    /// Directory of our servers on others' libraries.
+    #[arg(long)]
+    scripts: PathBuf,
+    /// Directory for logs.
+    #[arg(long)]
+    state: PathBuf,
+    /// Servers, in the order of the columns.
+    #[arg(long, value_delimiter = ',', value_parser = peer, default_values = Peer::ALL.map(Peer::name))]
+    peers: Vec<Peer>,
+    /// Figures.
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "handshakes", "fanout", "echo", "idle", "backplane"])]
+    figures: Vec<Figure>,
+    /// Idle connections.
+    #[arg(long, default_value_t = 15_000)]
+    connections: usize,
+    /// Subscribers of the larger fan-out.
+    #[arg(long, default_value_t = 10_000)]
+    subscribers: usize,
+    /// Runs of which the median is taken.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+fn peer(name: &str) -> Result<Peer, String> {
+    let names = || Peer::ALL.map(Peer::name).join(", ");
+    Peer::ALL
+        .into_iter()
+        .find(|peer| peer.name() == name)
+        .ok_or_else(|| format!("the servers are {}", names()))
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Floor { address } => floor::run(address).map_err(LoadError::from),
+        Command::Run(args) => run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("mooring-bench: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<(), LoadError> {
+    let mut table = Table::default();
+    let places = Places {
+        gateway: args.gateway.clone(),
+        tools: args.tools.clone(),
+        scripts: args.scripts.clone(),
+        state: args.state.clone(),
+        redis: None,
+    };
+    for figure in &args.figures {
+        for peer in args.peers.iter().filter(|peer| figure.applies_to(**peer)) {
+            say(&format!("{figure:?}: {}", peer.name()));
+            let size = Size { connections: args.connections, subscribers: args.subscribers, runs: args.runs };
+            // A peer that fails leaves its column empty; ours must not fail.
+            match measure(*figure, *peer, &places, size) {
+                Ok(measured) => table.add(*peer, measured),
+                Err(error) if peer.is_ours() => return Err(error),
+                Err(error) => say(&format!("{figure:?}: {}: {error}", peer.name())),
+            }
+        }
+    }
+    Ok(io::stdout().write_all(table.markdown(&args.peers).as_bytes())?)
+}
+
+fn measure(
+    figure: Figure,
+    peer: Peer,
+    places: &Places,
+    size: Size,
+) -> Result<Vec<table::Measured>, LoadError> {
+    if figure != Figure::Backplane {
+        return figure.measure(&Running::start(peer, places)?, size);
+    }
+    let (_redis, address) = redis(places)?;
+    let places = Places { redis: Some(address), ..places.clone() };
+    let (here, there) = (Running::start(peer, &places)?, Running::start(peer, &places)?);
+    backplane::measure(&here, &there, size.runs)
+}
+
+/// A Redis that keeps nothing, on the generator's core: the servers' core is theirs alone.
+fn redis(places: &Places) -> io::Result<(Server, SocketAddr)> {
+    let address = process::free_address()?;
+    let mut command = process::on_core("1", "redis-server");
+    command.args([
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--port",
+        &address.port().to_string(),
+    ]);
+    Ok((Server::start("redis", &mut command, address, &places.state)?, address))
+}
+
+fn say(text: &str) {
+    // Nobody to tell when this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,137 @@
+//! A server under test: started on its own core, watched through /proc, ended with its children.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The core of the servers; the generator is started on the other one.
+const SERVER_CORE: &str = "0";
+const LISTEN_WITHIN: Duration = Duration::from_secs(15);
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running server; dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+}
+
+/// A command that runs on the servers' core.
+pub fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    on_core(SERVER_CORE, program)
+}
+
+/// A command that runs on a core.
+pub fn on_core(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// A port of the loopback that was free a moment ago.
+pub fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+impl Server {
+    /// Starts a server and waits until it listens. Its output goes to a log of its name.
+    pub fn start(
+        name: &str,
+        command: &mut Command,
+        address: SocketAddr,
+        logs: &std::path::Path,
+    ) -> io::Result<Self> {
+        let log = fs::File::create(logs.join(format!("{name}.log")))?;
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let mut server = Self { child };
+        let deadline = Instant::now() + LISTEN_WITHIN;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(io::Error::other(format!(
+                    "{name} ended with {status}; see {name}.log in {}",
+                    logs.display()
+                )));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("{name} does not listen on {address}")));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    /// CPU time of all its threads so far, kernel's included.
+    pub fn cpu(&self) -> Duration {
+        let threads = self.pids().into_iter().flat_map(threads);
+        Duration::from_nanos(threads.filter_map(|path| first_number(&format!("{path}/schedstat"))).sum())
+    }
+
+    /// Resident bytes.
+    pub fn rss(&self) -> u64 {
+        let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let resident = |text: String| {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        self.pids().into_iter().filter_map(|pid| resident(status(pid))).sum::<u64>() * 1024
+    }
+
+    /// Waits until it has used hardly any CPU for a moment, ten seconds at most.
+    pub fn settle(&self) {
+        for _ in 0..50 {
+            let before = self.cpu();
+            thread::sleep(Duration::from_millis(200));
+            if self.cpu() - before < Duration::from_millis(2) {
+                return;
+            }
+        }
+    }
+
+    /// The process and all that descend from it.
+    fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(&pid) = pids.get(next) {
+            let children = threads(pid)
+                .into_iter()
+                .filter_map(|path| fs::read_to_string(format!("{path}/children")).ok());
+            let children: Vec<u32> = children
+                .flat_map(|text| {
+                    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+                })
+                .collect();
+            pids.extend(children);
+            next += 1;
+        }
+        pids
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // Children end with a parent that is asked to; a parent that is not done soon is ended.
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let deadline = Instant::now() + END_WITHIN;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn threads(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().display().to_string()).collect()
+}
+
+fn first_number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+}
