@@ -4,53 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Client, ResourceExt};
 use operator_core::crd::WebSocketCluster;
-use operator_core::desired::{Defaults, Desired};
+use operator_core::desired::Desired;
 use operator_core::plan::{plan, refuse};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::context::Context;
 use crate::error::Error;
 use crate::execute::{Executor, write_status};
-use crate::gateways::Gateways;
-use crate::lease::Leadership;
-use crate::memory::{Memories, Memory};
-use crate::metrics::Metrics;
+use crate::memory::Memory;
 use crate::observe::{newest, observe};
 use crate::report::{Outcome, report};
-use crate::watches::Stores;
-
-/// What every pass needs.
-pub struct Context {
-    /// The API server.
-    pub client: Client,
-    /// What is watched.
-    pub stores: Stores,
-    /// The gateways.
-    pub gateways: Gateways,
-    /// Whether this process may write.
-    pub leadership: Leadership,
-    /// Images of clusters that name none.
-    pub defaults: Defaults,
-    /// What passes remember.
-    pub memories: Memories,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// This process, as events name it.
-    pub identity: String,
-}
-
-impl Context {
-    /// Whoever writes asks this first.
-    ///
-    /// # Errors
-    /// When another operator may be about to act.
-    pub fn must_lead(&self) -> Result<(), Error> {
-        if self.leadership.is_held() { Ok(()) } else { Err(Error::NotLeading) }
-    }
-}
 
 /// Passes over a cluster once.
 ///

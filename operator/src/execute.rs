@@ -10,13 +10,14 @@ use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
 use operator_core::desired::Desired;
 use operator_core::names::{MANAGER, PodName};
 use operator_core::observed::{ObjectKey, Observed};
-use operator_core::plan::{Action, GeneratedSecret};
+use operator_core::plan::Action;
+use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secret;
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::kubernetes::call;
 use crate::memory::Memory;

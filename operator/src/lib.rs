@@ -2,13 +2,15 @@
 //!
 //! - [`runtime`] wires it up: [`args`], [`lease`], [`watches`], [`admin`], [`metrics`].
 //! - [`controller`] is one pass over a cluster. It reads through [`observe`] ([`gateways`], [`secrets`]), writes through
-//!   [`execute`] alone, says so through [`report`], and keeps what the next pass needs in [`memory`] ([`written`], [`backoff`]).
+//!   [`execute`] alone, says so through [`report`], and keeps what the next pass needs in [`memory`] ([`written`], [`backoff`], [`said`]);
+//!   [`context`] is what every pass shares.
 //! - [`error`] says how each failure is treated.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod args;
 pub mod backoff;
+pub mod context;
 pub mod controller;
 pub mod error;
 pub mod execute;
@@ -20,6 +22,7 @@ pub mod metrics;
 pub mod observe;
 pub mod report;
 pub mod runtime;
+pub mod said;
 pub mod secrets;
 pub mod watches;
 pub mod written;

@@ -15,7 +15,7 @@ use operator_core::names::PodName;
 use operator_core::observed::ObjectKey;
 
 use crate::backoff::Backoff;
-use crate::report::Said;
+use crate::said::Said;
 use crate::secrets::Secrets;
 use crate::written::Written;
 

@@ -14,12 +14,12 @@ use operator_core::crd::WebSocketCluster;
 use operator_core::desired::Desired;
 use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
 use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
-use operator_core::plan::GeneratedSecret;
+use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secrets;
 use serde_json::{Value, json};
 use tracing::debug;
 
-use crate::controller::Context;
+use crate::context::Context;
 use crate::error::Error;
 use crate::gateways::Gateway;
 use crate::memory::Memory;

@@ -21,7 +21,8 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::args::RunArgs;
-use crate::controller::{Context, reconcile, retry};
+use crate::context::Context;
+use crate::controller::{reconcile, retry};
 use crate::gateways::Gateways;
 use crate::lease::{Election, Lost};
 use crate::memory::Memories;

@@ -3,7 +3,6 @@
 use crate::crd::WebSocketClusterStatus;
 use crate::desired::SecretKey;
 use crate::names::{PodName, Revision};
-use crate::plan::DrainCause;
 use gateway_core::control;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +115,32 @@ pub enum Traffic {
         /// When its remaining connections are closed at once; absent until its turn has come.
         deadline: Option<Timestamp>,
     },
+}
+
+/// Why a pod's clients are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainCause {
+    /// The cluster needs fewer pods.
+    ScaleDown,
+    /// The pod's revision is not the one that the spec asks for.
+    Rollout,
+}
+
+impl DrainCause {
+    /// Value of annotation mooring.dev/drain-reason.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaleDown => "ScaleDown",
+            Self::Rollout => "Rollout",
+        }
+    }
+
+    /// From the annotation's value; anything unknown counts as [`Self::ScaleDown`], so that the pod's drain is finished.
+    #[must_use]
+    pub fn from_annotation(value: &str) -> Self {
+        if value == Self::Rollout.as_str() { Self::Rollout } else { Self::ScaleDown }
+    }
 }
 
 /// Why a container waits: `state.waiting.reason`, one of those that need somebody's help.

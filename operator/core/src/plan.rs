@@ -10,7 +10,7 @@ mod rollout;
 mod scale;
 mod status;
 
-pub use action::{Action, DeleteCause, DrainCause, GeneratedSecret, Plan};
+pub use action::{Action, DeleteCause, Plan};
 pub use drain::{OVERTIME, SETTLE};
 pub use reason::Reason;
 

@@ -10,12 +10,11 @@ mod service;
 
 pub(crate) use gateway::MARGIN_SECONDS;
 pub use gateway::{pod, pod_names};
-pub use secret::generated as generated_secret;
+pub use secret::{GeneratedSecret, generated as generated_secret};
 
 use crate::desired::{Backplane, Desired};
 use crate::names::{self, APP_INSTANCE, APP_MANAGED_BY, APP_NAME, APPLIED_HASH, CLUSTER, GATEWAY};
 use crate::observed::{ObjectKey, ObjectKind};
-use crate::plan::GeneratedSecret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use operator_core::names::{
     DRAIN_DEADLINE, DRAIN_REASON, DRAIN_SINCE, DRAINING, MANAGER, PodName, SERVING, TRAFFIC,
 };
-use operator_core::plan::DrainCause;
+use operator_core::observed::DrainCause;
 use serde_json::{Value, json};
 
 use super::{Executor, seconds_until, unless_gone, unless_there};

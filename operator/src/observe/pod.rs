@@ -8,8 +8,7 @@ use kube::ResourceExt;
 use operator_core::names::{
     DRAIN_DEADLINE, DRAIN_REASON, DRAIN_SINCE, DRAINING, REVISION, Revision, TRAFFIC,
 };
-use operator_core::observed::{Phase, PodView, Report, Traffic, Waiting};
-use operator_core::plan::DrainCause;
+use operator_core::observed::{DrainCause, Phase, PodView, Report, Traffic, Waiting};
 
 /// Reasons for which a container waits that pass without anyone's help.
 const PASSING: [&str; 2] = ["ContainerCreating", "PodInitializing"];

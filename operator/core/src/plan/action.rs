@@ -2,8 +2,9 @@
 
 use crate::crd::WebSocketClusterStatus;
 use crate::names::PodName;
-use crate::observed::{Memory, ObjectKey};
+use crate::observed::{DrainCause, Memory, ObjectKey};
 use crate::plan::Reason;
+use crate::resources::GeneratedSecret;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use std::time::Duration;
@@ -82,43 +83,6 @@ pub enum Action {
         /// Why.
         why: DeleteCause,
     },
-}
-
-/// A Secret that the operator makes once, with a random value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum GeneratedSecret {
-    /// Password of the managed Redis.
-    RedisPassword,
-    /// Token of the control port.
-    ControlToken,
-    /// Key of the server API.
-    ApiKey,
-}
-
-/// Why a pod's clients are moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DrainCause {
-    /// The cluster needs fewer pods.
-    ScaleDown,
-    /// The pod's revision is not the one that the spec asks for.
-    Rollout,
-}
-
-impl DrainCause {
-    /// Value of annotation mooring.dev/drain-reason.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ScaleDown => "ScaleDown",
-            Self::Rollout => "Rollout",
-        }
-    }
-
-    /// From the annotation's value; anything unknown counts as [`Self::ScaleDown`], so that the pod's drain is finished.
-    #[must_use]
-    pub fn from_annotation(value: &str) -> Self {
-        if value == Self::Rollout.as_str() { Self::Rollout } else { Self::ScaleDown }
-    }
 }
 
 /// Why a pod is deleted.

@@ -2,8 +2,7 @@
 
 use crate::desired::Desired;
 use crate::names::PodName;
-use crate::observed::{Observed, Phase, PodView, Traffic};
-use crate::plan::DrainCause;
+use crate::observed::{DrainCause, Observed, Phase, PodView, Traffic};
 use gateway_core::control::{DrainProgress, DrainTrigger};
 use jiff::Timestamp;
 

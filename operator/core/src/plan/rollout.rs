@@ -5,11 +5,11 @@
 //! the surge is smaller than the cluster, the old pods that wait for their turn keep their clients, and each one that is empty
 //! makes room for a further new pod.
 
-use super::DrainCause;
 use super::action::DeleteCause;
 use super::fleet::{Fleet, Member};
 use crate::desired::Desired;
 use crate::names::PodName;
+use crate::observed::DrainCause;
 use jiff::Timestamp;
 
 /// Pods that come and go.

@@ -5,7 +5,7 @@ use super::{Object, label_selector, labels, metadata, selector};
 use crate::desired::{Desired, Managed};
 use crate::names::{REDIS, REDIS_PORT};
 use crate::observed::ObjectKind;
-use crate::plan::GeneratedSecret;
+use crate::resources::GeneratedSecret;
 use crate::resources::gateway::{container_security, pod_security};
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,

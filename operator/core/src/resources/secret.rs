@@ -2,9 +2,19 @@
 
 use crate::desired::Desired;
 use crate::names::{GATEWAY, REDIS};
-use crate::plan::GeneratedSecret;
 use k8s_openapi::api::core::v1::Secret;
 use std::collections::BTreeMap;
+
+/// A Secret that the operator makes once, with a random value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GeneratedSecret {
+    /// Password of the managed Redis.
+    RedisPassword,
+    /// Token of the control port.
+    ControlToken,
+    /// Key of the server API.
+    ApiKey,
+}
 
 impl GeneratedSecret {
     /// The Secret's name.

@@ -3,8 +3,8 @@
 use crate::fixtures::{at, desired, draining_report, fresh, name, observed, report};
 use jiff::{SignedDuration, Timestamp};
 use operator_core::desired::Desired;
-use operator_core::observed::{Grant, Observed, Report, Traffic, Waiting};
-use operator_core::plan::{Action, DeleteCause, DrainCause, OVERTIME, Reason, SETTLE, plan};
+use operator_core::observed::{DrainCause, Grant, Observed, Report, Traffic, Waiting};
+use operator_core::plan::{Action, DeleteCause, OVERTIME, Reason, SETTLE, plan};
 use serde_json::json;
 
 const CAUSE: DrainCause = DrainCause::ScaleDown;

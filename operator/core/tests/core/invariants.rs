@@ -6,8 +6,8 @@ use gateway_core::control;
 use jiff::SignedDuration;
 use operator_core::desired::{Desired, Size};
 use operator_core::names::Revision;
-use operator_core::observed::{Observed, Phase, PodView, Report, Traffic, Waiting};
-use operator_core::plan::{Action, DrainCause, OVERTIME, Plan, Reason, plan};
+use operator_core::observed::{DrainCause, Observed, Phase, PodView, Report, Traffic, Waiting};
+use operator_core::plan::{Action, OVERTIME, Plan, Reason, plan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use crate::fixtures::desired;
 use operator_core::desired::Desired;
 use operator_core::names::PodName;
-use operator_core::plan::GeneratedSecret;
 use operator_core::resources;
+use operator_core::resources::GeneratedSecret;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,9 @@
 
 use crate::fixtures::cluster;
 use crate::world::World;
+use operator_core::observed::DrainCause;
 use operator_core::observed::{Report, Traffic};
-use operator_core::plan::{Action, DrainCause};
+use operator_core::plan::Action;
 use serde_json::{Value, json};
 
 const BUDGET: usize = 50;

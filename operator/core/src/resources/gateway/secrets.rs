@@ -1,7 +1,7 @@
 //! Secrets of a gateway, mounted as files: an environment variable would be inherited and printed.
 
 use crate::desired::{Backplane, Desired, SecretKey};
-use crate::plan::GeneratedSecret;
+use crate::resources::GeneratedSecret;
 use k8s_openapi::api::core::v1::{
     KeyToPath, ProjectedVolumeSource, SecretProjection, Volume, VolumeMount, VolumeProjection,
 };
