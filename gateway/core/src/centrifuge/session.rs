@@ -33,7 +33,8 @@ use crate::{
     },
 };
 
-/// Commands of one connection that wait for the backplane; further ones are answered with "too many requests".
+/// Commands of one connection that wait for the backplane, its subscriptions aside, which have a limit of their own; further ones are
+/// answered with "too many requests".
 const MAX_PENDING: usize = 256;
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
@@ -268,7 +269,8 @@ impl Session {
         op: Op,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        if self.pending.len() >= MAX_PENDING {
+        let is_subscription = matches!(waiting, Waiting::Subscribed(_));
+        if !is_subscription && self.pending.len() - self.subscribing() >= MAX_PENDING {
             return Err(ErrorCode::TooManyRequests);
         }
         let request = self.next_request;

@@ -355,6 +355,20 @@ fn lost_deliveries_send_every_subscriber_back_to_where_it_is() {
 }
 
 #[test]
+fn a_client_may_ask_for_all_of_its_subscriptions_in_one_message() {
+    let mut config = GatewayConfig::default();
+    config.limits.subscriptions = 300;
+    let mut node = Node::new(config, 1);
+    let key = node.connect();
+    let ask = |n: u32| format!(r#"{{"id":{},"subscribe":{{"channel":"c{n}"}}}}"#, n + 2);
+    node.say(key, &(0..300).map(ask).collect::<Vec<_>>().join("\n"));
+    node.confirm_subscriptions();
+    let answers: Vec<Value> = node.lines(key);
+    assert_eq!(answers.len(), 300);
+    assert!(answers.iter().all(|answer| answer["error"].is_null()), "{answers:?}");
+}
+
+#[test]
 fn commands_that_wait_for_the_backplane_are_bounded() {
     let mut node = node();
     let key = node.subscribe("a");

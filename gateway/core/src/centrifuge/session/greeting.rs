@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    MAX_PENDING, Session,
+    Session,
     identity::Grant,
     subscription::{Subscribed, Subscribing},
 };
@@ -41,7 +41,7 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        let limit = MAX_PENDING.min(link.settings.config.limits.subscriptions as usize);
+        let limit = link.settings.config.limits.subscriptions as usize;
         if subscriptions.len() > limit {
             return Err(DisconnectCode::ChannelLimit.into());
         }

@@ -110,9 +110,17 @@ impl Session {
         if id.is_some_and(|id| self.subscriptions.contains(&id) || self.under_way(id).is_some()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
-        let under_way = self.pending.iter().filter(|p| matches!(p.waiting, Waiting::Subscribed(_))).count();
         let limit = link.settings.config.limits.subscriptions as usize;
-        if self.subscriptions.len() + under_way >= limit { Err(ErrorCode::LimitExceeded) } else { Ok(()) }
+        if self.subscriptions.len() + self.subscribing() >= limit {
+            Err(ErrorCode::LimitExceeded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Subscriptions that the backplane has not confirmed yet.
+    pub(super) fn subscribing(&self) -> usize {
+        self.pending.iter().filter(|pending| matches!(pending.waiting, Waiting::Subscribed(_))).count()
     }
 
     /// Index of the pending command that subscribes to a channel.
