@@ -8,10 +8,10 @@ CLUSTER ?= kind
 export CLUSTER KEEP REGISTRY
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page e2e generate
+.PHONY: help up down test test-static test-unit test-page test-conformance e2e generate
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## Run a cluster, the operator and an example WebSocketCluster; print its URL
 	@tests/bin/up
@@ -20,7 +20,7 @@ down: ## Remove what `make up` made
 	@tests/bin/down
 
 test: ## Pass every test, the end-to-end ones included
-	@tests/bin/test static unit page e2e
+	@tests/bin/test static unit page conformance e2e
 
 test-static: ## Formatting, lints, purity of the cores, generated files, chart
 	@tests/bin/test static
@@ -31,8 +31,14 @@ test-unit: ## Rust tests without a cluster: pure, in process, real Redis, a bare
 test-page: ## The chat page in Chromium
 	@tests/bin/test page
 
+test-conformance: ## The official client and a WebSocket conformance suite against a gateway
+	@tests/bin/test conformance
+
 e2e: ## The end-to-end tests on kind, or on CLUSTER=current
 	@tests/bin/test e2e
+
+bench: ## The gateway and its peers side by side, in one table
+	@tests/bin/bench
 
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate

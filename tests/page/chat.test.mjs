@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 import { chromium } from "playwright-core";
 
-import { startGateway } from "./gateway.mjs";
+import { startGateway } from "../js/gateway.mjs";
 
 const { MOORING_GATEWAY = "../../target/debug/mooring-gateway", CHROMIUM = "/usr/bin/chromium", SCREENSHOTS } = process.env;
 const BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"];

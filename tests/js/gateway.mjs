@@ -1,31 +1,27 @@
-// Starts a gateway for one test run: free loopback ports, ready before it is handed out, stopped by its pid.
+// Starts a gateway for one test: free loopback ports, ready before it is handed out, stopped by its pid.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
-const READY_WITHIN_MS = 15000;
+import { freePort } from "./ports.mjs";
 
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
+const READY_WITHIN_MS = 15000;
 
 async function answers(url) {
   return fetch(url).then((response) => response.ok, () => false);
 }
 
-export async function startGateway(binary, name) {
+// `config` is the gateway's configuration as an object, `flags` are further arguments.
+export async function startGateway(binary, name, { config = {}, flags = [] } = {}) {
   const [client, control] = [await freePort(), await freePort()];
   const child = spawn(
     binary,
-    ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2"],
-    { stdio: ["ignore", "inherit", "inherit"] },
+    ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2", ...flags],
+    {
+      stdio: ["ignore", "inherit", "inherit"],
+      env: { MOORING_LOG: "warn", ...process.env, MOORING_CONFIG: JSON.stringify(config) },
+    },
   );
   const exited = once(child, "exit");
   const controlUrl = `http://127.0.0.1:${control}`;
@@ -36,6 +32,7 @@ export async function startGateway(binary, name) {
     await delay(50);
   }
   return {
+    port: client,
     url: `http://127.0.0.1:${client}`,
     post: (path, body) => fetch(`http://127.0.0.1:${client}${path}`, json("POST", body)),
     drain: (connectionsPerSecond, deadlineSeconds) =>
