@@ -21,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Prints the WebSocketCluster CustomResourceDefinition as YAML.
     Crd,
+    /// Prints the reference of WebSocketCluster's fields as Markdown.
+    Reference,
 }
 
 /// How to run the operator.

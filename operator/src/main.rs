@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        Some(Command::Crd) => print_crd(),
+        Some(Command::Crd) => operator_core::crd::crd_yaml().map_err(Into::into).and_then(|crd| print(&crd)),
+        Some(Command::Reference) => print(&operator_core::crd::reference()),
         None => run(cli.run),
     };
     match ended {
@@ -24,9 +25,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_crd() -> Result<(), Box<dyn std::error::Error>> {
-    let crd = operator_core::crd::crd_yaml()?;
-    Ok(std::io::stdout().write_all(crd.as_bytes())?)
+fn print(text: &str) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 fn run(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {

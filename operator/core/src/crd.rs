@@ -4,6 +4,7 @@ mod auth;
 mod backplane;
 mod definition;
 mod pod_template;
+mod reference;
 mod scaling;
 mod status;
 
@@ -11,6 +12,7 @@ pub use auth::{Auth, Jwt};
 pub use backplane::{Backplane, ManagedRedis, Memory, Redis, Storage};
 pub use definition::{crd, crd_yaml};
 pub use pod_template::PodTemplate;
+pub use reference::reference;
 pub use scaling::{Behavior, Policy, PolicyType, Scaling, ScalingRules, SelectPolicy};
 pub use status::{DrainStatus, WebSocketClusterStatus};
 

@@ -1,7 +1,7 @@
 //! The definition of the resource.
 
 use crate::fixtures::spec;
-use operator_core::crd::{crd, crd_yaml};
+use operator_core::crd::{crd, crd_yaml, reference};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -108,4 +108,19 @@ fn the_committed_copies_are_current() {
         let committed = std::fs::read_to_string(format!("{root}/{copy}")).unwrap();
         assert!(committed == crd_yaml().unwrap(), "{copy} is stale: run make generate");
     }
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_field_that_is_our_own() {
+    let page = reference();
+    let row =
+        |path: &str| page.lines().find(|line| line.starts_with(&format!("| `{path}` |"))).map(str::to_owned);
+    assert_eq!(
+        row("spec.scaling.minReplicas").as_deref(),
+        Some("| `spec.scaling.minReplicas` | integer, 1 to 10000 | `1` | Fewest gateway pods. |")
+    );
+    assert!(row("status.conditions[].reason").is_some());
+    assert_eq!(row("spec.podTemplate.affinity.nodeAffinity"), None, "core/v1 documents its own");
+    let open: Vec<_> = page.lines().filter(|line| line.starts_with('|') && !line.ends_with('|')).collect();
+    assert_eq!(open, Vec::<&str>::new());
 }
