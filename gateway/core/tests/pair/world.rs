@@ -131,8 +131,10 @@ impl World {
 
     fn is_quiet(&self) -> bool {
         let nodes_quiet = self.nodes.iter().all(|node| node.sink.submitted.is_empty());
-        let idle =
-            |client: &Client| client.home.is_some() && client.inbox.is_empty() && client.asked.is_empty();
+        // Who has read a close frame, and not come back yet, is not idle.
+        let idle = |client: &Client| {
+            client.home.is_some() && !client.ending && client.inbox.is_empty() && client.asked.is_empty()
+        };
         nodes_quiet
             && self.backplane.is_quiet()
             && self
