@@ -25,7 +25,7 @@ pub struct Fleet {
 #[derive(Default)]
 struct Group {
     wanted: usize,
-    /// A stop signal for each, in the order in which they started.
+    /// A stop signal for each.
     members: Rc<RefCell<Vec<oneshot::Sender<()>>>>,
     change: Option<JoinHandle<()>>,
 }
@@ -67,7 +67,7 @@ async fn change(
         let live = members.borrow().len();
         match live.cmp(&count) {
             Ordering::Equal => break,
-            Ordering::Greater => drop(members.borrow_mut().pop()),
+            Ordering::Greater => drop(members.borrow_mut().swap_remove(rand::random_range(0..live))),
             Ordering::Less => {
                 let (stop, stopped) = oneshot::channel();
                 members.borrow_mut().push(stop);

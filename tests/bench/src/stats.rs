@@ -21,7 +21,7 @@ pub enum Protocol {
 pub struct ClientsRequest {
     /// Which clients this is about; those of the other protocol stay as they are.
     pub protocol: Protocol,
-    /// Clients wanted; the youngest leave when there are more.
+    /// Clients wanted; when there are more, those that leave are chosen at random.
     pub count: usize,
     /// Channels over which clients are spread: `fleet-0` and so on. Each client is in one of them.
     pub channels: usize,

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{gateways::Gateways, scope::Scope, wait::eventually};
 
 /// Name of the pod.
-const NAME: &str = "fleet";
+pub(crate) const NAME: &str = "fleet";
 /// Its control port.
 const PORT: u16 = 8080;
 /// Seconds after which it ends by itself, whatever became of the test.

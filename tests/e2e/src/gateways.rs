@@ -88,9 +88,14 @@ impl Gateways {
         pods.into_iter().map(|pod| (pod.name_any(), pod)).collect()
     }
 
+    /// The pod of the managed Redis, which there is not while it is replaced.
+    pub async fn try_redis(&self) -> Option<Pod> {
+        self.pods_of(REDIS).await.pop()
+    }
+
     /// The pod of the managed Redis.
     pub async fn redis(&self) -> Pod {
-        self.pods_of(REDIS).await.pop().expect("Redis has a pod")
+        self.try_redis().await.expect("Redis has a pod")
     }
 
     async fn pods_of(&self, app: &str) -> Vec<Pod> {

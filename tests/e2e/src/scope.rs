@@ -3,7 +3,7 @@
 use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, resume_unwind},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt as _;
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::{situation, wait::eventually};
+use crate::{fleet, situation, wait::eventually};
 
 /// Tests take turns: each needs the machine for itself, and some take the operator away.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -37,6 +37,7 @@ pub struct Scope {
 /// the namespace stays.
 pub async fn with_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
     let _turn = TURN.lock().await;
+    let started = Instant::now();
     let client = Client::try_default().await.expect("KUBECONFIG names no cluster; run `make up`");
     let scope = Scope::create(client, name).await;
     let outcome = AssertUnwindSafe(test(scope.clone())).catch_unwind().await;
@@ -48,6 +49,7 @@ pub async fn with_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
     } else {
         scope.delete().await;
     }
+    eprintln!("{name}: {} s", started.elapsed().as_secs());
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
@@ -76,6 +78,9 @@ impl Scope {
 
     /// Waits for the end, so that the next test has the machine for itself.
     async fn delete(&self) {
+        // Without clients there is nothing to drain, which gateways would take their time for. Not every test has a fleet.
+        let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        let _ = self.api::<Pod>().delete(fleet::NAME, &at_once).await;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         if let Err(error) = namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             eprintln!("namespace {} is not deleted: {error}", self.namespace);

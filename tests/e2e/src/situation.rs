@@ -8,6 +8,8 @@ use crate::{operator, scope::Scope};
 
 /// Lines of log shown per pod.
 const LINES: i64 = 60;
+/// Characters shown of each.
+const WIDTH: usize = 400;
 
 /// Prints clusters, pods, events and logs of a test's namespace, and the operator's log.
 pub async fn print(scope: &Scope) {
@@ -88,6 +90,7 @@ async fn print_events(scope: &Scope) {
 async fn print_log(pods: &Api<Pod>, name: &str, previous: bool) {
     let parameters = LogParams { tail_lines: Some(LINES), previous, ..LogParams::default() };
     if let Ok(log) = pods.logs(name, &parameters).await {
-        eprintln!("---- log of {name}{}\n{log}", if previous { " before its restart" } else { "" });
+        eprintln!("---- log of {name}{}", if previous { " before its restart" } else { "" });
+        log.lines().for_each(|line| eprintln!("{}", line.chars().take(WIDTH).collect::<String>()));
     }
 }

@@ -1,7 +1,7 @@
 //! Pods go away, for every reason there is, while messages flow; and so does the backplane.
 
 use e2e::{Gateways, Scope, eventually, measured, node, operator, with_namespace};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use mooring_fleet::stats::Stats;
 use serde_json::json;
@@ -27,6 +27,19 @@ async fn kill(scope: &Scope, pod: &Pod) {
     } else {
         scope.delete_pod(&pod.name_any(), Some(0)).await;
     }
+}
+
+/// The pod's only container.
+fn status(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn container(pod: &Pod) -> Option<&String> {
+    status(pod)?.container_id.as_ref()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    status(pod).is_some_and(|status| status.ready)
 }
 
 #[tokio::test]
@@ -89,9 +102,15 @@ async fn killed_gateways_and_a_killed_redis_lose_nothing() {
         fleet
             .until("messages flow again", SOON, |stats| stats.published.acknowledged >= CHANNELS as u64)
             .await;
-        kill(&scope, &gateways.redis().await).await;
-        let stats = fleet.until("publishing fails", SOON, |stats| stats.published.failed_tries > 0).await;
-        let accepted = stats.published.acknowledged + 2 * CHANNELS as u64;
+        let redis = gateways.redis().await;
+        kill(&scope, &redis).await;
+        eventually("Redis has a new container", LATER, async || {
+            let now = gateways.try_redis().await.ok_or("it has no pod")?;
+            let is_new = container(&now) != container(&redis) && is_ready(&now);
+            if is_new { Ok(()) } else { Err(format!("{:?}", now.status)) }
+        })
+        .await;
+        let accepted = fleet.stats().await.published.acknowledged + 2 * CHANNELS as u64;
         fleet
             .until("messages are accepted again", LATER, |stats| stats.published.acknowledged >= accepted)
             .await;

@@ -44,7 +44,10 @@ fn cases() -> Vec<(Value, [&'static str; 2])> {
             json!({"disruption": {"maxReconnectsPerSecond": 0}}),
             ["spec.disruption.maxReconnectsPerSecond", "greater than or equal to 1"],
         ),
-        (json!({"disruption": {"drainTimeout": "soon"}}), ["spec.disruption.drainTimeout", "should match"]),
+        (
+            json!({"disruption": {"drainTimeout": "soon"}}),
+            ["spec.disruption.drainTimeout", "write it like 15m"],
+        ),
         (json!({"rollout": {"maxSurge": 0}}), ["spec.rollout.maxSurge", "at least 1 or 1%"]),
         (
             json!({"expose": {"service": {"nodePort": 30_123}}}),
@@ -55,7 +58,7 @@ fn cases() -> Vec<(Value, [&'static str; 2])> {
             ["spec.podTemplate.labels", "remove them"],
         ),
         (json!({"protocols": ["centrifuge", "carrier-pigeon"]}), ["spec.protocols", "supported values"]),
-        (json!({"replica": 3}), ["spec.replica", "unknown field"]),
+        (json!({"replica": 3}), ["spec.replica", "field not declared"]),
     ]
 }
 
