@@ -27,8 +27,10 @@ use crate::{
 
 /// End of a chain.
 const NONE: u32 = u32::MAX;
-/// Bytes that one turn may collect before they are written, whatever else waits.
+/// What one turn may collect before it is written, whatever else waits: bytes of frames that differ, and places that they go to. The
+/// more messages a socket gets at once, the less each costs, so these are bounds on memory and nothing else.
 const TURN_BYTES: usize = 1024 * 1024;
+const TURN_PLACES: usize = 512 * 1024;
 /// How long the other side may take to read the rest and to close.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads at once of what nobody listens to any more, so that a client that goes on sending holds up nobody.
@@ -39,8 +41,12 @@ const DRAIN_READS: usize = 16;
 pub struct Sockets {
     registry: Registry,
     links: Vec<Option<Link>>,
+    /// Those of them that are there.
+    live: usize,
     /// What this turn sends, in order; a socket's frames are chained.
     turn: Vec<Chained>,
+    /// The frames themselves: one that goes to many in a row is here once.
+    frames: Vec<Bytes>,
     turn_bytes: usize,
     /// Slots that this turn sends to or closes.
     dirty: Vec<u32>,
@@ -83,7 +89,8 @@ enum Ending {
 
 #[derive(Debug)]
 struct Chained {
-    frame: Bytes,
+    /// Index into the turn's frames.
+    frame: u32,
     next: u32,
 }
 
@@ -114,7 +121,9 @@ impl Sockets {
         Self {
             registry,
             links: Vec::new(),
+            live: 0,
             turn: Vec::new(),
+            frames: Vec::new(),
             turn_bytes: 0,
             dirty: Vec::new(),
             run: OutQueue::default(),
@@ -143,6 +152,7 @@ impl Sockets {
             _permit: permit,
         };
         self.links[slot] = Some(link);
+        self.live += 1;
         Ok(())
     }
 
@@ -192,8 +202,12 @@ impl Sockets {
             tail => self.turn[tail as usize].next = index,
         }
         mark(link, key.slot, &mut self.dirty);
-        self.turn_bytes += frame.len();
-        self.turn.push(Chained { frame, next: NONE });
+        let is_last = |last: &Bytes| last.as_ptr() == frame.as_ptr() && last.len() == frame.len();
+        if !self.frames.last().is_some_and(is_last) {
+            self.turn_bytes += frame.len();
+            self.frames.push(frame);
+        }
+        self.turn.push(Chained { frame: self.frames.len() as u32 - 1, next: NONE });
     }
 
     /// Closes a connection once this turn's frames are written.
@@ -207,7 +221,7 @@ impl Sockets {
     /// Whether so much is collected that it has to be written before the turn goes on.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.turn_bytes >= TURN_BYTES
+        self.turn_bytes >= TURN_BYTES || self.turn.len() >= TURN_PLACES
     }
 
     /// Writes what the turn collected, and says which connections the core has to give up.
@@ -217,7 +231,7 @@ impl Sockets {
             let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             link.dirty = false;
             let key = ConnectionKey { slot, generation: link.generation };
-            gather(link, &mut self.turn, &mut self.run, &self.metrics);
+            gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
             if link.ending == Ending::Asked {
                 link.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
@@ -239,6 +253,7 @@ impl Sockets {
         }
         self.dirty = dirty;
         self.turn.clear();
+        self.frames.clear();
         self.turn_bytes = 0;
     }
 
@@ -261,6 +276,10 @@ impl Sockets {
         let Some(link) = self.link(key) else { return };
         let silent = !link.said_goodbye;
         self.links[key.slot as usize] = None;
+        self.live -= 1;
+        if self.live == 0 {
+            self.links = Vec::new();
+        }
         if silent {
             self.metrics.closed(None);
         }
@@ -321,18 +340,18 @@ fn mark(link: &mut Link, slot: u32, dirty: &mut Vec<u32>) {
     }
 }
 
-/// Moves a socket's chain out of the turn, behind what already waits for it.
-fn gather(link: &mut Link, turn: &mut [Chained], run: &mut OutQueue, metrics: &Metrics) {
+/// Takes a socket's chain out of the turn.
+fn gather(link: &mut Link, turn: &[Chained], frames: &[Bytes], run: &mut OutQueue, metrics: &Metrics) {
     let mut index = mem::replace(&mut link.head, NONE);
     link.tail = NONE;
-    let mut frames = 0;
+    let mut count = 0;
     while index != NONE {
-        let chained = &mut turn[index as usize];
-        run.push(mem::take(&mut chained.frame));
+        let chained = &turn[index as usize];
+        run.push(frames[chained.frame as usize].clone());
         index = chained.next;
-        frames += 1;
+        count += 1;
     }
-    metrics.frames_sent.inc_by(frames);
+    metrics.frames_sent.inc_by(count);
 }
 
 /// Reads what nobody listens to any more; whether the other side has closed.

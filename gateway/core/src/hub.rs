@@ -58,6 +58,13 @@ impl Hub {
         }
     }
 
+    /// Whether the backplane has confirmed someone's subscription, so that deliveries reach this shard and another subscriber needs
+    /// nothing from it to get them too.
+    #[must_use]
+    pub fn is_delivered(&self, id: ChannelId) -> bool {
+        self.channels.get(id.index()).is_some_and(|channel| !channel.subscribers.is_empty())
+    }
+
     /// The subscription failed, or its connection no longer waits for it.
     pub fn abandon(&mut self, id: ChannelId) -> Left {
         self.leave_with(id, |channel| channel.joining = channel.joining.saturating_sub(1))
@@ -150,6 +157,18 @@ mod tests {
         assert_eq!(members(&hub, "a"), Vec::<u32>::new());
         hub.joined(id, 7);
         assert_eq!(members(&hub, "a"), vec![7]);
+    }
+
+    #[test]
+    fn a_channel_is_delivered_from_its_first_confirmed_subscriber_to_its_last() {
+        let mut hub = Hub::default();
+        let id = hub.join("a");
+        assert!(!hub.is_delivered(id));
+        hub.joined(id, 1);
+        hub.join("a");
+        assert!(hub.is_delivered(id));
+        assert_eq!(hub.leave(id, 1), Left::Occupied);
+        assert!(!hub.is_delivered(id));
     }
 
     #[test]

@@ -58,12 +58,18 @@ impl Session {
     /// Joins a channel, named as [`backplane_channel`] does.
     pub(crate) fn open(channel: &str, link: &mut Link<'_>) -> Self {
         let id = link.hub.join(channel);
-        let op = Op::Subscribe { channel: link.hub.name(id), retention: None, since: None, limit: 0 };
-        link.request(SUBSCRIBE, op);
+        let membership = if link.hub.is_delivered(id) {
+            link.hub.joined(id, link.key.slot);
+            Membership::Joined
+        } else {
+            let op = Op::Subscribe { channel: link.hub.name(id), retention: None, since: None, limit: 0 };
+            link.request(SUBSCRIBE, op);
+            Membership::Joining
+        };
         link.accepted.new += 1;
         Self {
             channel: id,
-            membership: Membership::Joining,
+            membership,
             heartbeat: Heartbeat::default(),
             unconfirmed: 0,
             next_request: SUBSCRIBE + 1,

@@ -133,6 +133,10 @@ impl Shard {
             *live(&mut self.open, &connection.session) -= 1;
             self.wheel.cancel(connection.timer);
         }
+        if self.connections.is_empty() {
+            // Their memory goes with the last of them.
+            self.connections = Slab::new();
+        }
     }
 
     /// More waits for this client than [`crate::config::Limits::outbound_queue_bytes`]. The shell may drop what waits before it sends

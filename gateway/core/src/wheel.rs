@@ -87,6 +87,9 @@ impl<K: Copy> Wheel<K> {
     pub fn cancel(&mut self, timer: Timer) {
         self.remove(timer.0);
         self.nodes.try_remove(timer.0 as usize);
+        if self.nodes.is_empty() {
+            self.nodes = Slab::new();
+        }
     }
 
     /// The key of a timer whose deadline has passed, in order of deadlines to within a tick; call until there is none. A timer that

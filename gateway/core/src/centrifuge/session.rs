@@ -170,6 +170,7 @@ impl Session {
         }
     }
 
+    /// Does what waited for the backplane.
     fn finish(
         &mut self,
         id: u32,

@@ -52,6 +52,24 @@ fn a_message_reaches_everyone_else_in_its_channel_on_every_node_as_it_was_sent()
 }
 
 #[test]
+fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
+    let mut node = node();
+    let first = join(&mut node, "room");
+    let second = node.open(Opening::Raw { channel: "room" });
+    assert_eq!(node.ops(), vec![]);
+    let payload = Payload::Text("hello".into());
+    let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
+    let channel: Arc<str> = backplane_channel("room").into();
+    node.inbound(Inbound::Delivered { channel: channel.clone(), message: Message::Publication(publication) });
+    let expected = vec![Frame::Text("hello".to_owned())];
+    assert_eq!((node.frames(first), node.frames(second)), (expected.clone(), expected));
+    node.hang_up(first);
+    assert_eq!(node.ops(), vec![]);
+    node.hang_up(second);
+    assert_eq!(node.ops(), vec![Op::Release { channel }]);
+}
+
+#[test]
 fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
     let channel = backplane_channel("room");
     assert_eq!(GatewayConfig::default().channels.options(&channel), None);

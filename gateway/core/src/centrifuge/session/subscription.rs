@@ -93,6 +93,11 @@ impl Session {
         let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
         let channel = link.hub.join(channel);
         let subscribing = subscribing(channel, request.is_some_and(|request| request.recover));
+        // A connect command is answered once all of its channels are confirmed, so they all take the same way.
+        if retention.is_none() && self.greeting.is_none() && link.hub.is_delivered(channel) {
+            let outcome = Outcome::Subscribed { position: None, publications: vec![], recovered: false };
+            return self.finish(id, Waiting::Subscribed(Box::new(subscribing)), Ok(outcome), link);
+        }
         let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
         self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link)
             .inspect_err(|_| link.abandon(channel))
