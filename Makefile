@@ -8,7 +8,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP REGISTRY
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page test-conformance e2e generate
+.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-check generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

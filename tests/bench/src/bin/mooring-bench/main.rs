@@ -2,6 +2,7 @@
 //! docs/performance.md.
 
 mod audit;
+mod check;
 mod dialect;
 mod figures;
 mod floor;
@@ -46,6 +47,24 @@ enum Command {
     },
     /// Measure servers, one after the other, and print the table.
     Run(RunArgs),
+    /// Count the gateway's instructions per unit of work and compare them with the record.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    /// The gateway's binary.
+    #[arg(long)]
+    gateway: PathBuf,
+    /// Directory for logs.
+    #[arg(long)]
+    state: PathBuf,
+    /// File of the recorded counts.
+    #[arg(long)]
+    record: PathBuf,
+    /// Write the record instead.
+    #[arg(long)]
+    write: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,11 +108,13 @@ fn peer(name: &str) -> Result<Peer, String> {
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Command::Floor { address } => floor::run(address).map_err(LoadError::from),
+        Command::Floor { address } => floor::run(address).map(|()| true).map_err(LoadError::from),
         Command::Run(args) => run(&args),
+        Command::Check(args) => check(&args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             say(&format!("mooring-bench: {error}"));
             ExitCode::FAILURE
@@ -101,7 +122,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &RunArgs) -> Result<(), LoadError> {
+fn run(args: &RunArgs) -> Result<bool, LoadError> {
     let mut table = Table::default();
     let places = Places {
         gateway: args.gateway.clone(),
@@ -122,7 +143,21 @@ fn run(args: &RunArgs) -> Result<(), LoadError> {
             }
         }
     }
-    Ok(io::stdout().write_all(table.markdown(&args.peers).as_bytes())?)
+    io::stdout().write_all(table.markdown(&args.peers).as_bytes())?;
+    Ok(true)
+}
+
+fn check(args: &CheckArgs) -> Result<bool, LoadError> {
+    let places = Places {
+        gateway: args.gateway.clone(),
+        tools: PathBuf::new(),
+        scripts: PathBuf::new(),
+        state: args.state.clone(),
+        redis: None,
+    };
+    let (report, good) = check::run(&places, &args.record, args.write)?;
+    io::stdout().write_all(report.as_bytes())?;
+    Ok(good)
 }
 
 fn measure(

@@ -99,7 +99,12 @@ impl Running {
         let address = process::free_address()?;
         let mut command = command(peer, places, address)?;
         let server = Server::start(peer.name(), &mut command, address, &places.state)?;
-        Ok(Self { peer, server, address })
+        Ok(Self::at(peer, server, address))
+    }
+
+    /// A peer that is started already.
+    pub fn at(peer: Peer, server: Server, address: SocketAddr) -> Self {
+        Self { peer, server, address }
     }
 
     pub fn subscriber(&self) -> Endpoint {
