@@ -40,5 +40,8 @@ e2e: ## The end-to-end tests on kind, or on CLUSTER=current
 bench: ## The gateway and its peers side by side, in one table
 	@tests/bin/bench
 
+bench-check: ## The gateway's instructions per unit of work against the record
+	@tests/bin/bench-check
+
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate
