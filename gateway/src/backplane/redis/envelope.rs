@@ -3,8 +3,12 @@
 //! A live message is an envelope: a version digit, a kind letter, for `S` the epoch and the offset in 16 hexadecimal digits each, and
 //! the body. Scripts put envelopes together, so the header is text and the body's first 8 bytes are the tag. Numbers are big-endian.
 //!
-//!     1P body     publication without a stream        1J client   joined
-//!     1S epoch offset body   publication of a stream  1L client   left
+//! ```text
+//! 1P body                publication without a stream
+//! 1S epoch offset body   publication of a stream
+//! 1J client              joined
+//! 1L client              left
+//! ```
 
 use std::sync::Arc;
 
