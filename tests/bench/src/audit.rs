@@ -84,6 +84,7 @@ pub struct Auditor {
     close_codes: BTreeMap<u16, u64>,
     refused: BTreeMap<u16, u64>,
     unreachable: u64,
+    last_unreachable: Option<String>,
     without_connection: Histogram,
     latency: Histogram,
     nodes: BTreeMap<String, Node>,
@@ -107,6 +108,7 @@ impl Auditor {
             close_codes: BTreeMap::new(),
             refused: BTreeMap::new(),
             unreachable: 0,
+            last_unreachable: None,
             without_connection: Histogram::default(),
             latency: Histogram::default(),
             nodes: BTreeMap::new(),
@@ -203,8 +205,9 @@ impl Auditor {
     }
 
     /// A connection could not be made, or gave no answer in time.
-    pub fn unreachable(&mut self) {
+    pub fn unreachable(&mut self, error: String) {
         self.unreachable += 1;
+        self.last_unreachable = Some(error);
     }
 
     /// A gateway accepted a message.
@@ -252,6 +255,7 @@ impl Auditor {
         self.close_codes.clear();
         self.refused.clear();
         self.unreachable = 0;
+        self.last_unreachable = None;
         self.without_connection = Histogram::default();
         self.latency = Histogram::default();
         self.stall = Duration::ZERO;
@@ -317,6 +321,7 @@ impl Auditor {
             close_codes: self.close_codes.clone(),
             refused: self.refused.clone(),
             unreachable: self.unreachable,
+            last_unreachable: self.last_unreachable.clone(),
             without_connection: self.without_connection.summary(),
         }
     }

@@ -45,7 +45,8 @@ async fn open(context: &Context, path: &str) -> Option<Socket> {
     match timeout(REPLY_TIMEOUT, handshake).await {
         Ok(Ok(socket)) => return Some(socket),
         Ok(Err(Error::Http(response))) => context.auditor().refused(response.status().as_u16()),
-        Ok(Err(_)) | Err(Elapsed { .. }) => context.auditor().unreachable(),
+        Ok(Err(error)) => context.auditor().unreachable(error.to_string()),
+        Err(Elapsed { .. }) => context.auditor().unreachable("no answer to the handshake in time".to_owned()),
     }
     None
 }
@@ -84,7 +85,7 @@ pub async fn run(context: Rc<Context>, channel: Channel, mut stop: oneshot::Rece
         if let Some(socket) = opened {
             match Session::new(&mut client, socket).run(&mut stop).await {
                 End::Stopped => break,
-                End::Failed => context.auditor().unreachable(),
+                End::Failed => context.auditor().unreachable("no answer to the connect command".to_owned()),
                 End::Closed(code) => {
                     let terminal = protocol == Protocol::Centrifuge && centrifuge::is_terminal(code);
                     context.auditor().closed(id, code, terminal, context.now());

@@ -195,6 +195,8 @@ pub struct Reconnects {
     pub refused: BTreeMap<u16, u64>,
     /// Connections that could not be made or gave no answer in time.
     pub unreachable: u64,
+    /// Why the last of them failed.
+    pub last_unreachable: Option<String>,
     /// From the end of a connection to the next one.
     pub without_connection: Summary,
 }

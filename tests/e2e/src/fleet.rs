@@ -13,7 +13,7 @@ use crate::{gateways::Gateways, scope::Scope, wait::eventually};
 /// Name of the pod.
 pub(crate) const NAME: &str = "fleet";
 /// Its control port.
-const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 /// Seconds after which it ends by itself, whatever became of the test.
 const DURATION: u32 = 1800;
 /// How long clients may take to be where they should be.

@@ -14,7 +14,7 @@ use crate::scope::Scope;
 const FLEETING: [&str; 3] = ["Event", "PodMetrics", "Lease"];
 
 /// Everything in the namespace: `Kind/name` with its resource version.
-pub async fn inventory(scope: &Scope) -> BTreeMap<String, String> {
+async fn inventory(scope: &Scope) -> BTreeMap<String, String> {
     let discovery = Discovery::new(scope.client.clone()).run().await.expect("the API server tells its kinds");
     let mut inventory = BTreeMap::new();
     for (resource, capabilities) in
@@ -38,4 +38,11 @@ pub async fn inventory(scope: &Scope) -> BTreeMap<String, String> {
 /// The names alone.
 pub async fn names(scope: &Scope) -> Vec<String> {
     inventory(scope).await.into_keys().collect()
+}
+
+/// What nobody but the operator and Kubernetes' controllers write to: kubelet rewrites a pod's status some time after its start.
+pub async fn without_pods(scope: &Scope) -> BTreeMap<String, String> {
+    let mut inventory = inventory(scope).await;
+    inventory.retain(|name, _| !name.starts_with("Pod/"));
+    inventory
 }

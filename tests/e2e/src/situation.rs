@@ -4,19 +4,23 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::{Api, ResourceExt as _, api::LogParams};
 use operator_core::crd::WebSocketCluster;
 
-use crate::{operator, scope::Scope};
+use crate::{fleet, operator, scope::Scope};
 
 /// Lines of log shown per pod.
 const LINES: i64 = 60;
 /// Characters shown of each.
 const WIDTH: usize = 400;
 
-/// Prints clusters, pods, events and logs of a test's namespace, and the operator's log.
+/// Prints clusters, pods, events, logs and the fleet's stats of a test's namespace, and the operator's log.
 pub async fn print(scope: &Scope) {
     eprintln!("==== the situation in namespace {}", scope.namespace);
     print_clusters(scope).await;
     print_pods(scope).await;
     print_events(scope).await;
+    if let Ok(stats) = scope.request(http::Method::GET, fleet::NAME, fleet::PORT, "/stats", Vec::new()).await
+    {
+        eprintln!("---- the fleet's stats\n{stats}");
+    }
     for pod in list(&scope.api::<Pod>()).await {
         print_log(&scope.api(), &pod.name_any(), false).await;
     }

@@ -15,9 +15,11 @@ use crate::support::{
 
 const MIN: i32 = 2;
 const MAX: i32 = 4;
-const BUDGET: i32 = 100;
-/// Clients that the smallest size is enough for.
-const FEW: usize = 800;
+const BUDGET: i32 = 50;
+/// Clients that the smallest size is enough for, so few that most of those to come find the new pods there.
+const FEW: usize = 300;
+/// Clients left in the end, for which the smallest size is enough again.
+const LEFT: usize = 1_000;
 
 fn scaled() -> WebSocketClusterSpec {
     let down = ScalingRules { stabilization_window_seconds: Some(5), ..Behavior::default().scale_down };
@@ -72,7 +74,7 @@ async fn pods_follow_the_connections_up_and_down_and_each_client_is_moved_at_mos
         rise(&gateways, &fleet).await;
 
         fleet.reset().await;
-        fleet.clients(&clients(FEW)).await;
+        fleet.clients(&clients(LEFT)).await;
         gateways.until("pods are drained", SOON, |status| status.draining_replicas > 0).await;
         gateways.until("the size is the least again", LATER, |status| status.replicas == MIN).await;
         let stats = aftermath(&fleet, "scale-down").await;

@@ -31,11 +31,11 @@ async fn a_cluster_at_rest_causes_no_write_to_the_api_server_for_a_minute() {
         let connected = |status: &operator_core::crd::WebSocketClusterStatus| status.connections == 200;
         gateways.until("the status tells the connections", crate::support::SOON, connected).await;
 
-        let before = inventory::inventory(&scope).await;
+        let before = inventory::without_pods(&scope).await;
         let since = Timestamp::now();
         sleep(REST).await;
         assert_eq!(
-            inventory::inventory(&scope).await,
+            inventory::without_pods(&scope).await,
             before,
             "an object was written to while nothing changed"
         );
