@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::Path,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -115,7 +114,7 @@ fn emulated(
 ) -> Result<u64, LoadError> {
     let file = places.state.join("callgrind.out");
     let address = process::free_address()?;
-    let mut valgrind = Command::new("valgrind");
+    let mut valgrind = process::on_core("0,1", "valgrind");
     valgrind
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", file.display()))

@@ -24,10 +24,10 @@ pub fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
     on_core(SERVER_CORE, program)
 }
 
-/// A command that runs on a core.
+/// A command that runs on a core, and ends with this process however that ends.
 pub fn on_core(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(program);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "taskset", "-c", core]).arg(program);
     command
 }
 
