@@ -16,8 +16,8 @@ use crate::support::{
 const MIN: i32 = 2;
 const MAX: i32 = 4;
 const BUDGET: i32 = 50;
-/// Clients that the smallest size is enough for, so few that most of those to come find the new pods there.
-const FEW: usize = 300;
+/// Clients that the smallest size is just enough for.
+const FEW: usize = 1_050;
 /// Clients left in the end, for which the smallest size is enough again.
 const LEFT: usize = 1_000;
 
