@@ -15,6 +15,10 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Between looks at the drain, at least and at most.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
+/// Part of the granted pace that is used: clients that a busy shard moves late come together with the next ones, and the grant must
+/// hold for them too.
+const USED: f64 = 0.9;
+
 /// Decides about the drain and gives the shards their orders.
 pub struct Drain {
     node: Arc<Node>,
@@ -26,6 +30,8 @@ pub struct Drain {
 struct Running {
     trigger: DrainTrigger,
     pacer: Pacer,
+    /// Connections per second that were granted.
+    granted: f64,
     /// Until then clients are served as ever: load balancers have yet to hear that this gateway is going.
     settled_at: Duration,
     deadline: Duration,
@@ -51,7 +57,8 @@ impl Drain {
         let deadline = now.saturating_add(Duration::from_secs(request.deadline_seconds));
         match &mut self.running {
             Some(running) => {
-                running.pacer.steer(rate, deadline, now);
+                running.pacer.steer(rate * USED, deadline, now);
+                running.granted = rate;
                 running.deadline = deadline;
                 running.settled_at = now;
             }
@@ -114,7 +121,8 @@ impl Drain {
         let remaining = self.node.connections().total();
         let progress = running.pacer.progress(running.trigger, remaining, self.node.clock.elapsed());
         // The shards count what they did; the pacer counts what it asked for.
-        Some(DrainProgress { moved: self.moved() - running.moved_before, ..progress })
+        let moved = self.moved() - running.moved_before;
+        Some(DrainProgress { moved, connections_per_second: running.granted, ..progress })
     }
 
     /// Whether the process may end: it was told to, and every client is gone or had its time.
@@ -127,8 +135,9 @@ impl Drain {
     }
 
     fn start(&mut self, trigger: DrainTrigger, rate: f64, settled_at: Duration, deadline: Duration) {
-        let pacer = Pacer::new(rate, deadline, self.node.clock.elapsed());
-        self.running = Some(Running { trigger, pacer, settled_at, deadline, moved_before: self.moved() });
+        let pacer = Pacer::new(rate * USED, deadline, self.node.clock.elapsed());
+        let moved_before = self.moved();
+        self.running = Some(Running { trigger, pacer, granted: rate, settled_at, deadline, moved_before });
     }
 
     fn moved(&self) -> u64 {

@@ -11,8 +11,6 @@ use serde_json::json;
 pub const CLIENTS: usize = 2_000;
 /// Channels that they are spread over.
 pub const CHANNELS: usize = 20;
-/// A draining gateway's turns are at most so far apart.
-const EDGE_MILLIS: u64 = 100;
 /// For things that take some passes of the operator.
 pub const SOON: Duration = Duration::from_secs(60);
 /// For things that take a drain or a restart of pods.
@@ -95,8 +93,8 @@ pub fn assert_moved_within(stats: &Stats, budget: u64) {
     for (seconds, peak) in
         [(1, stats.reconnects.peak_closed_per_second), (10, stats.reconnects.peak_closed_per_ten_seconds)]
     {
-        // What falls into a window by the fleet's clock may have left its gateway that much before it, or been late by as much.
-        let allowed = budget * (1000 * seconds + EDGE_MILLIS + stats.stall_millis) / 1000;
+        // A fleet that did not get to run saw that much of the next window in this one.
+        let allowed = budget * (1000 * seconds + stats.stall_millis) / 1000;
         assert!(
             peak <= allowed,
             "{peak} clients were moved within {seconds} s, and {allowed} may be: {stats:#?}"
