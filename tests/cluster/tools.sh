@@ -6,7 +6,7 @@
 source "$(dirname "$0")/lib.sh"
 
 # What the tests start by themselves: a Redis, a browser for the chat page, a suite of PyPI. The rest makes images.
-PACKAGES=(ca-certificates chromium debootstrap gcc jq libc6-dev python3-venv redis-server shellcheck)
+PACKAGES=(ca-certificates chromium curl debootstrap gcc jq libc6-dev openssl python3-venv redis-server shellcheck)
 
 install_packages() {
   local missing=()
