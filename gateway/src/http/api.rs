@@ -44,11 +44,7 @@ impl From<ErrorCode> for Failure {
 
 impl From<BackplaneError> for Failure {
     fn from(error: BackplaneError) -> Self {
-        let code = match error {
-            BackplaneError::Busy => ErrorCode::TooManyRequests,
-            BackplaneError::UnrecoverablePosition => ErrorCode::UnrecoverablePosition,
-            BackplaneError::Unavailable | BackplaneError::Unanswered => ErrorCode::Internal,
-        };
+        let code = ErrorCode::from(error);
         Self { code, message: format!("{}: {error}", code.message()) }
     }
 }
