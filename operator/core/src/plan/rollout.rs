@@ -57,13 +57,14 @@ pub(super) fn moves(desired: &Desired, fleet: &Fleet<'_>, size: u32, now: Timest
     moves.delete.extend(idle_old.map(|m| (m.name.clone(), DeleteCause::NotRunning)));
 
     let updated = u32_of(fleet.count(|m| m.updated && m.serving()));
-    let slots = slots(desired, fleet, size);
+    let takeover = Takeover::new(desired, fleet, size);
+    let slots = slots(desired, fleet, size, &takeover);
     if updated < size {
         grow(fleet, size - updated, slots, now, &mut moves);
     } else if updated > size && fleet.silent().is_empty() {
         shrink(fleet, updated - size, &mut moves);
     }
-    replace(desired, fleet, size, slots, &mut moves);
+    replace(fleet, size, slots, &takeover, &mut moves);
     rescue(fleet, size, now, &mut moves);
     moves
 }
@@ -77,14 +78,57 @@ fn old(m: Member<'_>) -> bool {
     !m.updated && (m.serving() || m.leaving().is_some()) && !m.not_running()
 }
 
+/// How far the new pods can take over.
+struct Takeover {
+    /// New pods that serve, or will.
+    new: u32,
+    /// Those of them that are ready, with a report.
+    ready: u32,
+    /// New pods that come before the first old one goes.
+    first_wave: u32,
+    /// Clients that the new pods can still take.
+    room: u64,
+    /// Clients of the smallest old pod that is still to leave the endpoints.
+    smallest: u64,
+}
+
+impl Takeover {
+    fn new(desired: &Desired, fleet: &Fleet<'_>, size: u32) -> Self {
+        let waiting = fleet.all().filter(|m| old(*m) && m.serving());
+        Self {
+            new: u32_of(fleet.count(|m| m.updated && m.serving())),
+            ready: u32_of(fleet.count(|m| m.updated && m.ready_serving() && m.connections().is_some())),
+            first_wave: size.min(desired.max_surge.pods(size)),
+            room: fleet.room(desired, |m| m.updated),
+            smallest: waiting.filter_map(Member::connections).min().unwrap_or(0).into(),
+        }
+    }
+
+    fn can_begin(&self) -> bool {
+        self.ready >= self.first_wave && self.room >= self.smallest
+    }
+}
+
 /// Pods that may be made now: without old ones as many as are wanted, else up to the surge.
-fn slots(desired: &Desired, fleet: &Fleet<'_>, size: u32) -> u32 {
-    let old = u32_of(fleet.count(old));
-    if old == 0 {
+fn slots(desired: &Desired, fleet: &Fleet<'_>, size: u32, takeover: &Takeover) -> u32 {
+    let old_pods = u32_of(fleet.count(old));
+    if old_pods == 0 {
         return u32::MAX;
     }
     let updated = u32_of(fleet.count(|m| m.updated && (m.serving() || m.leaving().is_some())));
-    size.saturating_add(desired.max_surge.pods(size)).saturating_sub(old.saturating_add(updated))
+    let within =
+        size.saturating_add(desired.max_surge.pods(size)).saturating_sub(old_pods.saturating_add(updated));
+    within.max(indispensable(desired, fleet, takeover))
+}
+
+/// New pods without which the rollout would wait for ever where the size was cut, so that the old pods alone exceed it and the surge:
+/// the first wave, then one at a time as the new ones fill up.
+fn indispensable(desired: &Desired, fleet: &Fleet<'_>, takeover: &Takeover) -> u32 {
+    if fleet.count(|m| old(m) && m.leaving().is_some()) == 0 {
+        return takeover.first_wave.saturating_sub(takeover.new);
+    }
+    let full = takeover.ready == takeover.new && fleet.room(desired, |_| true) == 0;
+    u32::from(full)
 }
 
 fn grow(fleet: &Fleet<'_>, missing: u32, slots: u32, now: Timestamp, moves: &mut Moves) {
@@ -126,22 +170,17 @@ fn shrink(fleet: &Fleet<'_>, surplus: u32, moves: &mut Moves) {
 }
 
 /// Takes all old pods out of the endpoints once the new ones can do without them.
-fn replace(desired: &Desired, fleet: &Fleet<'_>, size: u32, slots: u32, moves: &mut Moves) {
-    let waiting: Vec<_> = fleet.all().filter(|m| old(*m) && m.serving()).collect();
-    if waiting.is_empty() {
+fn replace(fleet: &Fleet<'_>, size: u32, slots: u32, takeover: &Takeover, moves: &mut Moves) {
+    let mut waiting = fleet.all().filter(|m| old(*m) && m.serving()).map(|m| m.name.clone()).peekable();
+    if waiting.peek().is_none() {
         return;
     }
-    let ready = u32_of(fleet.count(|m| m.updated && m.ready_serving() && m.connections().is_some()));
-    let first_wave = size.min(desired.max_surge.pods(size));
-    let smallest = waiting.iter().filter_map(|m| m.connections()).min().unwrap_or(0);
-    let room = fleet.room(desired, |m| m.updated);
-    if size == 0 || (ready >= first_wave && room >= u64::from(smallest)) {
-        moves.retire.extend(waiting.iter().map(|m| (m.name.clone(), DrainCause::Rollout)));
+    if size == 0 || takeover.can_begin() {
+        moves.retire.extend(waiting.map(|name| (name, DrainCause::Rollout)));
     }
     // Clients moved now could come to a pod that is about to go. Only where old pods that already left the endpoints take up the
     // places of new ones must they go on, or the rollout would wait for ever.
-    let new = u32_of(fleet.count(|m| m.updated && m.serving()));
-    moves.hold = !(slots == 0 && new < first_wave);
+    moves.hold = !(slots == 0 && takeover.new < takeover.first_wave);
 }
 
 /// Never without endpoints: when no serving pod is ready, old ones that are ready come back.

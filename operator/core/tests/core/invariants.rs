@@ -223,7 +223,7 @@ fn happen(world: &mut World, event: &Event) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn whatever_happens_the_cluster_ends_as_desired_and_stays_so(
@@ -251,7 +251,9 @@ proptest! {
         let most = world.moved.iter().copied().max().unwrap_or(0);
         prop_assert!(most <= BUDGET as usize * (1 + deletions), "{most} in a second");
         let moves = world.clients.iter().map(|client| client.moves).max().unwrap_or(0);
-        prop_assert!(moves <= changes, "{moves} moves of one client by {changes} changes");
+        // Whoever deletes the only new pod of a rollout sends its clients back to an old one, which goes in its turn.
+        let allowed = changes as usize + deletions;
+        prop_assert!(moves as usize <= allowed, "{moves} moves of one client by {changes} changes");
 
         let done = world.log.len();
         world.run(20);

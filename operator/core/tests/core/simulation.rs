@@ -89,6 +89,29 @@ fn a_rollout_moves_each_client_once_and_within_the_budget() {
 }
 
 #[test]
+fn a_rollout_together_with_a_smaller_size_moves_each_client_once() {
+    for limit in [10_000, 200] {
+        let mut world = settled(&fixed(6), 600);
+        world.edit(|cluster| {
+            cluster.spec.replicas = Some(3);
+            cluster.spec.image = Some("other:1".into());
+            cluster.spec.limits.max_connections = limit;
+        });
+        let revision = world.desired().revision;
+        let mut most_pods = 0;
+        for _ in 0..600 {
+            world.run(1);
+            most_pods = most_pods.max(world.pods.len());
+        }
+        assert!(world.is_settled(), "{limit}: {:#?}", world.status);
+        assert_eq!(world.pods.values().filter(|pod| pod.revision == revision).count(), 3);
+        assert_eq!((world.pods.len(), most_moves(&world)), (3, 1), "{limit}");
+        assert!(most_moved(&world) <= BUDGET, "{limit}: {}", most_moved(&world));
+        assert!(most_pods <= 7, "{limit}: {most_pods}");
+    }
+}
+
+#[test]
 fn a_rollout_taken_back_in_its_middle_leaves_nothing_behind() {
     let mut world = settled(&fixed(4), 800);
     let first = world.desired().revision;

@@ -140,10 +140,11 @@ impl World {
     pub fn is_settled(&self) -> bool {
         let serving = self.pods.values().all(|pod| pod.deletion.is_none() && pod.traffic == Traffic::Serving);
         let generation = self.cluster.metadata.generation;
-        let ready = self
-            .status
-            .as_ref()
-            .is_some_and(|status| status.reason == "Ready" && Some(status.observed_generation) == generation);
+        let seen = |status: &WebSocketClusterStatus| {
+            Some(status.observed_generation) == generation
+                && usize::try_from(status.ready_replicas) == Ok(self.pods.len())
+        };
+        let ready = self.status.as_ref().is_some_and(|status| status.reason == "Ready" && seen(status));
         serving && ready && self.clients.iter().all(|client| client.pod.is_some())
     }
 
