@@ -21,7 +21,7 @@ use slab::Slab;
 pub use self::settings::Settings;
 use self::{
     connection::{Connection, Phase, Session},
-    link::Link,
+    link::{Link, Shared},
 };
 use crate::{
     backplane::{Inbound, Message, Op},
@@ -31,7 +31,7 @@ use crate::{
     },
     control::{Accepted, Connections},
     frame,
-    hub::{Hub, Left},
+    hub::Left,
     outbox::{ConnectionKey, Outbox},
     raw,
     time::Now,
@@ -58,15 +58,13 @@ pub enum Opening<'a> {
 
 /// One shard of a gateway.
 pub struct Shard {
-    settings: Arc<Settings>,
+    shared: Shared,
     connections: Slab<Connection>,
     /// Of the next connection.
     generation: u32,
-    hub: Hub,
     /// One timer per connection, by slot.
     wheel: Wheel<u32>,
     open: Connections,
-    accepted: Accepted,
     /// Where `evict` goes on.
     next_evicted: usize,
 }
@@ -76,13 +74,11 @@ impl Shard {
     #[must_use]
     pub fn new(settings: Arc<Settings>) -> Self {
         Self {
-            settings,
+            shared: Shared::new(settings),
             connections: Slab::new(),
             generation: 0,
-            hub: Hub::default(),
             wheel: Wheel::new(TICK, TICKS),
             open: Connections::default(),
-            accepted: Accepted::default(),
             next_evicted: 0,
         }
     }
@@ -93,14 +89,7 @@ impl Shard {
         self.generation = generation.wrapping_add(1);
         // A shard has far fewer than 2^32 connections: a file descriptor is an i32.
         let key = ConnectionKey { slot: self.connections.vacant_key() as u32, generation };
-        let mut link = Link {
-            key,
-            now,
-            settings: &self.settings,
-            hub: &mut self.hub,
-            accepted: &mut self.accepted,
-            out,
-        };
+        let mut link = self.shared.link(key, now, out);
         let session = match opening {
             Opening::Centrifuge => Session::Centrifuge(centrifuge::Session::default()),
             Opening::Raw { channel } => {
@@ -210,13 +199,13 @@ impl Shard {
     /// that subscribes to nothing counts as new within 10 s. Server-side subscriptions count like subscribe commands.
     #[must_use]
     pub fn accepted(&self) -> Accepted {
-        self.accepted
+        self.shared.accepted
     }
 
     /// Channels that a connection of this shard is subscribed to, or about to be.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.hub.len()
+        self.shared.hub.len()
     }
 
     fn is_known(&self, key: ConnectionKey) -> bool {
@@ -233,14 +222,7 @@ impl Shard {
     ) {
         let connection = self.connections.get_mut(key.slot as usize);
         let Some(connection) = connection.filter(|c| c.generation == key.generation) else { return };
-        let mut link = Link {
-            key,
-            now,
-            settings: &self.settings,
-            hub: &mut self.hub,
-            accepted: &mut self.accepted,
-            out,
-        };
+        let mut link = self.shared.link(key, now, out);
         if let Some(wake) = handle(connection, &mut link) {
             self.wheel.reschedule(&connection.timer, now.monotonic + wake);
         }
@@ -248,14 +230,14 @@ impl Shard {
 
     /// Sends a channel's message to its subscribers: encoded once per protocol, the bytes shared.
     fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
-        let Some(id) = self.hub.find(channel) else { return };
+        let Some(id) = self.shared.hub.find(channel) else { return };
         let origin = match message {
             Message::Publication(publication) => publication.origin,
             _ => None,
         };
-        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
+        let limit = self.shared.settings.config.limits.outbound_queue_bytes as usize;
         let (mut centrifuge, mut raw) = (None, None);
-        for slot in self.hub.subscribers(id) {
+        for slot in self.shared.hub.subscribers(id) {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
             let frame = match &mut connection.session {
@@ -263,7 +245,7 @@ impl Shard {
                     let frame = centrifuge.get_or_insert_with(|| encode_push(channel, message));
                     frame.as_ref().filter(|frame| !session.hold(frame, limit))
                 }
-                Session::Raw(_) if origin == Some(self.settings.origin(key)) => None,
+                Session::Raw(_) if origin == Some(self.shared.settings.origin(key)) => None,
                 Session::Raw(_) => raw.get_or_insert_with(|| raw::encode(message)).as_ref(),
                 Session::Echo(_) => None,
             };
@@ -275,8 +257,8 @@ impl Shard {
 
     /// Publications of a channel may be missing: whoever is subscribed has to come again, from where it is.
     fn discontinue(&mut self, channel: &Arc<str>, now: Now, out: &mut impl Outbox) {
-        let Some(id) = self.hub.find(channel) else { return };
-        let (subscribers, left) = self.hub.evict(id);
+        let Some(id) = self.shared.hub.find(channel) else { return };
+        let (subscribers, left) = self.shared.hub.evict(id);
         for slot in subscribers {
             let Some(connection) = self.connections.get(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };

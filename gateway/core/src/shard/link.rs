@@ -1,5 +1,7 @@
 //! What a session may reach while it handles one input: its shard's index, its shard's outbox, the time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Settings;
@@ -10,6 +12,25 @@ use crate::{
     outbox::{ConnectionKey, Outbox, RequestId},
     time::Now,
 };
+
+/// What the connections of a shard share.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) hub: Hub,
+    pub(super) accepted: Accepted,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, hub: Hub::default(), accepted: Accepted::default() }
+    }
+
+    /// The access of one connection, while it handles one input.
+    pub(super) fn link<'a>(&'a mut self, key: ConnectionKey, now: Now, out: &'a mut dyn Outbox) -> Link<'a> {
+        let Self { settings, hub, accepted } = self;
+        Link { key, now, settings, hub, accepted, out }
+    }
+}
 
 /// One connection's access to its shard.
 pub(crate) struct Link<'a> {
