@@ -3,6 +3,7 @@
 use crate::{
     frames::{self, BINARY, TEXT},
     message::SIZE,
+    pusher,
 };
 
 /// The channel that everybody is in. Without history or presence in ours, as in the others.
@@ -19,8 +20,12 @@ pub enum Dialect {
     Nats,
     /// Socket.IO 4 (Engine.IO 4).
     SocketIo,
+    /// Pusher Channels 7.
+    Pusher,
     /// A POST per message on a connection that stays; only for publishers.
     Post,
+    /// The same, signed as Pusher wants it, to a server that closes the connection after each; only for publishers.
+    PusherPost,
 }
 
 /// What a client is there for.
@@ -42,10 +47,15 @@ pub enum Answer {
 }
 
 impl Dialect {
+    /// Whether requests and responses are HTTP's and no WebSocket is opened.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Post | Self::PusherPost)
+    }
+
     /// What to send right after the opening handshake; nothing when the client is ready by then.
     pub fn greeting(self, role: Role) -> Option<Vec<u8>> {
         match (self, role) {
-            (Self::Bare | Self::Post, _) => None,
+            (Self::Bare | Self::Post | Self::PusherPost, _) => None,
             (Self::Centrifuge, Role::Subscriber) => {
                 let subscribe = format!(
                     r#"{{"id":1,"connect":{{}}}}{}{{"id":2,"subscribe":{{"channel":"{CHANNEL}"}}}}"#,
@@ -55,19 +65,20 @@ impl Dialect {
             }
             (Self::Centrifuge, Role::Publisher) => Some(frames::masked(TEXT, br#"{"id":2,"connect":{}}"#)),
             // These servers speak first.
-            (Self::Nats | Self::SocketIo, _) => Some(Vec::new()),
+            (Self::Nats | Self::SocketIo | Self::Pusher, _) => Some(Vec::new()),
         }
     }
 
     /// What to do about a frame's payload in which there is no message.
     pub fn answer(self, role: Role, payload: &[u8]) -> Answer {
         match self {
-            Self::Bare | Self::Post => Answer::Nothing,
+            Self::Bare | Self::Post | Self::PusherPost => Answer::Nothing,
             Self::Centrifuge if payload == b"{}" => Answer::Send(frames::masked(TEXT, b"{}")),
             Self::Centrifuge if contains(payload, b"\"error\"") => Answer::Refused,
             Self::Centrifuge if contains(payload, b"\"id\":2") => Answer::Ready,
             Self::Centrifuge => Answer::Nothing,
             Self::Nats => nats(role, payload),
+            Self::Pusher => pusher::answer(payload),
             Self::SocketIo => match payload {
                 [b'0', ..] => Answer::Send(frames::masked(TEXT, b"40")),
                 [b'4', b'0', ..] => Answer::Ready,
@@ -89,6 +100,7 @@ impl Dialect {
             }
             Self::Nats => frames::masked(BINARY, format!("PUB {CHANNEL} {SIZE}\r\n{text}\r\n").as_bytes()),
             Self::SocketIo => frames::masked(TEXT, format!(r#"42["m","{text}"]"#).as_bytes()),
+            Self::Pusher | Self::PusherPost => pusher::publish(path, text),
             Self::Post => format!(
                 "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n{text}"
             )

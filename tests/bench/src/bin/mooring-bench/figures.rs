@@ -43,8 +43,8 @@ impl Figure {
             Self::Memory | Self::Handshakes | Self::Fanout => true,
             Self::Echo => matches!(peer, Peer::Raw | Peer::Floor | Peer::Ws),
             // The others do not ping, or not at our interval.
-            Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan),
-            Self::Backplane => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::SocketIo),
+            Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan | Peer::Sockudo),
+            Self::Backplane => !matches!(peer, Peer::Floor | Peer::Ws | Peer::Nats),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Many client connections on one thread: one poll, one buffer for what is read, nothing held per idle connection but its socket.
 
 use std::{
+    collections::VecDeque,
     io::{self, ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, net::TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
@@ -49,6 +50,8 @@ struct Connection {
     stage: Stage,
     /// A frame or a response head that has not arrived whole.
     partial: Vec<u8>,
+    /// Of a server that ends the connection with each response: the request that it has, then those that wait for a new connection.
+    requests: VecDeque<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +128,12 @@ impl Load {
 
     /// Publishes a message on a publisher's connection.
     pub fn publish(&mut self, index: usize, publisher: u8, sequence: u32) -> Result<(), LoadError> {
-        let connection = self.connections[index].as_ref().ok_or(LoadError::Closed(index))?;
+        let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
         let Endpoint { path, dialect, .. } = &*connection.endpoint;
         let bytes = dialect.publish(path, &message::encode(publisher, sequence));
+        if *dialect == Dialect::PusherPost {
+            return Ok(connection.request(bytes)?);
+        }
         self.send(index, &bytes)
     }
 
@@ -162,27 +168,33 @@ impl Load {
     }
 
     fn connect(&mut self, endpoint: std::rc::Rc<Endpoint>) -> io::Result<()> {
-        let index = self.connections.len();
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        let source = Ipv4Addr::new(127, 0, 1, 2 + (self.opened % SOURCES) as u8);
-        socket.bind(&SocketAddrV4::new(source, 0).into())?;
-        match socket.connect(&endpoint.address.into()) {
-            Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
-            _ => {}
-        }
-        let mut stream = TcpStream::from_std(socket.into());
-        self.poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        let stream = dial(self.poll.registry(), endpoint.address, self.connections.len(), self.opened)?;
         self.connections.push(Some(Connection {
             stream,
             endpoint,
             stage: Stage::Connecting,
             partial: Vec::new(),
+            requests: VecDeque::new(),
         }));
         self.opened += 1;
         Ok(())
     }
+}
+
+/// Begins to connect, as the connection at an index; `opened` connections were before it.
+fn dial(registry: &Registry, address: SocketAddr, index: usize, opened: usize) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let source = Ipv4Addr::new(127, 0, 1, 2 + (opened % SOURCES) as u8);
+    socket.bind(&SocketAddrV4::new(source, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
+        _ => {}
+    }
+    let mut stream = TcpStream::from_std(socket.into());
+    registry.register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
 }
 
 /// EINPROGRESS of Linux.
@@ -191,9 +203,9 @@ const IN_PROGRESS: i32 = 115;
 impl Connection {
     fn begin(&mut self) -> io::Result<()> {
         let Endpoint { path, dialect, .. } = &*self.endpoint;
-        if *dialect == Dialect::Post {
+        if dialect.is_http() {
             self.stage = Stage::Ready;
-            return Ok(());
+            return self.requests.front().map_or(Ok(()), |request| self.stream.write_all(request));
         }
         self.stage = Stage::Shaking;
         let request = format!(
@@ -201,6 +213,13 @@ impl Connection {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.stream.write_all(request.as_bytes())
+    }
+
+    /// Sends a request when it can have the connection for itself.
+    fn request(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        let free = self.stage == Stage::Ready && self.requests.is_empty();
+        self.requests.push_back(bytes);
+        if free { self.begin() } else { Ok(()) }
     }
 
     /// Reads what is there; whether the connection is still open.
@@ -242,7 +261,7 @@ impl Connection {
         pings: &mut u64,
         arrived: &mut impl FnMut((u8, u32)),
     ) -> Result<usize, LoadError> {
-        if self.endpoint.dialect == Dialect::Post {
+        if self.endpoint.dialect.is_http() {
             return responses(bytes).map(|()| 0);
         }
         if self.stage == Stage::Shaking {

@@ -11,6 +11,7 @@ mod load;
 mod message;
 mod peers;
 mod process;
+mod pusher;
 mod table;
 
 use std::{

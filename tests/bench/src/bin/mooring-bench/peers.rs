@@ -11,6 +11,7 @@ use crate::{
     dialect::{CHANNEL, Dialect, Role},
     load::Endpoint,
     process::{self, Server},
+    pusher,
 };
 
 /// A server that can be measured.
@@ -25,11 +26,20 @@ pub enum Peer {
     Ws,
     Nats,
     SocketIo,
+    Sockudo,
 }
 
 impl Peer {
-    pub const ALL: [Self; 7] =
-        [Self::Raw, Self::Centrifuge, Self::Floor, Self::Nchan, Self::Ws, Self::Nats, Self::SocketIo];
+    pub const ALL: [Self; 8] = [
+        Self::Raw,
+        Self::Centrifuge,
+        Self::Floor,
+        Self::Nchan,
+        Self::Ws,
+        Self::Nats,
+        Self::SocketIo,
+        Self::Sockudo,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -40,6 +50,7 @@ impl Peer {
             Self::Ws => "ws",
             Self::Nats => "nats",
             Self::SocketIo => "socketio",
+            Self::Sockudo => "sockudo",
         }
     }
 
@@ -54,6 +65,7 @@ impl Peer {
             Self::Floor | Self::Nchan | Self::Ws => (Dialect::Bare, "/sub".to_owned()),
             Self::Nats => (Dialect::Nats, "/".to_owned()),
             Self::SocketIo => (Dialect::SocketIo, "/socket.io/?EIO=4&transport=websocket&sub=1".to_owned()),
+            Self::Sockudo => (Dialect::Pusher, pusher::SUBSCRIBE.to_owned()),
         }
     }
 
@@ -63,6 +75,7 @@ impl Peer {
             Self::Nchan => (Dialect::Post, "/pub".to_owned()),
             Self::Floor | Self::Ws => (Dialect::Bare, "/pub".to_owned()),
             Self::SocketIo => (Dialect::SocketIo, "/socket.io/?EIO=4&transport=websocket".to_owned()),
+            Self::Sockudo => (Dialect::PusherPost, pusher::EVENTS.to_owned()),
             Self::Centrifuge | Self::Nats => self.subscriber(),
         }
     }
@@ -150,6 +163,7 @@ fn command(peer: Peer, places: &Places, address: SocketAddr) -> io::Result<Comma
             command
         }
         Peer::Nats => nats(places, address)?,
+        Peer::Sockudo => sockudo(places, address),
     })
 }
 
@@ -170,7 +184,10 @@ fn nchan(places: &Places, address: SocketAddr) -> io::Result<Command> {
     let prefix = places.state.join("nginx");
     fs::create_dir_all(&prefix)?;
     let module = places.tools.join("nginx/usr/lib/nginx/modules/ngx_nchan_module.so");
-    let template = fs::read_to_string(places.scripts.join("nchan.conf"))?;
+    let mut template = fs::read_to_string(places.scripts.join("nchan.conf"))?;
+    if let Some(redis) = places.redis {
+        template = template.replace("#redis", "").replace("REDIS", &redis.to_string());
+    }
     let config = template
         .replace("MODULE", &module.display().to_string())
         .replace("ADDRESS", &address.to_string())
@@ -191,6 +208,20 @@ fn nats(places: &Places, address: SocketAddr) -> io::Result<Command> {
     let mut command = process::pinned(places.tools.join("bin/nats-server"));
     command.arg("-c").arg(file);
     Ok(command)
+}
+
+fn sockudo(places: &Places, address: SocketAddr) -> Command {
+    let mut command = process::pinned(places.tools.join("bin/sockudo"));
+    command
+        .arg("--config")
+        .arg(places.scripts.join("sockudo.toml"))
+        .env("HOST", address.ip().to_string())
+        .env("PORT", address.port().to_string())
+        .env("RUST_LOG", "warn");
+    if let Some(redis) = places.redis {
+        command.env("ADAPTER_DRIVER", "redis").env("REDIS_URL", format!("redis://{redis}"));
+    }
+    command
 }
 
 fn write(path: &Path, text: &str) -> io::Result<PathBuf> {
