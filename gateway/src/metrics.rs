@@ -29,6 +29,8 @@ pub struct Metrics {
     pub bytes_received: IntCounter,
     /// Connections closed because their client read too slowly.
     pub slow_consumers: IntCounter,
+    /// Connections that were read no further for a while, because too much of what they asked for waited for the backplane.
+    pub pauses: IntCounter,
     /// Operations that the backplane did not take, its queue being full.
     pub backplane_refused: IntCounter,
     /// Items taken from the backplane.
@@ -138,6 +140,10 @@ impl Metrics {
             bytes_sent: counter("mooring_sent_bytes_total", "Bytes that sockets took.")?,
             bytes_received: counter("mooring_received_bytes_total", "Bytes read from sockets.")?,
             slow_consumers: counter("mooring_slow_consumers_total", "Closed for reading too slowly.")?,
+            pauses: counter(
+                "mooring_reading_paused_total",
+                "Connections read no further until the backplane answered.",
+            )?,
             backplane_refused: counter(
                 "mooring_backplane_refused_total",
                 "Operations not taken, its queue being full.",

@@ -39,8 +39,6 @@ pub struct Reactor {
     core: Shard,
     io: Io,
     scratch: Box<[u8]>,
-    /// Connections whose sockets may hold more than was read for their event.
-    unread: Vec<ConnectionKey>,
     faults: Vec<Fault>,
     numbers: Arc<ShardNumbers>,
     node: Arc<Node>,
@@ -62,6 +60,14 @@ impl Outbox for Io {
 
     fn close(&mut self, connection: ConnectionKey) {
         self.sockets.close(connection);
+    }
+
+    fn pause(&mut self, connection: ConnectionKey) {
+        self.sockets.pause(connection);
+    }
+
+    fn resume(&mut self, connection: ConnectionKey) {
+        self.sockets.resume(connection);
     }
 
     fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op) {
@@ -116,7 +122,6 @@ impl Reactor {
                 ops: Ops::new(backplane, index, node.metrics.clone()),
             },
             scratch: vec![0; SCRATCH].into_boxed_slice(),
-            unread: Vec::new(),
             faults: Vec::new(),
             numbers: node.shards[usize::from(index)].clone(),
             node,
@@ -149,8 +154,9 @@ impl Reactor {
     /// Handles what the poll reported, and what an earlier turn left unread.
     pub fn sockets_ready(&mut self, events: &Events) {
         let now = self.node.clock.now();
-        for key in std::mem::take(&mut self.unread) {
-            self.read(key, false, now);
+        for key in self.io.sockets.take_unread() {
+            // If it has ended, it has already said so.
+            self.read(key, true, now);
         }
         for event in events {
             let Some(key) = self.io.sockets.key(event.token()) else { continue };
@@ -172,7 +178,7 @@ impl Reactor {
     /// Whether a turn is due although the poll reports nothing.
     #[must_use]
     pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+        self.io.sockets.has_unread()
     }
 
     /// Handles items from the backplane.
@@ -229,7 +235,7 @@ impl Reactor {
                 return;
             }
         }
-        self.unread.push(key);
+        self.io.sockets.read_later(key);
     }
 
     fn gone(&mut self, key: ConnectionKey, now: Now) {

@@ -52,6 +52,8 @@ pub struct Sockets {
     dirty: Vec<u32>,
     /// Reused to write a socket's chain; empty between sockets.
     run: OutQueue,
+    /// Sockets that may hold more than was read for their event.
+    unread: Vec<ConnectionKey>,
     /// Sockets that are being closed, in the order of their deadlines, since all get the same time.
     lingering: VecDeque<(Duration, ConnectionKey)>,
     queue_limit: usize,
@@ -69,6 +71,8 @@ struct Link {
     dirty: bool,
     /// A close frame is on its way, so the close is counted.
     said_goodbye: bool,
+    /// The core wants nothing more of it for now; only as long as it is open.
+    paused: bool,
     ending: Ending,
     /// Only while the socket takes no more.
     queue: Option<Box<OutQueue>>,
@@ -127,6 +131,7 @@ impl Sockets {
             turn_bytes: 0,
             dirty: Vec::new(),
             run: OutQueue::default(),
+            unread: Vec::new(),
             lingering: VecDeque::new(),
             queue_limit,
             metrics,
@@ -147,6 +152,7 @@ impl Sockets {
             tail: NONE,
             dirty: false,
             said_goodbye: false,
+            paused: false,
             ending: Ending::Open,
             queue: None,
             _permit: permit,
@@ -170,6 +176,14 @@ impl Sockets {
         let Some(link) = self.link(key) else { return Received::Last(0) };
         if link.ending != Ending::Open {
             return if is_drained(&mut link.stream, buffer) { Received::Gone } else { Received::Last(0) };
+        }
+        if link.paused {
+            // Its end can wait like the rest, but a broken socket never has an event again.
+            return if matches!(link.stream.take_error(), Ok(None)) {
+                Received::Last(0)
+            } else {
+                Received::Gone
+            };
         }
         let room = buffer.len();
         let received = loop {
@@ -210,12 +224,46 @@ impl Sockets {
         self.turn.push(Chained { frame: self.frames.len() as u32 - 1, next: NONE });
     }
 
+    /// Reads nothing more of a connection, until it is resumed or closed.
+    pub fn pause(&mut self, key: ConnectionKey) {
+        if let Some(link) = self.link(key) {
+            link.paused = true;
+            self.metrics.pauses.inc();
+        }
+    }
+
+    /// Reads a connection again.
+    pub fn resume(&mut self, key: ConnectionKey) {
+        if let Some(link) = self.link(key)
+            && mem::take(&mut link.paused)
+        {
+            self.read_later(key);
+        }
+    }
+
+    /// Has a socket read without an event: there may have been one already.
+    pub fn read_later(&mut self, key: ConnectionKey) {
+        self.unread.push(key);
+    }
+
+    /// Sockets to be read without an event, once.
+    pub fn take_unread(&mut self) -> Vec<ConnectionKey> {
+        mem::take(&mut self.unread)
+    }
+
+    /// Whether there are sockets to be read without an event.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
     /// Closes a connection once this turn's frames are written.
     pub fn close(&mut self, key: ConnectionKey) {
         let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
         let Some(link) = link else { return };
         link.ending = Ending::Asked;
         mark(link, key.slot, &mut self.dirty);
+        self.resume(key);
     }
 
     /// Whether so much is collected that it has to be written before the turn goes on.

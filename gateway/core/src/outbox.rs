@@ -26,6 +26,13 @@ pub trait Outbox {
     /// dropped for a moment: closing on unread bytes resets the connection, and the close frame may be lost with it.
     fn close(&mut self, connection: ConnectionKey);
 
+    /// Reads nothing more of a connection until [`Outbox::resume`], so that TCP's window holds its peer back: enough of what it asked for
+    /// waits for the backplane. Closing it ends that, too.
+    fn pause(&mut self, connection: ConnectionKey);
+
+    /// Reads a connection again. Whatever came meanwhile is still in its socket, the end of the stream perhaps included.
+    fn resume(&mut self, connection: ConnectionKey);
+
     /// Hands an operation to the backplane. With a `waiter` its completion comes back through `Shard::inbound`; without, it is
     /// only carried out. Operations of one shard are carried out in the order of the calls.
     fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op);

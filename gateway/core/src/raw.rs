@@ -49,7 +49,7 @@ pub(crate) struct Session {
     channel: ChannelId,
     membership: Membership,
     heartbeat: Heartbeat,
-    /// Publishes the backplane has not confirmed yet; it bounds them itself by refusing.
+    /// Publishes the backplane has not confirmed yet.
     unconfirmed: u32,
     next_request: RequestId,
 }
@@ -118,6 +118,11 @@ impl Session {
     /// Whether the backplane has confirmed everything this client published.
     pub(crate) fn is_settled(&self) -> bool {
         self.unconfirmed == 0
+    }
+
+    /// Whether so many publishes wait for the backplane.
+    pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
+        self.unconfirmed as usize >= count
     }
 
     /// Something arrived from the client.

@@ -114,7 +114,7 @@ impl Shard {
     /// The socket is gone, whoever closed it. The key's slot is free afterwards; a key that is not known changes nothing.
     pub fn hang_up(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
         self.with(key, now, out, |connection, link| {
-            connection.end(link);
+            connection.hang_up(link);
             None
         });
         if self.is_known(key) {
@@ -212,7 +212,7 @@ impl Shard {
         self.connections.get(key.slot as usize).is_some_and(|c| c.generation == key.generation)
     }
 
-    /// Lets a connection handle an input; its timer is set to what it answers.
+    /// Lets a connection handle an input, and what that gives it room for; its timer is set to what it answers.
     fn with(
         &mut self,
         key: ConnectionKey,
@@ -223,7 +223,8 @@ impl Shard {
         let connection = self.connections.get_mut(key.slot as usize);
         let Some(connection) = connection.filter(|c| c.generation == key.generation) else { return };
         let mut link = self.shared.link(key, now, out);
-        if let Some(wake) = handle(connection, &mut link) {
+        let wake = handle(connection, &mut link);
+        if let Some(wake) = connection.catch_up(&mut link).or(wake) {
             self.wheel.reschedule(&connection.timer, now.monotonic + wake);
         }
     }

@@ -2,6 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod both;
+mod flood;
+#[path = "../gateway/support.rs"]
+#[allow(dead_code, reason = "one test needs a whole gateway, and little of what its own tests ask of it")]
+mod gateway;
 mod outages;
 mod redis_server;
 mod support;

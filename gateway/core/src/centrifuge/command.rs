@@ -2,8 +2,6 @@
 
 mod request;
 
-use std::str::Split;
-
 use serde::Deserialize;
 
 use super::codes::{DisconnectCode, ErrorCode};
@@ -125,7 +123,7 @@ pub fn valid_channel(name: &str) -> bool {
 
 /// The commands of one text message, parsed one by one. Stop at the first error whose answer is a disconnect.
 pub struct Commands<'a> {
-    lines: Split<'a, char>,
+    rest: &'a str,
     left: usize,
 }
 
@@ -133,7 +131,13 @@ impl<'a> Commands<'a> {
     /// At most `limit` commands are read from `message`.
     #[must_use]
     pub fn new(message: &'a str, limit: usize) -> Self {
-        Self { lines: message.split('\n'), left: limit }
+        Self { rest: message, left: limit }
+    }
+
+    /// What was not parsed yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a str {
+        self.rest
     }
 }
 
@@ -141,7 +145,13 @@ impl<'a> Iterator for Commands<'a> {
     type Item = Result<Command<'a>, CommandError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let line = self.lines.by_ref().find(|line| !line.trim_ascii().is_empty())?;
+        let mut line = "";
+        while line.trim_ascii().is_empty() {
+            if self.rest.is_empty() {
+                return None;
+            }
+            (line, self.rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        }
         Some(match self.left.checked_sub(1) {
             None => Err(CommandError::TooMany),
             Some(left) => {

@@ -29,13 +29,9 @@ use crate::{
     outbox::RequestId,
     shard::{
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
-        link::{Goodbye, Link},
+        link::{Goodbye, Link, MAX_WAITING},
     },
 };
-
-/// Commands of one connection that wait for the backplane, its subscriptions aside, which have a limit of their own; further ones are
-/// answered with "too many requests".
-const MAX_PENDING: usize = 256;
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
@@ -103,10 +99,10 @@ impl From<DisconnectCode> for Goodbye {
 }
 
 impl Session {
-    /// Handles one text message: one or more commands.
+    /// Handles one text message: one or more commands. Those that come when too many wait for the backplane are kept for later.
     pub(crate) fn receive(&mut self, message: &str, link: &mut Link<'_>) -> Result<(), Goodbye> {
-        let commands = Commands::new(message, MAX_COMMANDS);
-        for command in commands {
+        let mut commands = Commands::new(message, MAX_COMMANDS);
+        while let Some(command) = commands.next() {
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
                 Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
@@ -114,6 +110,10 @@ impl Session {
                 }
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
+            }
+            if self.is_waiting_for(MAX_WAITING) {
+                link.keep_lines(commands.rest());
+                break;
             }
         }
         if self.arrival > Arrival::Unknown {
@@ -209,6 +209,11 @@ impl Session {
         self.pending.is_empty()
     }
 
+    /// Whether so many commands, subscribes aside, wait for the backplane.
+    pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
+        self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
+    }
+
     /// Something arrived from the client.
     pub(crate) fn heard(&mut self) {
         self.heartbeat.heard();
@@ -262,23 +267,12 @@ impl Session {
         }
     }
 
-    /// Submits an operation for a command, unless too many wait already.
-    fn request(
-        &mut self,
-        command: u32,
-        waiting: Waiting,
-        op: Op,
-        link: &mut Link<'_>,
-    ) -> Result<(), ErrorCode> {
-        let is_subscription = matches!(waiting, Waiting::Subscribed(_));
-        if !is_subscription && self.pending.len() - self.subscribing() >= MAX_PENDING {
-            return Err(ErrorCode::TooManyRequests);
-        }
+    /// Submits an operation for a command.
+    fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
         self.pending.push(Pending { request, command, waiting });
         link.request(request, op);
-        Ok(())
     }
 
     fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     heartbeat::{CONNECT_TIMEOUT, Heartbeat, first_beat},
-    link::{Goodbye, Link},
+    link::{Backlog, Goodbye, Link, MAX_WAITING},
 };
 use crate::{
     backplane::{BackplaneError, Outcome, Payload},
@@ -26,6 +26,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
+    /// Nothing is read, because too much of what was read waits for the backplane.
+    paused: bool,
     pub(super) timer: Timer,
     decoder: Decoder,
     pub(super) session: Session,
@@ -53,15 +55,30 @@ pub(super) enum Session {
 
 impl Connection {
     pub(super) fn new(generation: u32, timer: Timer, session: Session) -> Self {
-        Self { generation, phase: Phase::Open, timer, decoder: Decoder::default(), session }
+        Self { generation, phase: Phase::Open, paused: false, timer, decoder: Decoder::default(), session }
     }
 
     /// Handles bytes from the socket. Returns the time until the next wake-up when that has changed.
-    pub(super) fn receive(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
+    pub(super) fn receive(&mut self, bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
+        self.session.heard();
+        let was_paused = self.paused;
+        let wake = self.read(bytes, link);
+        if self.paused && !was_paused {
+            link.out.pause(link.key);
+        }
+        wake
+    }
+
+    /// Handles frames until too much waits for the backplane; the rest is kept, and nothing more is read.
+    fn read(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
         let limit = link.settings.config.limits.max_message_bytes as usize;
         let mut wake = None;
-        self.session.heard();
         while self.phase < Phase::Closed {
+            if self.paused || self.phase == Phase::Open && self.session.is_waiting_for(MAX_WAITING) {
+                self.paused = true;
+                link.keep_bytes(bytes);
+                break;
+            }
             let verdict = match self.decoder.next(&mut bytes, limit) {
                 Ok(None) => break,
                 Ok(Some(Event::Close(close))) => {
@@ -79,6 +96,28 @@ impl Connection {
             if let Err(goodbye) = verdict {
                 wake = Some(self.close(goodbye, link));
             }
+        }
+        wake
+    }
+
+    /// Handles what was kept and reads on, once half of what waited is answered, or the session is over. Returns the time until the next
+    /// wake-up when that has changed.
+    pub(super) fn catch_up(&mut self, link: &mut Link<'_>) -> Option<Duration> {
+        if !self.paused || self.phase < Phase::Closing && self.session.is_waiting_for(MAX_WAITING / 2 + 1) {
+            return None;
+        }
+        self.paused = false;
+        // The answer to a ping may still be in the socket.
+        self.session.heard();
+        let Backlog { lines, mut bytes } = link.take_backlog();
+        let mut verdict = Ok(());
+        if self.phase == Phase::Open && !lines.is_empty() {
+            verdict = self.session.receive(Event::Text(&lines), link);
+        }
+        let wake = verdict.err().map(|goodbye| self.close(goodbye, link));
+        let wake = self.read(&mut bytes, link).or(wake);
+        if !self.paused && self.phase < Phase::Closed {
+            link.out.resume(link.key);
         }
         wake
     }
@@ -156,6 +195,10 @@ impl Connection {
             }
             Phase::Closed => return None,
         }
+        if self.paused {
+            // Nobody listens to the peer at present, so its silence says nothing.
+            self.session.heard();
+        }
         match self.session.beat(link) {
             Ok(next) => Some(next),
             Err(goodbye) => Some(self.close(goodbye, link)),
@@ -182,8 +225,14 @@ impl Connection {
         }
     }
 
+    /// The socket is gone.
+    pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
+        self.end(link);
+        self.phase = Phase::Closed;
+    }
+
     /// Ends the session, if nothing has yet.
-    pub(super) fn end(&mut self, link: &mut Link<'_>) {
+    fn end(&mut self, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
             match &mut self.session {
                 Session::Centrifuge(session) => session.end(link),
@@ -200,6 +249,15 @@ impl Session {
             Self::Centrifuge(session) => session.heard(),
             Self::Raw(session) => session.heard(),
             Self::Echo(heartbeat) => heartbeat.heard(),
+        }
+    }
+
+    /// Whether so much of what the client asked for, its subscriptions aside, waits for the backplane.
+    fn is_waiting_for(&self, count: usize) -> bool {
+        match self {
+            Self::Centrifuge(session) => session.is_waiting_for(count),
+            Self::Raw(session) => session.is_waiting_for(count),
+            Self::Echo(_) => false,
         }
     }
 

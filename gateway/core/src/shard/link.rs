@@ -1,6 +1,6 @@
 //! What a session may reach while it handles one input: its shard's index, its shard's outbox, the time.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
@@ -13,22 +13,37 @@ use crate::{
     time::Now,
 };
 
+/// What one connection may have waiting for the backplane, its subscriptions aside, which have a limit of their own: it is read no
+/// further then, until half of that is answered.
+pub(crate) const MAX_WAITING: usize = 256;
+
+/// What was read of a connection and is handled once less of it waits: at most one message's commands, and one read's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    /// Commands of a message that was handled in part.
+    pub(super) lines: String,
+    /// What came after it.
+    pub(super) bytes: Vec<u8>,
+}
+
 /// What the connections of a shard share.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
+    /// By slot; only connections that are not read at present have one.
+    pub(super) backlogs: BTreeMap<u32, Backlog>,
 }
 
 impl Shared {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, hub: Hub::default(), accepted: Accepted::default() }
+        Self { settings, hub: Hub::default(), accepted: Accepted::default(), backlogs: BTreeMap::new() }
     }
 
     /// The access of one connection, while it handles one input.
     pub(super) fn link<'a>(&'a mut self, key: ConnectionKey, now: Now, out: &'a mut dyn Outbox) -> Link<'a> {
-        let Self { settings, hub, accepted } = self;
-        Link { key, now, settings, hub, accepted, out }
+        let Self { settings, hub, accepted, backlogs } = self;
+        Link { key, now, settings, hub, accepted, backlogs, out }
     }
 }
 
@@ -39,6 +54,7 @@ pub(crate) struct Link<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
+    backlogs: &'a mut BTreeMap<u32, Backlog>,
     pub(crate) out: &'a mut dyn Outbox,
 }
 
@@ -63,6 +79,29 @@ impl Link<'_> {
     /// Submits an operation that nobody waits for.
     pub(crate) fn tell(&mut self, op: Op) {
         self.out.submit(None, op);
+    }
+
+    /// Keeps commands of a message for later.
+    pub(crate) fn keep_lines(&mut self, lines: &str) {
+        if !lines.is_empty() {
+            lines.clone_into(&mut self.backlog().lines);
+        }
+    }
+
+    /// Keeps what came after them.
+    pub(super) fn keep_bytes(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.backlog().bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// Takes what was kept.
+    pub(super) fn take_backlog(&mut self) -> Backlog {
+        self.backlogs.remove(&self.key.slot).unwrap_or_default()
+    }
+
+    fn backlog(&mut self) -> &mut Backlog {
+        self.backlogs.entry(self.key.slot).or_default()
     }
 
     /// This connection is no longer subscribed.

@@ -4,6 +4,7 @@
 mod backplane;
 mod lifecycle;
 mod node;
+mod pause;
 mod protocol;
 mod raw;
 mod recovery;

@@ -21,6 +21,7 @@ pub type Waiter = Option<(ConnectionKey, RequestId)>;
 pub struct Sink {
     pub sent: VecDeque<(ConnectionKey, Frame)>,
     pub closed: Vec<ConnectionKey>,
+    pub paused: Vec<ConnectionKey>,
     pub submitted: VecDeque<(Waiter, Op)>,
 }
 
@@ -32,7 +33,19 @@ impl Outbox for Sink {
 
     fn close(&mut self, connection: ConnectionKey) {
         assert!(!self.closed.contains(&connection), "closed twice");
+        self.paused.retain(|paused| *paused != connection);
         self.closed.push(connection);
+    }
+
+    fn pause(&mut self, connection: ConnectionKey) {
+        assert!(!self.paused.contains(&connection), "paused twice");
+        self.paused.push(connection);
+    }
+
+    fn resume(&mut self, connection: ConnectionKey) {
+        assert!(!self.closed.contains(&connection), "resumed after its close");
+        assert!(self.paused.contains(&connection), "resumed without a pause");
+        self.paused.retain(|paused| *paused != connection);
     }
 
     fn submit(&mut self, waiter: Waiter, op: Op) {
@@ -146,6 +159,7 @@ impl Node {
     }
 
     pub fn receive(&mut self, key: ConnectionKey, mut bytes: Vec<u8>) {
+        assert!(!self.sink.paused.contains(&key), "bytes of a connection that is not to be read");
         self.shard.receive(key, &mut bytes, self.now, &mut self.sink);
     }
 
@@ -156,6 +170,7 @@ impl Node {
     pub fn hang_up(&mut self, key: ConnectionKey) {
         self.shard.hang_up(key, self.now, &mut self.sink);
         self.sink.closed.retain(|closed| *closed != key);
+        self.sink.paused.retain(|paused| *paused != key);
     }
 
     pub fn inbound(&mut self, item: Inbound) {

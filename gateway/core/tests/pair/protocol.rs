@@ -367,16 +367,3 @@ fn a_client_may_ask_for_all_of_its_subscriptions_in_one_message() {
     assert_eq!(answers.len(), 300);
     assert!(answers.iter().all(|answer| answer["error"].is_null()), "{answers:?}");
 }
-
-#[test]
-fn commands_that_wait_for_the_backplane_are_bounded() {
-    let mut node = node();
-    let key = node.subscribe("a");
-    let publish = |id: u32| format!(r#"{{"id":{id},"publish":{{"channel":"a","data":0}}}}"#);
-    for id in 3..303 {
-        node.say(key, &publish(id));
-    }
-    let refused: Vec<Value> = node.lines(key);
-    assert_eq!(refused.len(), 300 - 256);
-    assert!(refused.iter().all(|answer| answer["error"]["code"] == 111));
-}

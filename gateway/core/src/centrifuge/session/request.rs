@@ -60,7 +60,8 @@ impl Session {
             retention: retention(options),
             idempotency_key: None,
         };
-        self.request(id, Waiting::Published, op, link)
+        self.request(id, Waiting::Published, op, link);
+        Ok(())
     }
 
     /// Both presence commands; `waiting` says which.
@@ -75,7 +76,8 @@ impl Session {
             return Err(ErrorCode::NotAvailable);
         }
         let op = Op::Presence { channel: self.subscribed_name(channel, link)? };
-        self.request(id, waiting, op, link)
+        self.request(id, waiting, op, link);
+        Ok(())
     }
 
     pub(super) fn history(
@@ -95,7 +97,8 @@ impl Session {
             limit: u32::try_from(request.limit).unwrap_or(u32::MAX).min(MAX_PUBLICATIONS),
             reverse: request.reverse,
         };
-        self.request(id, Waiting::History, op, link)
+        self.request(id, Waiting::History, op, link);
+        Ok(())
     }
 
     /// Only subscribers may look into a channel.

@@ -99,8 +99,8 @@ impl Session {
             return self.finish(id, Waiting::Subscribed(Box::new(subscribing)), Ok(outcome), link);
         }
         let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
-        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link)
-            .inspect_err(|_| link.abandon(channel))
+        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+        Ok(())
     }
 
     /// Remembers how the connection is to be counted.

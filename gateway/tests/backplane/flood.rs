@@ -1,0 +1,131 @@
+//! Clients that ask a gateway for more than a Redis that hangs will answer.
+
+use mooring_gateway::settings::Secret;
+use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    gateway::{Server, WebSocket, until},
+    redis_server::{PASSWORD, RedisServer},
+};
+
+/// Several times what may wait, and what one read takes.
+const FLOOD: usize = 3_000;
+
+fn gateway(redis: &RedisServer) -> Server {
+    Server::start(|settings| {
+        settings.redis_url = Some(redis.url());
+        settings.secrets.redis_password = Some(Secret::new(PASSWORD));
+    })
+}
+
+/// A client that is subscribed to "c", once Redis is there.
+async fn subscriber(server: &Server) -> WebSocket {
+    let mut socket = server.centrifuge().await;
+    loop {
+        let reply = socket.command(r#"{"id":2,"subscribe":{"channel":"c"}}"#).await;
+        if reply["subscribe"].is_object() {
+            return socket;
+        }
+    }
+}
+
+async fn flood(socket: &mut WebSocket) {
+    for id in 3..3 + FLOOD {
+        socket.text(&format!(r#"{{"id":{id},"publish":{{"channel":"c","data":{id}}}}}"#)).await;
+    }
+}
+
+/// Waits until some client is read no further.
+async fn held_back(server: &Server) {
+    until("a pause", || async {
+        let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+        metrics.contains("mooring_reading_paused_total 1\n")
+    })
+    .await;
+}
+
+/// The next line that answers a command.
+async fn reply(socket: &mut WebSocket) -> Value {
+    loop {
+        let line = socket.json().await;
+        if line["id"].is_number() {
+            break line;
+        }
+    }
+}
+
+/// Whether it is the answer to a publish: carried out, or perhaps carried out if Redis hung for long.
+fn is_answer(line: &Value) -> bool {
+    line["publish"].is_object() || line["error"]["code"] == 100
+}
+
+#[tokio::test]
+async fn a_client_that_floods_a_redis_that_hangs_is_held_back_and_gets_every_answer_in_order() {
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut socket = subscriber(&server).await;
+    redis.signal("STOP");
+    flood(&mut socket).await;
+    held_back(&server).await;
+    redis.signal("CONT");
+    for id in 3..3 + FLOOD {
+        let answer = reply(&mut socket).await;
+        assert!(answer["id"] == id && is_answer(&answer), "{answer} where {id} is answered");
+    }
+    socket.text(r#"{"id":9999,"ping":{}}"#).await;
+    assert_eq!(reply(&mut socket).await["id"], 9999, "it is served as before");
+}
+
+#[tokio::test]
+async fn what_a_raw_client_sent_before_it_hung_up_is_delivered_although_it_was_held_back() {
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut listener = server.raw("c").await;
+    let mut socket = server.web_socket("/raw/c").await;
+    redis.signal("STOP");
+    for number in 0..FLOOD {
+        socket.text(&number.to_string()).await;
+    }
+    held_back(&server).await;
+    drop(socket);
+    redis.signal("CONT");
+    for number in 0..FLOOD {
+        let message = loop {
+            match listener.message().await {
+                message if message == Message::text("ready?") => {}
+                message => break message,
+            }
+        };
+        assert_eq!(message, Message::text(number.to_string()));
+    }
+    server.holds(1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_held_back_can_be_moved() {
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut socket = subscriber(&server).await;
+    redis.signal("STOP");
+    flood(&mut socket).await;
+    held_back(&server).await;
+    let drain = br#"{"connectionsPerSecond":1000,"deadlineSeconds":60}"#;
+    assert_eq!(server.http(server.control, "POST /drain", &[], drain).await.status, 200);
+    until("the move", || async { server.report().await.drain.is_some_and(|drain| drain.moved == 1) }).await;
+    redis.signal("CONT");
+    let mut answers = 0;
+    let code = loop {
+        match socket.message().await {
+            Message::Close(frame) => break frame.map(|frame| u16::from(frame.code)),
+            message => {
+                let line: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+                answers += usize::from(is_answer(&line));
+            }
+        }
+    };
+    assert_eq!(code, Some(3001));
+    assert!((256..FLOOD).contains(&answers), "{answers} answers: those that waited, and no more");
+    drop(socket);
+    server.holds(0).await;
+}
