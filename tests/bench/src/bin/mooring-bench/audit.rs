@@ -95,6 +95,11 @@ impl Audit {
         self.publishers.iter().all(|publisher| publisher.open.is_empty())
     }
 
+    /// How many messages of a publisher a subscriber has got, when none is lost.
+    pub fn seen(&self, subscriber: usize, publisher: usize) -> u32 {
+        self.expected[subscriber * self.publishers.len() + publisher]
+    }
+
     pub fn delivered(&self) -> u64 {
         self.tally.delivered
     }

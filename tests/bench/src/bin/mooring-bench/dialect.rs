@@ -29,10 +29,19 @@ pub enum Dialect {
 }
 
 /// What a client is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     Subscriber,
+    /// A subscriber that was there before, and wants what it has missed since.
+    Returning(Position),
     Publisher,
+}
+
+/// A place in a channel's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub epoch: String,
+    pub offset: u64,
 }
 
 /// What a client does about a message that is none of the benchmark's.
@@ -42,6 +51,8 @@ pub enum Answer {
     Send(Vec<u8>),
     /// The client is what it wanted to become.
     Ready,
+    /// It is, and that far in its channel's stream.
+    ReadyAt(Position),
     /// The server refused.
     Refused,
 }
@@ -53,15 +64,13 @@ impl Dialect {
     }
 
     /// What to send right after the opening handshake; nothing when the client is ready by then.
-    pub fn greeting(self, role: Role) -> Option<Vec<u8>> {
+    pub fn greeting(self, role: &Role, channel: &str) -> Option<Vec<u8>> {
         match (self, role) {
             (Self::Bare | Self::Post | Self::PusherPost, _) => None,
-            (Self::Centrifuge, Role::Subscriber) => {
-                let subscribe = format!(
-                    r#"{{"id":1,"connect":{{}}}}{}{{"id":2,"subscribe":{{"channel":"{CHANNEL}"}}}}"#,
-                    "\n"
-                );
-                Some(frames::masked(TEXT, subscribe.as_bytes()))
+            (Self::Centrifuge, Role::Subscriber) => Some(subscribe(channel, "")),
+            (Self::Centrifuge, Role::Returning(Position { epoch, offset })) => {
+                let since = format!(r#","recover":true,"epoch":"{epoch}","offset":{offset}"#);
+                Some(subscribe(channel, &since))
             }
             (Self::Centrifuge, Role::Publisher) => Some(frames::masked(TEXT, br#"{"id":2,"connect":{}}"#)),
             // These servers speak first.
@@ -69,15 +78,15 @@ impl Dialect {
         }
     }
 
-    /// What to do about a frame's payload in which there is no message.
-    pub fn answer(self, role: Role, payload: &[u8]) -> Answer {
+    /// What to do about a frame's payload that is no message of a ready client.
+    pub fn answer(self, role: &Role, channel: &str, payload: &[u8]) -> Answer {
         match self {
             Self::Bare | Self::Post | Self::PusherPost => Answer::Nothing,
             Self::Centrifuge if payload == b"{}" => Answer::Send(frames::masked(TEXT, b"{}")),
             Self::Centrifuge if contains(payload, b"\"error\"") => Answer::Refused,
-            Self::Centrifuge if contains(payload, b"\"id\":2") => Answer::Ready,
+            Self::Centrifuge if contains(payload, b"\"id\":2") => subscribed(role, payload),
             Self::Centrifuge => Answer::Nothing,
-            Self::Nats => nats(role, payload),
+            Self::Nats => nats(role, channel, payload),
             Self::Pusher => pusher::answer(payload),
             Self::SocketIo => match payload {
                 [b'0', ..] => Answer::Send(frames::masked(TEXT, b"40")),
@@ -90,15 +99,15 @@ impl Dialect {
     }
 
     /// The bytes that publish a message. `path` is where a POST goes.
-    pub fn publish(self, path: &str, message: &[u8; SIZE]) -> Vec<u8> {
+    pub fn publish(self, path: &str, channel: &str, message: &[u8; SIZE]) -> Vec<u8> {
         let text = str::from_utf8(message).unwrap_or_default();
         match self {
             Self::Bare => frames::masked(TEXT, message),
             Self::Centrifuge => {
-                let publish = format!(r#"{{"id":3,"publish":{{"channel":"{CHANNEL}","data":"{text}"}}}}"#);
+                let publish = format!(r#"{{"id":3,"publish":{{"channel":"{channel}","data":"{text}"}}}}"#);
                 frames::masked(TEXT, publish.as_bytes())
             }
-            Self::Nats => frames::masked(BINARY, format!("PUB {CHANNEL} {SIZE}\r\n{text}\r\n").as_bytes()),
+            Self::Nats => frames::masked(BINARY, format!("PUB {channel} {SIZE}\r\n{text}\r\n").as_bytes()),
             Self::SocketIo => frames::masked(TEXT, format!(r#"42["m","{text}"]"#).as_bytes()),
             Self::Pusher | Self::PusherPost => pusher::publish(path, text),
             Self::Post => format!(
@@ -109,9 +118,33 @@ impl Dialect {
     }
 }
 
-fn nats(role: Role, payload: &[u8]) -> Answer {
+/// The commands that connect a centrifuge client and subscribe it; `since` is what follows the channel.
+fn subscribe(channel: &str, since: &str) -> Vec<u8> {
+    let connect = r#"{"id":1,"connect":{}}"#;
+    let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"{since}}}}}"#);
+    frames::masked(TEXT, format!("{connect}\n{subscribe}").as_bytes())
+}
+
+/// What a centrifuge client makes of the reply to its last command.
+fn subscribed(role: &Role, reply: &[u8]) -> Answer {
+    if matches!(role, Role::Returning(_)) && !contains(reply, b"\"recovered\":true") {
+        return Answer::Refused;
+    }
+    position(reply).map_or(Answer::Ready, Answer::ReadyAt)
+}
+
+/// The place in the stream that a subscribe reply names first.
+fn position(reply: &[u8]) -> Option<Position> {
+    let (_, epoch) = str::from_utf8(reply).ok()?.split_once(r#""epoch":""#)?;
+    let (epoch, rest) = epoch.split_once('"')?;
+    let (_, offset) = rest.split_once(r#""offset":"#)?;
+    let digits = offset.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some(Position { epoch: epoch.to_owned(), offset: digits.parse().ok()? })
+}
+
+fn nats(role: &Role, channel: &str, payload: &[u8]) -> Answer {
     if payload.starts_with(b"INFO") {
-        let subscribe = if role == Role::Subscriber { format!("SUB {CHANNEL} 1\r\n") } else { String::new() };
+        let subscribe = if *role == Role::Publisher { String::new() } else { format!("SUB {channel} 1\r\n") };
         let hello = format!("CONNECT {{\"verbose\":false}}\r\n{subscribe}PING\r\n");
         Answer::Send(frames::masked(BINARY, hello.as_bytes()))
     } else if payload.starts_with(b"PONG") {
@@ -127,4 +160,25 @@ fn nats(role: Role, payload: &[u8]) -> Answer {
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_returning_client_is_ready_only_when_it_has_recovered() {
+        let reply = |recovered: &str| {
+            format!(
+                r#"{{"id":2,"subscribe":{{"positioned":true,"epoch":"ab","offset":42,"was_recovering":true{recovered},
+                "publications":[{{"data":"x","offset":41}}]}}}}"#
+            )
+        };
+        let at = |offset| Position { epoch: "ab".to_owned(), offset };
+        let answer = |role, reply: String| Dialect::Centrifuge.answer(&role, "c", reply.as_bytes());
+        assert_eq!(answer(Role::Returning(at(40)), reply("")), Answer::Refused);
+        assert_eq!(answer(Role::Returning(at(40)), reply(r#","recovered":true"#)), Answer::ReadyAt(at(42)));
+        assert_eq!(answer(Role::Subscriber, reply("")), Answer::ReadyAt(at(42)));
+        assert_eq!(answer(Role::Subscriber, r#"{"id":2,"subscribe":{}}"#.to_owned()), Answer::Ready);
+    }
 }

@@ -1,18 +1,24 @@
 //! What is measured. Each figure takes a running server and yields values; nothing here knows which server it is.
 
-pub mod backplane;
+mod backplane;
+mod channels;
 mod echo;
 mod fanout;
+mod flood;
+mod growth;
 mod handshakes;
+mod history;
 mod idle;
+mod recovery;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use crate::{
+    cluster::Cluster,
     load::{Load, LoadError},
-    peers::{Peer, Running},
+    peers::{Peer, Places, Running},
     table::Measured,
 };
 
@@ -32,8 +38,14 @@ pub enum Figure {
     Echo,
     /// CPU of idle connections.
     Idle,
-    /// Latency through Redis; starts its own servers.
+    /// Latency through Redis.
     Backplane,
+    /// What history costs on the way through Redis.
+    History,
+    /// A killed node's clients come to the other one.
+    Recovery,
+    /// The main figures at growing sizes.
+    Growth,
 }
 
 impl Figure {
@@ -45,18 +57,29 @@ impl Figure {
             // The others do not ping, or not at our interval.
             Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan | Peer::Sockudo),
             Self::Backplane => !matches!(peer, Peer::Floor | Peer::Ws | Peer::Nats),
+            Self::History => peer.is_ours(),
+            // Bare messages have no place in a stream, and Socket.IO's recovery none in its Redis adapter.
+            Self::Recovery => peer == Peer::Centrifuge,
+            Self::Growth => peer.is_ours() || peer == Peer::Floor,
         }
     }
 
-    /// Measures it; `runs` times what can be repeated on one server.
-    pub fn measure(self, running: &Running, size: Size) -> Result<Vec<Measured>, LoadError> {
+    /// Measures it on servers of its own; `runs` times what can be repeated.
+    pub fn measure(self, peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>, LoadError> {
+        let alone = || Running::start(peer, places);
         match self {
-            Self::Memory => idle::memory(running, size.connections),
-            Self::Handshakes => handshakes::measure(running, size.runs),
-            Self::Fanout => fanout::measure(running, size),
-            Self::Echo => echo::measure(running, size.runs),
-            Self::Idle => idle::cpu(running, size.connections),
-            Self::Backplane => Ok(Vec::new()),
+            Self::Memory => idle::memory(&alone()?, size.connections),
+            Self::Handshakes => handshakes::measure(&alone()?, size.runs),
+            Self::Fanout => fanout::measure(&alone()?, size),
+            Self::Echo => echo::measure(&alone()?, size.runs),
+            Self::Idle => idle::cpu(&alone()?, size.connections),
+            Self::Backplane => {
+                let Cluster { here, there, redis: _redis } = Cluster::start(peer, places)?;
+                backplane::measure(&here, &there, size.runs)
+            }
+            Self::History => history::measure(peer, places, size.runs),
+            Self::Recovery => recovery::measure(peer, places, size),
+            Self::Growth => growth::measure(peer, places, size),
         }
     }
 }
@@ -66,7 +89,7 @@ impl Figure {
 pub struct Size {
     /// Idle connections.
     pub connections: usize,
-    /// Subscribers of the larger fan-out; the smaller is a tenth.
+    /// Subscribers of the larger fan-out, of which the smaller has a tenth, and clients that recover.
     pub subscribers: usize,
     /// Runs of which the median is taken.
     pub runs: usize,

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
-    dialect::{Answer, Dialect, Role},
+    dialect::{Answer, Dialect, Position, Role},
     frames::{self, CLOSE, PING, PONG},
     message,
 };
@@ -21,6 +22,8 @@ const EVENTS: usize = 64;
 const SCRATCH: usize = 256 * 1024;
 /// Source addresses, in turn: a port that is closed rests for a minute, and one address has too few for many runs.
 const SOURCES: usize = 250;
+/// For something to arrive.
+const WAIT: Duration = Duration::from_millis(100);
 /// For all of a number of connections to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 pub struct Endpoint {
     pub address: SocketAddr,
     pub path: String,
+    pub channel: String,
     pub dialect: Dialect,
     pub role: Role,
 }
@@ -46,8 +50,10 @@ pub struct Load {
 
 struct Connection {
     stream: TcpStream,
-    endpoint: std::rc::Rc<Endpoint>,
+    endpoint: Rc<Endpoint>,
     stage: Stage,
+    /// Where in its channel's stream it became ready.
+    position: Option<Box<Position>>,
     /// A frame or a response head that has not arrived whole.
     partial: Vec<u8>,
     /// Of a server that ends the connection with each response: the request that it has, then those that wait for a new connection.
@@ -91,21 +97,36 @@ impl Load {
     /// Opens connections, at most `at_once` of them unready at any time, and waits until all are ready. Their indexes follow those
     /// that were opened before.
     pub fn open(&mut self, endpoint: &Endpoint, count: usize, at_once: usize) -> Result<(), LoadError> {
-        let endpoint = std::rc::Rc::new(endpoint.clone());
-        let (first, ready) = (self.connections.len(), self.ready);
+        let endpoint = Rc::new(endpoint.clone());
+        self.open_each(std::iter::repeat_n(endpoint, count), at_once, |load| load.turn(WAIT, |_, _| {}))
+    }
+
+    /// The same with an endpoint for each; `turn` is repeated meanwhile, and has to take its turns.
+    pub fn open_each(
+        &mut self,
+        mut endpoints: impl ExactSizeIterator<Item = Rc<Endpoint>>,
+        at_once: usize,
+        mut turn: impl FnMut(&mut Self) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
+        let (first, ready, count) = (self.connections.len(), self.ready, endpoints.len());
         let deadline = Instant::now() + READY_WITHIN;
         while self.ready < ready + count {
-            while self.connections.len() < first + count
-                && self.connections.len() - first < self.ready - ready + at_once
+            while self.connections.len() - first < self.ready - ready + at_once
+                && let Some(endpoint) = endpoints.next()
             {
-                self.connect(endpoint.clone())?;
+                self.connect(endpoint)?;
             }
-            self.turn(Duration::from_millis(100), |_, _| {})?;
+            turn(self)?;
             if Instant::now() > deadline {
                 return Err(LoadError::Slow { ready: self.ready - ready, of: count });
             }
         }
         Ok(())
+    }
+
+    /// Where in its channel's stream a connection became ready.
+    pub fn position(&self, index: usize) -> Option<&Position> {
+        self.connections.get(index)?.as_ref()?.position.as_deref()
     }
 
     /// Pings so far, of whichever protocol.
@@ -128,10 +149,23 @@ impl Load {
 
     /// Publishes a message on a publisher's connection.
     pub fn publish(&mut self, index: usize, publisher: u8, sequence: u32) -> Result<(), LoadError> {
-        let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
-        let Endpoint { path, dialect, .. } = &*connection.endpoint;
-        let bytes = dialect.publish(path, &message::encode(publisher, sequence));
+        let connection = self.connections[index].as_ref().ok_or(LoadError::Closed(index))?;
+        let endpoint = connection.endpoint.clone();
+        self.publish_to(&endpoint, index, publisher, sequence)
+    }
+
+    /// Publishes a message to the channel of an endpoint, on a connection that may have another one.
+    pub fn publish_to(
+        &mut self,
+        endpoint: &Endpoint,
+        index: usize,
+        publisher: u8,
+        sequence: u32,
+    ) -> Result<(), LoadError> {
+        let Endpoint { path, channel, dialect, .. } = endpoint;
+        let bytes = dialect.publish(path, channel, &message::encode(publisher, sequence));
         if *dialect == Dialect::PusherPost {
+            let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
             return Ok(connection.request(bytes)?);
         }
         self.send(index, &bytes)
@@ -167,12 +201,13 @@ impl Load {
         Ok(())
     }
 
-    fn connect(&mut self, endpoint: std::rc::Rc<Endpoint>) -> io::Result<()> {
+    fn connect(&mut self, endpoint: Rc<Endpoint>) -> io::Result<()> {
         let stream = dial(self.poll.registry(), endpoint.address, self.connections.len(), self.opened)?;
         self.connections.push(Some(Connection {
             stream,
             endpoint,
             stage: Stage::Connecting,
+            position: None,
             partial: Vec::new(),
             requests: VecDeque::new(),
         }));
@@ -272,7 +307,8 @@ impl Connection {
                 return Err(refused(bytes));
             }
             bytes = &bytes[end + 4..];
-            let greeting = self.endpoint.dialect.greeting(self.endpoint.role);
+            let Endpoint { dialect, role, channel, .. } = &*self.endpoint;
+            let greeting = dialect.greeting(role, channel);
             self.stage = if greeting.is_some() { Stage::Greeting } else { Stage::Ready };
             self.write(&greeting.unwrap_or_default())?;
         }
@@ -296,18 +332,23 @@ impl Connection {
         pings: &mut u64,
         arrived: &mut impl FnMut((u8, u32)),
     ) -> Result<(), LoadError> {
-        let mut messages = message::decode(payload).peekable();
-        if messages.peek().is_some() {
-            messages.for_each(arrived);
+        let messages = message::decode(payload).map(arrived).count();
+        // A reply may bring what was missed.
+        if messages > 0 && self.stage == Stage::Ready {
             return Ok(());
         }
-        match self.endpoint.dialect.answer(self.endpoint.role, payload) {
+        let Endpoint { dialect, role, channel, .. } = &*self.endpoint;
+        match dialect.answer(role, channel, payload) {
             Answer::Nothing => {}
             Answer::Send(bytes) => {
                 *pings += u64::from(self.stage == Stage::Ready);
                 self.write(&bytes)?;
             }
             Answer::Ready => self.stage = Stage::Ready,
+            Answer::ReadyAt(position) => {
+                self.position = Some(Box::new(position));
+                self.stage = Stage::Ready;
+            }
             Answer::Refused => return Err(refused(payload)),
         }
         Ok(())

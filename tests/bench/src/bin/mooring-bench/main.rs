@@ -3,6 +3,7 @@
 
 mod audit;
 mod check;
+mod cluster;
 mod dialect;
 mod figures;
 mod floor;
@@ -24,10 +25,9 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    figures::{Figure, Size, backplane},
+    figures::{Figure, Size},
     load::LoadError,
-    peers::{Peer, Places, Running},
-    process::Server,
+    peers::{Peer, Places},
     table::Table,
 };
 
@@ -86,12 +86,12 @@ struct RunArgs {
     #[arg(long, value_delimiter = ',', value_parser = peer, default_values = Peer::ALL.map(Peer::name))]
     peers: Vec<Peer>,
     /// Figures.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "handshakes", "fanout", "echo", "idle", "backplane"])]
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "handshakes", "fanout", "echo", "idle", "backplane", "history", "recovery", "growth"])]
     figures: Vec<Figure>,
     /// Idle connections.
     #[arg(long, default_value_t = 15_000)]
     connections: usize,
-    /// Subscribers of the larger fan-out.
+    /// Subscribers of the larger fan-out, and clients that recover.
     #[arg(long, default_value_t = 10_000)]
     subscribers: usize,
     /// Runs of which the median is taken.
@@ -131,13 +131,14 @@ fn run(args: &RunArgs) -> Result<bool, LoadError> {
         scripts: args.scripts.clone(),
         state: args.state.clone(),
         redis: None,
+        shards: 1,
     };
     for figure in &args.figures {
         for peer in args.peers.iter().filter(|peer| figure.applies_to(**peer)) {
             say(&format!("{figure:?}: {}", peer.name()));
             let size = Size { connections: args.connections, subscribers: args.subscribers, runs: args.runs };
             // A peer that fails leaves its column empty; ours must not fail.
-            match measure(*figure, *peer, &places, size) {
+            match figure.measure(*peer, &places, size) {
                 Ok(measured) => table.add(*peer, measured),
                 Err(error) if peer.is_ours() => return Err(error),
                 Err(error) => say(&format!("{figure:?}: {}: {error}", peer.name())),
@@ -155,42 +156,11 @@ fn check(args: &CheckArgs) -> Result<bool, LoadError> {
         scripts: PathBuf::new(),
         state: args.state.clone(),
         redis: None,
+        shards: 1,
     };
     let (report, good) = check::run(&places, &args.record, args.write)?;
     io::stdout().write_all(report.as_bytes())?;
     Ok(good)
-}
-
-fn measure(
-    figure: Figure,
-    peer: Peer,
-    places: &Places,
-    size: Size,
-) -> Result<Vec<table::Measured>, LoadError> {
-    if figure != Figure::Backplane {
-        return figure.measure(&Running::start(peer, places)?, size);
-    }
-    let (_redis, address) = redis(places)?;
-    let places = Places { redis: Some(address), ..places.clone() };
-    let (here, there) = (Running::start(peer, &places)?, Running::start(peer, &places)?);
-    backplane::measure(&here, &there, size.runs)
-}
-
-/// A Redis that keeps nothing, on the generator's core: the servers' core is theirs alone.
-fn redis(places: &Places) -> io::Result<(Server, SocketAddr)> {
-    let address = process::free_address()?;
-    let mut command = process::on_core("1", "redis-server");
-    command.args([
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--port",
-        &address.port().to_string(),
-    ]);
-    Ok((Server::start("redis", &mut command, address, &places.state)?, address))
 }
 
 fn say(text: &str) {

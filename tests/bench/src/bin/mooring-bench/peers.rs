@@ -58,9 +58,9 @@ impl Peer {
         matches!(self, Self::Raw | Self::Centrifuge)
     }
 
-    fn subscriber(self) -> (Dialect, String) {
+    fn subscriber(self, channel: &str) -> (Dialect, String) {
         match self {
-            Self::Raw => (Dialect::Bare, format!("/raw/{CHANNEL}")),
+            Self::Raw => (Dialect::Bare, format!("/raw/{channel}")),
             Self::Centrifuge => (Dialect::Centrifuge, "/connection/websocket".to_owned()),
             Self::Floor | Self::Nchan | Self::Ws => (Dialect::Bare, "/sub".to_owned()),
             Self::Nats => (Dialect::Nats, "/".to_owned()),
@@ -69,14 +69,14 @@ impl Peer {
         }
     }
 
-    fn publisher(self) -> (Dialect, String) {
+    fn publisher(self, channel: &str) -> (Dialect, String) {
         match self {
-            Self::Raw => (Dialect::Post, format!("/raw/{CHANNEL}")),
+            Self::Raw => (Dialect::Post, format!("/raw/{channel}")),
             Self::Nchan => (Dialect::Post, "/pub".to_owned()),
             Self::Floor | Self::Ws => (Dialect::Bare, "/pub".to_owned()),
             Self::SocketIo => (Dialect::SocketIo, "/socket.io/?EIO=4&transport=websocket".to_owned()),
             Self::Sockudo => (Dialect::PusherPost, pusher::EVENTS.to_owned()),
-            Self::Centrifuge | Self::Nats => self.subscriber(),
+            Self::Centrifuge | Self::Nats => self.subscriber(channel),
         }
     }
 
@@ -97,6 +97,8 @@ pub struct Places {
     /// Logs and nginx's files.
     pub state: PathBuf,
     pub redis: Option<SocketAddr>,
+    /// Threads of a gateway that hold connections.
+    pub shards: u16,
 }
 
 /// A started peer.
@@ -121,24 +123,34 @@ impl Running {
     }
 
     pub fn subscriber(&self) -> Endpoint {
-        let (dialect, path) = self.peer.subscriber();
-        Endpoint { address: self.address, path, dialect, role: Role::Subscriber }
+        self.subscriber_of(CHANNEL)
     }
 
     pub fn publisher(&self) -> Endpoint {
-        let (dialect, path) = self.peer.publisher();
-        Endpoint { address: self.address, path, dialect, role: Role::Publisher }
+        self.publisher_of(CHANNEL)
+    }
+
+    /// A subscriber of any channel, where there is more than one.
+    pub fn subscriber_of(&self, channel: &str) -> Endpoint {
+        let (dialect, path) = self.peer.subscriber(channel);
+        Endpoint { address: self.address, path, channel: channel.to_owned(), dialect, role: Role::Subscriber }
+    }
+
+    pub fn publisher_of(&self, channel: &str) -> Endpoint {
+        let (dialect, path) = self.peer.publisher(channel);
+        Endpoint { address: self.address, path, channel: channel.to_owned(), dialect, role: Role::Publisher }
     }
 
     pub fn echo(&self) -> Option<Endpoint> {
         let path = self.peer.echo()?.to_owned();
-        Some(Endpoint { address: self.address, path, dialect: Dialect::Bare, role: Role::Subscriber })
+        Some(Endpoint { path, dialect: Dialect::Bare, ..self.subscriber() })
     }
 }
 
-/// Bounds far above what is measured, so that none of them is.
+/// Bounds far above what is measured, so that none of them is. Channels with history are those that begin with `kept:`.
 const GATEWAY_CONFIG: &str = r#"{"limits":{"maxConnections":19000,"connectionsPerSecond":100000},
-    "channels":{"namespaces":[{"name":"live","publish":"Clients"}]}}"#;
+    "channels":{"namespaces":[{"name":"live","publish":"Clients"},
+        {"name":"kept","publish":"Clients","history":{"size":300,"ttlSeconds":300}}]}}"#;
 
 fn command(peer: Peer, places: &Places, address: SocketAddr) -> io::Result<Command> {
     let port = address.port().to_string();
@@ -167,12 +179,13 @@ fn command(peer: Peer, places: &Places, address: SocketAddr) -> io::Result<Comma
     })
 }
 
-/// The gateway with one shard; `command` says how it is run.
+/// The gateway; `command` says how it is run.
 pub fn gateway(mut command: Command, places: &Places, address: SocketAddr) -> io::Result<Command> {
     let control = process::free_address()?;
     command
         .args(["--listen", &address.to_string(), "--control", &control.to_string()])
-        .args(["--shards", "1", "--settle", "0", "--shutdown-window", "1", "--echo", "--log", "warn"])
+        .args(["--shards", &places.shards.to_string(), "--settle", "0", "--shutdown-window", "1"])
+        .args(["--echo", "--log", "warn"])
         .env("MOORING_CONFIG", GATEWAY_CONFIG);
     if let Some(redis) = places.redis {
         command.args(["--redis-url", &format!("redis://{redis}")]);

@@ -55,5 +55,5 @@ fn exchange(load: &mut Load, next: &mut [u32], time: Duration) -> Result<u64, Lo
 }
 
 fn send(load: &mut Load, index: usize, sequence: u32) -> Result<(), LoadError> {
-    load.send(index, &Dialect::Bare.publish("", &message::encode(0, sequence)))
+    load.send(index, &Dialect::Bare.publish("", "", &message::encode(0, sequence)))
 }

@@ -39,6 +39,20 @@ pub fn measure(running: &Running, size: Size) -> Result<Vec<Measured>, LoadError
     Ok(measured)
 }
 
+/// Server CPU per delivery in µs; a message that is lost or repeated ends the figure.
+pub fn cpu_per_delivery(
+    load: &mut Load,
+    running: &Running,
+    subscribers: usize,
+    in_flight: usize,
+) -> Result<f64, LoadError> {
+    let Run { tally, delivered, cpu, .. } = run(load, running, subscribers, in_flight)?;
+    if tally.lost + tally.repeated > 0 {
+        return Err(LoadError::Refused(format!("{tally:?}")));
+    }
+    Ok(micros(cpu, delivered))
+}
+
 struct Run {
     tally: Tally,
     /// Within the measured time.

@@ -17,15 +17,21 @@ pub fn measure(running: &Running, runs: usize) -> Result<Vec<Measured>, LoadErro
     let mut load = Load::new()?;
     // The first connections pay for what is allocated once.
     for run in 0..=runs {
-        let (cpu, started) = (running.server.cpu(), Instant::now());
-        load.open(&running.subscriber(), COUNT, AT_ONCE)?;
-        let (cpu, took) = (running.server.cpu() - cpu, started.elapsed());
-        load.close_after(0);
-        running.server.settle();
+        let (cpu, rate) = round(&mut load, running, 0)?;
         if run > 0 {
-            measured.push(Measured::lower("handshake, server CPU (µs)", micros(cpu, COUNT as u64)));
-            measured.push(Measured::higher("handshakes/s", COUNT as f64 / took.as_secs_f64()));
+            measured.push(Measured::lower("handshake, server CPU (µs)", cpu));
+            measured.push(Measured::higher("handshakes/s", rate));
         }
     }
     Ok(measured)
+}
+
+/// Opens connections beside those that are open, and closes them. Server CPU of one in µs, and how many there were per second.
+pub fn round(load: &mut Load, running: &Running, open: usize) -> Result<(f64, f64), LoadError> {
+    let (cpu, started) = (running.server.cpu(), Instant::now());
+    load.open(&running.subscriber(), COUNT, AT_ONCE)?;
+    let (cpu, took) = (running.server.cpu() - cpu, started.elapsed());
+    load.close_after(open);
+    running.server.settle();
+    Ok((micros(cpu, COUNT as u64), COUNT as f64 / took.as_secs_f64()))
 }

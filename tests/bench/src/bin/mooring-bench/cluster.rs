@@ -1,0 +1,69 @@
+//! Two servers of a kind, joined by a Redis.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use crate::{
+    peers::{Peer, Places, Running},
+    process::{self, Server},
+};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Two servers that publish to each other.
+#[derive(Debug)]
+pub struct Cluster {
+    pub here: Running,
+    pub there: Running,
+    pub redis: Redis,
+}
+
+/// A Redis that keeps nothing on disk, on the generator's core: the servers' core is theirs alone.
+#[derive(Debug)]
+pub struct Redis {
+    pub server: Server,
+    address: SocketAddr,
+}
+
+/// Bytes on all of Redis's connections since it started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    pub received: u64,
+    pub sent: u64,
+}
+
+impl Cluster {
+    pub fn start(peer: Peer, places: &Places) -> io::Result<Self> {
+        let redis = Redis::start(places)?;
+        let places = Places { redis: Some(redis.address), ..places.clone() };
+        let (here, there) = (Running::start(peer, &places)?, Running::start(peer, &places)?);
+        Ok(Self { here, there, redis })
+    }
+}
+
+impl Redis {
+    fn start(places: &Places) -> io::Result<Self> {
+        let address = process::free_address()?;
+        let mut command = process::on_core("1", "redis-server");
+        command
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
+            .arg(address.port().to_string());
+        Ok(Self { server: Server::start("redis", &mut command, address, &places.state)?, address })
+    }
+
+    pub fn traffic(&self) -> io::Result<Traffic> {
+        let mut connection = TcpStream::connect(self.address)?;
+        connection.set_read_timeout(Some(ANSWER_WITHIN))?;
+        connection.write_all(b"INFO stats\r\nQUIT\r\n")?;
+        let mut text = String::new();
+        connection.read_to_string(&mut text)?;
+        let number = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok());
+            value.ok_or_else(|| io::Error::other(format!("Redis does not tell {name}")))
+        };
+        Ok(Traffic { received: number("total_net_input_bytes:")?, sent: number("total_net_output_bytes:")? })
+    }
+}
