@@ -121,14 +121,16 @@ fn slots(desired: &Desired, fleet: &Fleet<'_>, size: u32, takeover: &Takeover) -
     within.max(indispensable(desired, fleet, takeover))
 }
 
-/// New pods without which the rollout would wait for ever where the size was cut, so that the old pods alone exceed it and the surge:
-/// the first wave, then one at a time as the new ones fill up.
+/// New pods without which the rollout would wait for ever, where old pods use up the size and the surge: the first wave, then one
+/// at a time as those that are ready fill up, or have no room for any old pod's clients.
 fn indispensable(desired: &Desired, fleet: &Fleet<'_>, takeover: &Takeover) -> u32 {
-    if fleet.count(|m| old(m) && m.leaving().is_some()) == 0 {
-        return takeover.first_wave.saturating_sub(takeover.new);
+    let first = takeover.first_wave.saturating_sub(takeover.new);
+    if first > 0 && fleet.count(|m| old(m) && m.leaving().is_some()) == 0 {
+        return first;
     }
-    let full = takeover.ready == takeover.new && fleet.room(desired, |_| true) == 0;
-    u32::from(full)
+    let full = fleet.room(desired, |_| true) == 0;
+    let crowded = takeover.new > 0 && takeover.room < takeover.smallest;
+    u32::from(takeover.ready == takeover.new && (full || crowded))
 }
 
 fn grow(fleet: &Fleet<'_>, missing: u32, slots: u32, now: Timestamp, moves: &mut Moves) {

@@ -1,7 +1,6 @@
-//! What holds whatever is seen, and whatever happens.
+//! What holds whatever is seen.
 
-use crate::fixtures::{at, cluster, desired, draining_report, name, report, serving};
-use crate::world::World;
+use crate::fixtures::{at, desired, draining_report, name, report, serving};
 use gateway_core::control;
 use jiff::SignedDuration;
 use operator_core::desired::{Desired, Size};
@@ -175,89 +174,6 @@ proptest! {
         let first = plan(&desired, &observed, at(0));
         let again = Observed { status: Some(first.status.clone()), memory: first.memory, ..observed };
         prop_assert_eq!(plan(&desired, &again, at(0) + SignedDuration::from_millis(1)).status, first.status);
-    }
-}
-
-/// Something that happens to a cluster.
-#[derive(Clone, Debug)]
-enum Event {
-    Resize(i32),
-    Template(u8),
-    Delete(usize),
-    Connect(usize),
-    Disconnect(usize),
-    RestartOperator,
-    StopOperator(usize),
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    prop_oneof![
-        (1..6).prop_map(Event::Resize),
-        (0..3_u8).prop_map(Event::Template),
-        (0..6_usize).prop_map(Event::Delete),
-        (0..300_usize).prop_map(Event::Connect),
-        (0..300_usize).prop_map(Event::Disconnect),
-        Just(Event::RestartOperator),
-        (0..20_usize).prop_map(Event::StopOperator),
-    ]
-}
-
-fn happen(world: &mut World, event: &Event) {
-    match event {
-        Event::Resize(replicas) => world.edit(|cluster| cluster.spec.replicas = Some(*replicas)),
-        Event::Template(image) => world.edit(|cluster| cluster.spec.image = Some(format!("image:{image}"))),
-        Event::Delete(index) => {
-            if let Some(name) = world.pods.keys().nth(*index).cloned() {
-                world.delete(&name);
-            }
-        }
-        Event::Connect(count) => world.connect(*count),
-        Event::Disconnect(count) => world.clients.truncate(world.clients.len().saturating_sub(*count)),
-        Event::RestartOperator => world.restart_operator(),
-        Event::StopOperator(seconds) => {
-            world.down = true;
-            world.run(*seconds);
-            world.down = false;
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    #[test]
-    fn whatever_happens_the_cluster_ends_as_desired_and_stays_so(
-        events in proptest::collection::vec((event(), 0..30_usize), 1..8)
-    ) {
-        let mut world = World::new(cluster(&json!({
-            "replicas": 3, "disruption": {"maxReconnectsPerSecond": BUDGET},
-        })));
-        world.connect(200);
-        world.run_until("settling", World::is_settled);
-        let (mut deletions, mut changes) = (0, 0);
-        for (event, pause) in &events {
-            deletions += usize::from(matches!(event, Event::Delete(_)));
-            changes += u32::from(matches!(event, Event::Delete(_) | Event::Template(_) | Event::Resize(_)));
-            happen(&mut world, event);
-            world.run(*pause);
-        }
-        world.run_until("settling", World::is_settled);
-        let revision = world.desired().revision;
-        let replicas = usize::try_from(world.cluster.spec.replicas.unwrap()).unwrap();
-        prop_assert_eq!(world.pods.len(), replicas);
-        prop_assert!(world.pods.values().all(|pod| pod.revision == revision));
-
-        // A gateway that is told to terminate starts at the whole budget before the operator knows.
-        let most = world.moved.iter().copied().max().unwrap_or(0);
-        prop_assert!(most <= BUDGET as usize * (1 + deletions), "{most} in a second");
-        let moves = world.clients.iter().map(|client| client.moves).max().unwrap_or(0);
-        // Whoever deletes the only new pod of a rollout sends its clients back to an old one, which goes in its turn.
-        let allowed = changes as usize + deletions;
-        prop_assert!(moves as usize <= allowed, "{moves} moves of one client by {changes} changes");
-
-        let done = world.log.len();
-        world.run(20);
-        prop_assert_eq!(world.log.len(), done);
     }
 }
 

@@ -11,4 +11,5 @@ mod revision;
 mod scaling;
 mod simulation;
 mod status;
+mod stories;
 mod world;

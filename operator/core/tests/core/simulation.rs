@@ -112,6 +112,23 @@ fn a_rollout_together_with_a_smaller_size_moves_each_client_once() {
 }
 
 #[test]
+fn a_rollout_goes_on_where_the_new_pod_has_no_room_for_any_old_one() {
+    let mut spec = fixed(3);
+    spec["limits"] = json!({"maxConnections": 130});
+    let mut world = settled(&spec, 200);
+    world.edit(|cluster| cluster.spec.image = Some("other:1".into()));
+    world.run(6);
+    world.edit(|cluster| {
+        cluster.spec.replicas = Some(2);
+        cluster.spec.image = Some("other:2".into());
+    });
+    world.run_until("the rollout", World::is_settled);
+    let revision = world.desired().revision;
+    assert!(world.pods.values().all(|pod| pod.revision == revision));
+    assert!(most_moved(&world) <= BUDGET, "{}", most_moved(&world));
+}
+
+#[test]
 fn a_rollout_taken_back_in_its_middle_leaves_nothing_behind() {
     let mut world = settled(&fixed(4), 800);
     let first = world.desired().revision;

@@ -56,6 +56,8 @@ pub struct World {
     pub down: bool,
     /// Clients moved in each second so far.
     pub moved: Vec<usize>,
+    /// How often the size was lowered.
+    pub cuts: usize,
     /// Every action carried out, with its time.
     pub log: Vec<(Timestamp, Action)>,
     uids: u64,
@@ -73,6 +75,7 @@ impl World {
             status: None,
             down: false,
             moved: Vec::new(),
+            cuts: 0,
             log: Vec::new(),
             uids: 0,
         }
@@ -137,14 +140,22 @@ impl World {
         panic!("{what} did not happen; {:#?}", self.status);
     }
 
+    /// Nothing is left to wait for.
     pub fn is_settled(&self) -> bool {
         let serving = self.pods.values().all(|pod| pod.deletion.is_none() && pod.traffic == Traffic::Serving);
         let generation = self.cluster.metadata.generation;
         let seen = |status: &WebSocketClusterStatus| {
             Some(status.observed_generation) == generation
                 && usize::try_from(status.ready_replicas) == Ok(self.pods.len())
+                && usize::try_from(status.connections) == Ok(self.clients.len())
         };
-        let ready = self.status.as_ref().is_some_and(|status| status.reason == "Ready" && seen(status));
+        let held = |status: &WebSocketClusterStatus| {
+            status.conditions.iter().any(|c| c.reason == "ScaleDownHeld" || c.reason == "ScaleUpHeld")
+        };
+        let rests = |status: &WebSocketClusterStatus| {
+            ["Ready", "TooManyConnections"].contains(&status.reason.as_str()) && !held(status)
+        };
+        let ready = self.status.as_ref().is_some_and(|status| rests(status) && seen(status));
         serving && ready && self.clients.iter().all(|client| client.pod.is_some())
     }
 
@@ -292,6 +303,8 @@ impl World {
     /// One plan, carried out.
     pub fn reconcile(&mut self) {
         let Plan { actions, status, memory, .. } = plan(&self.desired(), &self.observe(), self.now);
+        let before = self.status.as_ref().map_or(0, |before| before.desired_replicas);
+        self.cuts += usize::from(status.desired_replicas < before);
         self.status = Some(status);
         self.memory = memory;
         for action in actions {
