@@ -12,6 +12,7 @@ mod members;
 mod requests;
 mod resp;
 mod scripts;
+mod trouble;
 mod upkeep;
 mod wire;
 

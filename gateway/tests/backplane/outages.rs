@@ -103,7 +103,9 @@ async fn operations_without_redis_fail_in_bounded_time_and_work_again_after_it()
     let mut node = Node::redis(&server, 1).await;
     server.kill();
     node.unhealthy().await;
-    assert_eq!(node.publish("c", "refused").await, Err(BackplaneError::Unavailable));
+    // Which of the two connections was missed first decides whether it went on its way.
+    let refused = node.publish("c", "refused").await;
+    assert!(matches!(refused, Err(BackplaneError::Unavailable | BackplaneError::Unanswered)), "{refused:?}");
     let op = Op::Subscribe { channel: "c".into(), retention: None, since: None, limit: 0 };
     assert_eq!(node.shards[0].call(op).await, Err(BackplaneError::Unavailable));
     server.start_again();

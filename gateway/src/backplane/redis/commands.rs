@@ -58,7 +58,7 @@ impl Actor {
                 }
             }
             Event::Down(error) => {
-                self.trouble(format!("commands: {error}"));
+                self.trouble("commands", &error, Instant::now());
                 while let Some((_, pending)) = self.in_flight.pop_front() {
                     self.give_up(pending, BackplaneError::Unanswered).await;
                 }
@@ -142,7 +142,7 @@ impl Actor {
 
     /// A command was refused, and so not carried out.
     fn on_refusal(&mut self, error: &str) {
-        if self.upkeep.may_complain(Instant::now()) {
+        if self.upkeep.may_complain(error, Instant::now()) {
             tracing::warn!(error, "Redis refuses commands");
         }
         let loading = |(_, pending): &(Instant, Pending)| matches!(pending, Pending::Script);

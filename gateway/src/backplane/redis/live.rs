@@ -39,7 +39,7 @@ impl Actor {
                 }
             }
             Event::Down(error) => {
-                self.trouble(format!("live messages: {error}"));
+                self.trouble("live messages", &error, Instant::now());
                 self.sequencer.disconnected();
             }
         }

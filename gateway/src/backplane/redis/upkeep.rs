@@ -8,6 +8,7 @@ use super::{
     actor::{Actor, OP_WITHIN},
     commands::{Pending, Request},
     keys,
+    trouble::{Notice, Trouble},
 };
 
 /// How often a node sends a message to itself.
@@ -15,7 +16,7 @@ const CANARY_EVERY: Duration = Duration::from_secs(2);
 /// When a message to itself is given up, and the connection with it.
 const CANARY_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often reads that Redis refused are tried again, and refusals are logged.
+/// How often reads that Redis refused are tried again.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// When what was done last.
@@ -36,7 +37,8 @@ pub(super) struct Upkeep {
     /// A reply was overdue at the last tick, and none came since.
     overdue: bool,
     retried: Option<Instant>,
-    complained: Option<Instant>,
+    outage: Trouble,
+    refusals: Trouble,
 }
 
 impl Upkeep {
@@ -53,7 +55,8 @@ impl Upkeep {
             troubled: true,
             overdue: false,
             retried: None,
-            complained: None,
+            outage: Trouble::default(),
+            refusals: Trouble::default(),
         }
     }
 
@@ -82,8 +85,10 @@ impl Upkeep {
         self.overdue = false;
     }
 
-    pub(super) fn may_complain(&mut self, now: Instant) -> bool {
-        is_due(&mut self.complained, now, AGAIN_EVERY)
+    /// Redis refused a command; whether the log is to say so. The first word of its error tells the kind.
+    pub(super) fn may_complain(&mut self, error: &str, now: Instant) -> bool {
+        let kind = error.split(' ').next().unwrap_or_default();
+        self.refusals.failed(kind, now).is_some()
     }
 
     pub(super) fn canary_returned(&mut self, payload: &[u8], now: Instant) {
@@ -119,15 +124,25 @@ impl Actor {
         if self.upkeep.troubled && self.upkeep.heard && self.sequencer.is_settled() {
             self.upkeep.troubled = false;
             self.health.recover();
+            if let Some(gone) = self.upkeep.outage.ended(now) {
+                tracing::info!(seconds = gone.as_secs(), "the backplane is back");
+            }
         }
     }
 
     /// Something is wrong, until live messages arrive again and nothing is missing.
-    pub(super) fn trouble(&mut self, message: String) {
-        tracing::warn!(message, "the backplane is in trouble");
+    pub(super) fn trouble(&mut self, connection: &str, error: &str, now: Instant) {
+        match self.upkeep.outage.failed(error, now) {
+            Some(Notice::Began) => tracing::warn!(connection, error, "the backplane is out of reach"),
+            Some(Notice::Changed(gone) | Notice::Lasts(gone)) => {
+                let seconds = gone.as_secs();
+                tracing::warn!(connection, error, seconds, "the backplane is still out of reach");
+            }
+            None => {}
+        }
         self.upkeep.heard = false;
         self.upkeep.troubled = true;
-        self.health.trouble(message);
+        self.health.trouble(format!("{connection}: {error}"));
     }
 
     pub(super) fn renew_lease(&mut self) {
