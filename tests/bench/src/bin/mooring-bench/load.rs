@@ -193,7 +193,16 @@ impl Load {
                 let open =
                     connection.read(&mut self.scratch, &mut self.pings, |message| arrived(index, message))?;
                 self.ready += usize::from(!was_ready && connection.stage == Stage::Ready);
-                if !open {
+                // A close that comes with the last bytes is no event of its own.
+                let open = open && !event.is_read_closed();
+                if !open && connection.endpoint.dialect == Dialect::PusherPost {
+                    connection.requests.pop_front();
+                    connection.stage = Stage::Connecting;
+                    let address = connection.endpoint.address;
+                    connection.stream = dial(self.poll.registry(), address, index, self.opened)?;
+                    self.opened += 1;
+                    self.ready -= 1;
+                } else if !open {
                     return Err(LoadError::Closed(index));
                 }
             }
@@ -369,4 +378,48 @@ fn responses(bytes: &[u8]) -> Result<(), LoadError> {
 
 fn refused(bytes: &[u8]) -> LoadError {
     LoadError::Refused(String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_closes_with_each_response_gets_each_request_once_and_in_order() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, received) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut request) = (stream.unwrap(), Vec::new());
+                while message::decode(&request).next().is_none() {
+                    let mut part = [0; 1_024];
+                    let read = stream.read(&mut part).unwrap();
+                    request.extend(&part[..read]);
+                }
+                sender.send(message::decode(&request).collect::<Vec<_>>()).unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+                    .unwrap();
+            }
+        });
+        let path = String::from("/apps/bench/events");
+        let mut load = Load::new().unwrap();
+        let channel = String::new();
+        let endpoint =
+            Endpoint { address, path, channel, dialect: Dialect::PusherPost, role: Role::Publisher };
+        load.open(&endpoint, 1, 1).unwrap();
+        for sequence in 0..3 {
+            load.publish(0, 7, sequence).unwrap();
+        }
+        let mut requests = Vec::new();
+        let deadline = Instant::now() + READY_WITHIN;
+        while requests.len() < 3 && Instant::now() < deadline {
+            load.turn(Duration::from_millis(100), |_, _| {}).unwrap();
+            requests.extend(received.try_iter());
+        }
+        assert_eq!(requests, [[(7, 0)], [(7, 1)], [(7, 2)]]);
+    }
 }
