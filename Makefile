@@ -1,11 +1,12 @@
 # Every verb of the project; CI calls `make test` and nothing else.
 #
 #   CLUSTER=kind      (default) a kind cluster of our own, made and removed by these targets
-#   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY
+#   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY, and REDIS_IMAGE is the
+#                     managed Redis's where the chart's default can't be pulled
 #   KEEP=1            `make test` leaves the kind cluster running
 
 CLUSTER ?= kind
-export CLUSTER KEEP REGISTRY
+export CLUSTER KEEP REGISTRY REDIS_IMAGE
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-check generate

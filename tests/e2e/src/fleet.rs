@@ -110,7 +110,7 @@ impl Fleet {
 }
 
 fn manifest(gateways: &Gateways) -> serde_json::Value {
-    let images = std::env::var("MOORING_IMAGES").unwrap_or_else(|_| "mooring.dev".to_owned());
+    let image = std::env::var("MOORING_FLEET_IMAGE").expect("MOORING_FLEET_IMAGE is unset; run `make e2e`");
     let target = format!("{}.{}.svc:8000", gateways.name, gateways.scope.namespace);
     json!({
         "metadata": {"name": NAME},
@@ -121,7 +121,7 @@ fn manifest(gateways: &Gateways) -> serde_json::Value {
             "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{
                 "name": "fleet",
-                "image": format!("{images}/fleet:dev"),
+                "image": image,
                 "args": [
                     format!("--target={target}"), format!("--listen=0.0.0.0:{PORT}"),
                     "--api-key-file=/api-key/key", format!("--duration={DURATION}"),

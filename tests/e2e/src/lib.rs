@@ -1,8 +1,8 @@
 //! Support for the end-to-end tests: throw-away namespaces, conditions, clusters, the client fleet.
 //!
 //! The tests run against the cluster that KUBECONFIG names, with the operator installed from the chart. A failed test prints the
-//! whole situation; `KEEP=1` leaves its namespace for a look. `MOORING_IMAGES` is where the fleet's image is, `mooring.dev` when
-//! unset.
+//! whole situation; `KEEP=1` leaves its namespace for a look. `MOORING_FLEET_IMAGE` is the fleet's image, as tests/bin/install
+//! prints it.
 #![allow(
     clippy::expect_used,
     clippy::panic,

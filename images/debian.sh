@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Makes an image of a program of this machine's Debian, for clusters that can't pull one, and prints its name:
+# mooring.dev/NAME:VERSION, with the version that it really is.
+#
+# usage: debian.sh redis|registry
+source "$(dirname "$0")/../tests/cluster/lib.sh"
+
+IMAGES="$(cd "$(dirname "$0")" && pwd)"
+NAME="${1:-}"
+case "$NAME" in
+redis) PACKAGE=redis-server PROGRAMS=(/usr/bin/redis-server /usr/bin/redis-cli) ;;
+registry) PACKAGE=docker-registry PROGRAMS=(/usr/bin/docker-registry) ;;
+*) die "usage: debian.sh redis|registry" ;;
+esac
+
+STEPS=1
+for program in "${PROGRAMS[@]}"; do
+  need "$program" "apt-get install $PACKAGE"
+done
+# 5:7.0.15-1~deb12u10 -> 7.0.15
+version="$(dpkg-query --show --showformat '${Version}' "$PACKAGE" | sed -E 's/^[0-9]+://; s/[-+].*//')"
+image="mooring.dev/$NAME:$version"
+step "image $image from Debian's $PACKAGE"
+
+context="$(mktemp --directory)"
+trap 'rm -rf "$context"' EXIT
+mkdir -p "$context/rootfs/data"
+chmod 1777 "$context/rootfs/data"
+mapfile -t libraries < <(ldd "${PROGRAMS[@]}" | grep --only-matching '/[^ :]*\.so[^ :]*' | sort -u)
+cp --parents --dereference "${PROGRAMS[@]}" "${libraries[@]}" "$context/rootfs"
+cp --recursive "$IMAGES/$NAME/." "$context"
+run_long "image-$NAME" docker build --tag "$image" "$context"
+echo "$image"
