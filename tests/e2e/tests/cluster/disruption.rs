@@ -61,6 +61,25 @@ async fn a_change_of_the_pod_template_moves_each_client_once_within_the_budget_a
 }
 
 #[tokio::test]
+async fn a_drain_whose_time_is_up_closes_the_rest_at_once_and_loses_nothing() {
+    with_namespace("drain-timeout", async |scope| {
+        let mut slow = spec(2, 5);
+        slow.disruption.drain_timeout = "15s".to_owned();
+        let (gateways, fleet) = under_load(&scope, slow).await;
+        gateways.patch(&json!({"spec": {"replicas": 1}})).await;
+        gateways.until("a pod is drained", SOON, |status| status.draining_replicas == 1).await;
+        gateways.ready().await;
+        let stats = aftermath(&fleet, "a drain whose time is up").await;
+        assert_nothing_lost(&stats);
+        assert_eq!(stats.deliveries.told_not_recovered, 0, "{stats:#?}");
+        assert_eq!(stats.reconnects.most_of_one_client(), 1, "{stats:#?}");
+        let closed_in_time = 15 * 5;
+        assert!(stats.reconnects.peak_closed_per_second > closed_in_time, "time was not up: {stats:#?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_deleted_pod_moves_its_clients_within_the_budget_and_loses_nothing() {
     with_namespace("delete-pod", async |scope| {
         let (gateways, fleet) = under_load(&scope, spec(2, BUDGET)).await;
