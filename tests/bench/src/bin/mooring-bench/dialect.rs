@@ -87,7 +87,7 @@ impl Dialect {
             Self::Centrifuge if contains(payload, b"\"id\":2") => subscribed(role, payload),
             Self::Centrifuge => Answer::Nothing,
             Self::Nats => nats(role, channel, payload),
-            Self::Pusher => pusher::answer(payload),
+            Self::Pusher => pusher::answer(channel, payload),
             Self::SocketIo => match payload {
                 [b'0', ..] => Answer::Send(frames::masked(TEXT, b"40")),
                 [b'4', b'0', ..] => Answer::Ready,
@@ -109,7 +109,7 @@ impl Dialect {
             }
             Self::Nats => frames::masked(BINARY, format!("PUB {channel} {SIZE}\r\n{text}\r\n").as_bytes()),
             Self::SocketIo => frames::masked(TEXT, format!(r#"42["m","{text}"]"#).as_bytes()),
-            Self::Pusher | Self::PusherPost => pusher::publish(path, text),
+            Self::Pusher | Self::PusherPost => pusher::publish(path, channel, text),
             Self::Post => format!(
                 "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n{text}"
             )

@@ -11,7 +11,7 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
 use crate::{
-    dialect::{Answer, CHANNEL},
+    dialect::Answer,
     frames::{self, TEXT},
 };
 
@@ -26,10 +26,10 @@ const SECRET: &str = "bench-secret";
 const BLOCK: usize = 64;
 
 /// What a subscriber does about an event.
-pub fn answer(event: &[u8]) -> Answer {
+pub fn answer(channel: &str, event: &[u8]) -> Answer {
     let is = |name: &str| event.windows(name.len()).any(|window| window == name.as_bytes());
     if is("pusher:connection_established") {
-        let subscribe = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{CHANNEL}"}}}}"#);
+        let subscribe = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
         Answer::Send(frames::masked(TEXT, subscribe.as_bytes()))
     } else if is("pusher_internal:subscription_succeeded") {
         Answer::Ready
@@ -43,8 +43,8 @@ pub fn answer(event: &[u8]) -> Answer {
 }
 
 /// The request that publishes a text without characters that JSON escapes.
-pub fn publish(path: &str, text: &str) -> Vec<u8> {
-    let body = format!(r#"{{"name":"m","channel":"{CHANNEL}","data":"{text}"}}"#);
+pub fn publish(path: &str, channel: &str, text: &str) -> Vec<u8> {
+    let body = format!(r#"{{"name":"m","channel":"{channel}","data":"{text}"}}"#);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let query = query(KEY, SECRET, path, &body, now);
     let length = body.len();
@@ -94,10 +94,13 @@ mod tests {
     fn a_subscriber_is_ready_once_its_subscription_is_confirmed() {
         let established = br#"{"event":"pusher:connection_established","data":"{}"}"#;
         let subscribe = br#"{"event":"pusher:subscribe","data":{"channel":"live:bench"}}"#;
-        assert_eq!(answer(established), Answer::Send(frames::masked(TEXT, subscribe)));
+        assert_eq!(answer("live:bench", established), Answer::Send(frames::masked(TEXT, subscribe)));
         let succeeded =
             br#"{"event":"pusher_internal:subscription_succeeded","channel":"live:bench","data":"{}"}"#;
-        assert_eq!(answer(succeeded), Answer::Ready);
-        assert_eq!(answer(br#"{"event":"pusher:error","data":{"code":4001}}"#), Answer::Refused);
+        assert_eq!(answer("live:bench", succeeded), Answer::Ready);
+        assert_eq!(
+            answer("live:bench", br#"{"event":"pusher:error","data":{"code":4001}}"#),
+            Answer::Refused
+        );
     }
 }
