@@ -1,4 +1,4 @@
-//! The protocol's numbers: errors of replies, codes of disconnects and of unsubscribe pushes.
+//! The protocol's numbers, as far as this server says them: errors of replies, codes of disconnects and of unsubscribe pushes.
 //!
 //! Source: <https://centrifugal.dev/docs/server/codes>.
 
@@ -8,8 +8,6 @@
 pub enum ErrorCode {
     /// The server, or what it depends on, failed; the client tries again.
     Internal = 100,
-    /// The client has to prove who it is.
-    Unauthorized = 101,
     /// No namespace of that name.
     UnknownChannel = 102,
     /// The client may not do that.
@@ -26,8 +24,6 @@ pub enum ErrorCode {
     NotAvailable = 108,
     /// The client fetches a new token and tries again.
     TokenExpired = 109,
-    /// The connection or subscription ran out, without a token being involved.
-    Expired = 110,
     /// The client tries again later.
     TooManyRequests = 111,
     /// `since` names a place that the stream no longer holds.
@@ -46,7 +42,6 @@ impl ErrorCode {
     pub const fn message(self) -> &'static str {
         match self {
             Self::Internal => "internal server error",
-            Self::Unauthorized => "unauthorized",
             Self::UnknownChannel => "unknown channel",
             Self::PermissionDenied => "permission denied",
             Self::MethodNotFound => "method not found",
@@ -55,7 +50,6 @@ impl ErrorCode {
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
             Self::TokenExpired => "token expired",
-            Self::Expired => "expired",
             Self::TooManyRequests => "too many requests",
             Self::UnrecoverablePosition => "unrecoverable position",
         }
@@ -74,38 +68,24 @@ impl ErrorCode {
 pub enum DisconnectCode {
     /// The node goes away; what a drain sends.
     Shutdown = 3001,
-    /// The server, or what it depends on, failed.
-    ServerError = 3004,
     /// The connection's token ran out and was not refreshed.
     Expired = 3005,
-    /// A subscription's token ran out and was not refreshed.
-    SubscriptionExpired = 3006,
     /// The client reads too slowly.
     Slow = 3008,
     /// Publications may be missing; the client recovers when it is back.
     InsufficientState = 3010,
-    /// The server wants the client on another node.
-    ForceReconnect = 3011,
     /// A ping was not answered in time.
     NoPong = 3012,
-    /// More commands than the connection may send.
-    TooManyRequests = 3013,
     /// The connection's or a subscription's token is forged or not for here.
     InvalidToken = 3500,
     /// The client broke the protocol.
     BadRequest = 3501,
     /// No `connect` arrived in time.
     Stale = 3502,
-    /// The server wants the client to stay away.
-    ForceDisconnect = 3503,
-    /// More connections than allowed.
-    ConnectionLimit = 3504,
     /// More subscriptions than allowed.
     ChannelLimit = 3505,
     /// A binary message on a JSON connection.
     InappropriateProtocol = 3506,
-    /// The client may not connect.
-    PermissionDenied = 3507,
 }
 
 impl DisconnectCode {
@@ -120,29 +100,16 @@ impl DisconnectCode {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Shutdown => "shutdown",
-            Self::ServerError => "internal server error",
             Self::Expired => "connection expired",
-            Self::SubscriptionExpired => "subscription expired",
             Self::Slow => "slow",
             Self::InsufficientState => "insufficient state",
-            Self::ForceReconnect => "force reconnect",
             Self::NoPong => "no pong",
-            Self::TooManyRequests => "too many requests",
             Self::InvalidToken => "invalid token",
             Self::BadRequest => "bad request",
             Self::Stale => "stale",
-            Self::ForceDisconnect => "force disconnect",
-            Self::ConnectionLimit => "connection limit",
             Self::ChannelLimit => "channel limit",
             Self::InappropriateProtocol => "inappropriate protocol",
-            Self::PermissionDenied => "permission denied",
         }
-    }
-
-    /// Whether clients connect again by themselves.
-    #[must_use]
-    pub const fn reconnects(self) -> bool {
-        self.code() < 3500
     }
 }
 
@@ -150,8 +117,6 @@ impl DisconnectCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum UnsubscribeCode {
-    /// For good.
-    Server = 2000,
     /// Publications may be missing; the client subscribes again from where it is.
     InsufficientState = 2500,
     /// The subscription's token ran out; the client subscribes again with a new one.
@@ -169,7 +134,6 @@ impl UnsubscribeCode {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Server => "server unsubscribe",
             Self::InsufficientState => "insufficient state",
             Self::Expired => "subscription expired",
         }
@@ -182,19 +146,12 @@ mod tests {
 
     #[test]
     fn a_moved_client_comes_back_and_a_refused_one_stays_away() {
-        assert_eq!((DisconnectCode::Shutdown.code(), DisconnectCode::Shutdown.reconnects()), (3001, true));
-        assert_eq!(
-            (DisconnectCode::TooManyRequests.code(), DisconnectCode::TooManyRequests.reconnects()),
-            (3013, true)
-        );
-        assert_eq!(
-            (DisconnectCode::InvalidToken.code(), DisconnectCode::InvalidToken.reconnects()),
-            (3500, false)
-        );
-        assert_eq!(
-            (DisconnectCode::BadRequest.code(), DisconnectCode::BadRequest.reconnects()),
-            (3501, false)
-        );
+        // SDKs connect again after 3000 to 3499, and stay away after 3500 to 3999.
+        let moved = [DisconnectCode::Shutdown, DisconnectCode::Slow, DisconnectCode::NoPong];
+        assert_eq!(moved.map(DisconnectCode::code), [3001, 3008, 3012]);
+        let refused =
+            [DisconnectCode::InvalidToken, DisconnectCode::BadRequest, DisconnectCode::ChannelLimit];
+        assert_eq!(refused.map(DisconnectCode::code), [3500, 3501, 3505]);
     }
 
     #[test]

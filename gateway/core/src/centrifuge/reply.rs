@@ -11,7 +11,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
-    codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
+    codes::{ErrorCode, UnsubscribeCode},
     json::{self, Object},
 };
 use crate::backplane::{ClientInfo, Payload, Publication, StreamPosition};
@@ -45,8 +45,6 @@ pub enum Reply<'a> {
     },
     /// Of `ping`.
     Ping,
-    /// Of `rpc`: JSON.
-    Rpc(&'a [u8]),
     /// Of `refresh`.
     Refresh {
         /// The connection's id.
@@ -61,7 +59,7 @@ pub enum Reply<'a> {
     },
 }
 
-/// `ConnectResult`, and the push of it.
+/// `ConnectResult`.
 #[derive(Clone, Debug)]
 pub struct ConnectResult<'a> {
     /// The connection's id.
@@ -74,13 +72,11 @@ pub struct ConnectResult<'a> {
     pub ttl: Option<u32>,
     /// Seconds between pings of the server; the client answers each.
     pub ping: u32,
-    /// JSON of the application's.
-    pub data: Option<&'a [u8]>,
     /// Server-side subscriptions.
     pub subs: &'a [(&'a str, SubscribeResult<'a>)],
 }
 
-/// `SubscribeResult`, and the push of it.
+/// `SubscribeResult`.
 #[derive(Clone, Debug, Default)]
 pub struct SubscribeResult<'a> {
     /// The subscription can be recovered.
@@ -110,8 +106,6 @@ pub enum Push<'a> {
     Join(&'a ClientInfo),
     /// A client left.
     Leave(&'a ClientInfo),
-    /// The server subscribed the client.
-    Subscribe(SubscribeResult<'a>),
     /// The server unsubscribed the client.
     Unsubscribe(UnsubscribeCode),
 }
@@ -141,7 +135,6 @@ pub fn reply(out: &mut Vec<u8>, id: u32, reply: &Reply<'_>) {
                 stream_position(o, position);
             }),
             Reply::Ping => o.object("ping", |_| ()),
-            Reply::Rpc(data) => o.object("rpc", |o| o.raw("data", data)),
             Reply::Refresh { client, ttl } => o.object("refresh", |o| {
                 o.string("client", client);
                 expiry(o, *ttl);
@@ -172,25 +165,11 @@ pub fn push(out: &mut Vec<u8>, channel: &str, push: &Push<'_>) {
                 Push::Publication(p) => o.object("pub", |o| publication(o, p)),
                 Push::Join(info) => o.object("join", |o| o.object("info", |o| client_info(o, info))),
                 Push::Leave(info) => o.object("leave", |o| o.object("info", |o| client_info(o, info))),
-                Push::Subscribe(result) => o.object("subscribe", |o| subscribe_result(o, result)),
                 Push::Unsubscribe(code) => o.object("unsubscribe", |o| {
                     o.number("code", code.code().into());
                     o.string("reason", code.reason());
                 }),
             }
-        });
-    });
-}
-
-/// Appends the disconnect push, for transports that have no close code of their own; a WebSocket's close frame says it itself.
-pub fn disconnect(out: &mut Vec<u8>, code: DisconnectCode) {
-    line(out, |o| {
-        o.object("push", |o| {
-            o.object("disconnect", |o| {
-                o.number("code", code.code().into());
-                o.string("reason", code.reason());
-                o.flag("reconnect", code.reconnects());
-            });
         });
     });
 }
@@ -211,9 +190,6 @@ fn connect_result(o: &mut Object<'_>, result: &ConnectResult<'_>) {
     o.string("client", result.client);
     o.string("version", result.version);
     expiry(o, result.ttl);
-    if let Some(data) = result.data {
-        o.raw("data", data);
-    }
     if !result.subs.is_empty() {
         o.object("subs", |o| {
             for (channel, sub) in result.subs {

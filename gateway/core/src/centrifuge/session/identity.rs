@@ -95,7 +95,6 @@ impl Session {
             node: &link.settings.node_name,
             ttl,
             ping: PING_INTERVAL.as_secs() as u32,
-            data: None,
             subs,
         };
         self.reply(id, &Reply::Connect(result), link);
