@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use operator_core::crd::WebSocketCluster;
-use operator_core::desired::Desired;
+use kube::{Resource, ResourceExt};
+use operator_core::desired::Stored;
 use operator_core::plan::{plan, refuse};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -23,7 +22,7 @@ use crate::report::{Outcome, report};
 ///
 /// # Errors
 /// When no plan could be made, or its status not be written. Actions that fail wait by themselves.
-pub async fn reconcile(cluster: Arc<WebSocketCluster>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(cluster: Arc<Stored>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     context.stores.synced().await?;
     let mut memory = context.memories.take(&cluster);
@@ -35,7 +34,7 @@ pub async fn reconcile(cluster: Arc<WebSocketCluster>, context: Arc<Context>) ->
 }
 
 /// When to try again after a failed pass: no later than its cluster wanted to be looked at anyway.
-pub fn retry(cluster: Arc<WebSocketCluster>, error: &Error, context: Arc<Context>) -> Action {
+pub fn retry(cluster: Arc<Stored>, error: &Error, context: Arc<Context>) -> Action {
     warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "the pass failed");
     let (failures, wake) = context.memories.retry(&cluster);
     let after = error.class().retry_after(failures);
@@ -43,23 +42,22 @@ pub fn retry(cluster: Arc<WebSocketCluster>, error: &Error, context: Arc<Context
 }
 
 /// The steps, and when to pass again if nothing happens before.
-async fn pass(
-    cluster: &WebSocketCluster,
-    context: &Context,
-    memory: &mut Memory,
-) -> Result<Option<Duration>, Error> {
+async fn pass(cluster: &Stored, context: &Context, memory: &mut Memory) -> Result<Option<Duration>, Error> {
     // What it owns goes with it, by owner references; making it anew would hold the deletion up.
-    if cluster.metadata.deletion_timestamp.is_some() {
+    if cluster.meta().deletion_timestamp.is_some() {
         return Ok(None);
     }
     // 1. Parse: pure.
-    let desired = match Desired::parse(cluster, &context.defaults) {
+    let desired = match cluster.parse(&context.defaults) {
         Ok(desired) => desired,
         Err(invalid) => {
             let seen = newest(cluster, memory);
             let refusal = refuse(&seen, &invalid, Timestamp::now());
             let status_changed =
-                write_status(context, cluster, seen.status.as_ref(), &refusal.status, memory).await?;
+                write_status(context, cluster, seen.status(), &refusal.status, memory).await?;
+            if status_changed {
+                warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %invalid, "the spec is refused; what runs goes on");
+            }
             let outcome = Outcome { reasons: &refusal.reasons, status_changed, done: &[], failed: &[] };
             report(context, cluster, &outcome, memory).await;
             return Ok(refusal.wake);

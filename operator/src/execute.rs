@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
-use operator_core::desired::Desired;
+use operator_core::crd::WebSocketClusterStatus;
+use operator_core::desired::{Desired, Stored};
 use operator_core::names::{MANAGER, PodName};
 use operator_core::observed::{ObjectKey, Observed};
 use operator_core::plan::Action;
@@ -52,7 +52,7 @@ pub struct Failure {
 /// When the API server refuses or does not answer, or this operator no longer leads.
 pub async fn write_status(
     context: &Context,
-    cluster: &WebSocketCluster,
+    cluster: &Stored,
     last: Option<&WebSocketClusterStatus>,
     status: &WebSocketClusterStatus,
     memory: &mut Memory,
@@ -62,10 +62,10 @@ pub async fn write_status(
     }
     context.must_lead()?;
     let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    let api: Api<WebSocketCluster> = Api::namespaced(context.client.clone(), &namespace);
+    let api: Api<Stored> = Api::namespaced(context.client.clone(), &namespace);
     let applied = json!({
-        "apiVersion": WebSocketCluster::api_version(&()),
-        "kind": WebSocketCluster::kind(&()),
+        "apiVersion": Stored::api_version(&()),
+        "kind": Stored::kind(&()),
         "metadata": {"name": name, "uid": cluster.uid()},
         "status": status,
     });

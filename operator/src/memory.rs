@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::api::DynamicObject;
 use kube::runtime::reflector::ObjectRef;
-use operator_core::crd::WebSocketCluster;
+use operator_core::desired::Stored;
 use operator_core::names::PodName;
 use operator_core::observed::ObjectKey;
 
@@ -33,7 +33,7 @@ pub struct Memory {
     /// Secrets as last read.
     pub secrets: Secrets,
     /// The cluster as its status was last written.
-    pub cluster: Written<(), WebSocketCluster>,
+    pub cluster: Written<(), Stored>,
     /// Pods as last written.
     pub pods: Written<PodName, Pod>,
     /// Other objects as last written.
@@ -48,34 +48,34 @@ pub struct Memory {
 
 /// The memories of all clusters. A pass takes its cluster's out and puts it back: no two passes share a cluster.
 #[derive(Default)]
-pub struct Memories(Mutex<HashMap<ObjectRef<WebSocketCluster>, Memory>>);
+pub struct Memories(Mutex<HashMap<ObjectRef<Stored>, Memory>>);
 
 impl Memories {
     /// Takes a cluster's memory out; an empty one if there is none.
-    pub fn take(&self, cluster: &WebSocketCluster) -> Memory {
+    pub fn take(&self, cluster: &Stored) -> Memory {
         let uid = cluster.meta().uid.clone();
         let found = self.lock().remove(&ObjectRef::from_obj(cluster)).filter(|memory| memory.uid == uid);
         found.unwrap_or_else(|| Memory { uid, ..Memory::default() })
     }
 
     /// Puts a cluster's memory back.
-    pub fn put(&self, cluster: &WebSocketCluster, memory: Memory) {
+    pub fn put(&self, cluster: &Stored, memory: Memory) {
         self.lock().insert(ObjectRef::from_obj(cluster), memory);
     }
 
     /// Drops the memory of a cluster that is gone.
-    pub fn forget(&self, cluster: &ObjectRef<WebSocketCluster>) {
+    pub fn forget(&self, cluster: &ObjectRef<Stored>) {
         self.lock().remove(cluster);
     }
 
     /// When to pass over a cluster again whose last pass failed `failures` times in a row.
-    pub fn retry(&self, cluster: &WebSocketCluster) -> (u32, Option<Duration>) {
+    pub fn retry(&self, cluster: &Stored) -> (u32, Option<Duration>) {
         let memories = self.lock();
         let memory = memories.get(&ObjectRef::from_obj(cluster));
         memory.map_or((1, None), |memory| (memory.failures, memory.wake))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectRef<WebSocketCluster>, Memory>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectRef<Stored>, Memory>> {
         // Nothing under this lock can leave the map half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

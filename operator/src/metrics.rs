@@ -26,6 +26,8 @@ pub struct Metrics {
 pub struct Totals {
     /// WebSocketClusters.
     pub clusters: u32,
+    /// WebSocketClusters whose spec can't work or can't be read.
+    pub refused: u32,
     /// Gateway pods.
     pub pods: u32,
     /// Live connections by the last reports.
@@ -37,6 +39,7 @@ pub struct Totals {
 #[derive(Clone)]
 struct TotalGauges {
     clusters: IntGauge,
+    refused: IntGauge,
     pods: IntGauge,
     connections: IntGauge,
     draining: IntGauge,
@@ -63,6 +66,7 @@ impl Metrics {
         let leader = gauge("leader", "1 while this operator holds the lease.")?;
         let totals = TotalGauges {
             clusters: gauge("clusters", "WebSocketClusters.")?,
+            refused: gauge("refused_clusters", "WebSocketClusters whose spec can't work or can't be read.")?,
             pods: gauge("gateway_pods", "Gateway pods.")?,
             connections: gauge("connections", "Live connections by the last reports.")?,
             draining: gauge("draining_pods", "Gateway pods that are being drained.")?,
@@ -71,7 +75,8 @@ impl Metrics {
         for counter in [&errors, &actions, &reports] {
             registry.register(Box::new(counter.clone()))?;
         }
-        for gauge in [&leader, &totals.clusters, &totals.pods, &totals.connections, &totals.draining] {
+        let sums = [&totals.clusters, &totals.refused, &totals.pods, &totals.connections, &totals.draining];
+        for gauge in sums.into_iter().chain([&leader]) {
             registry.register(Box::new(gauge.clone()))?;
         }
         Ok(Self { registry, reconciles, errors, actions, reports, totals, leader })
@@ -107,6 +112,7 @@ impl Metrics {
     /// When a metric cannot be written as text.
     pub fn encode(&self, totals: Totals) -> Result<Vec<u8>, prometheus::Error> {
         self.totals.clusters.set(totals.clusters.into());
+        self.totals.refused.set(totals.refused.into());
         self.totals.pods.set(totals.pods.into());
         self.totals.connections.set(totals.connections.try_into().unwrap_or(i64::MAX));
         self.totals.draining.set(totals.draining.into());
@@ -140,9 +146,16 @@ mod tests {
     #[test]
     fn the_totals_are_those_of_the_moment() {
         let metrics = Metrics::new().unwrap();
-        let totals = Totals { clusters: 1, pods: 3, connections: 4_000, draining: 1 };
+        let totals = Totals { clusters: 2, refused: 1, pods: 3, connections: 4_000, draining: 1 };
         let text = String::from_utf8(metrics.encode(totals).unwrap()).unwrap();
-        for line in ["clusters 1", "gateway_pods 3", "connections 4000", "draining_pods 1", "leader 0"] {
+        for line in [
+            "clusters 2",
+            "refused_clusters 1",
+            "gateway_pods 3",
+            "connections 4000",
+            "draining_pods 1",
+            "leader 0",
+        ] {
             assert!(text.lines().any(|l| l == format!("mooring_operator_{line}")), "{line} in {text}");
         }
     }

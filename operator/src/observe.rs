@@ -10,8 +10,7 @@ use futures::stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use operator_core::crd::WebSocketCluster;
-use operator_core::desired::Desired;
+use operator_core::desired::{Desired, Stored};
 use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
 use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
 use operator_core::resources::GeneratedSecret;
@@ -42,7 +41,7 @@ pub struct Observation {
 /// # Errors
 /// When the API server does not give a Secret. A gateway that does not answer is an observation.
 pub async fn observe(
-    cluster: &WebSocketCluster,
+    cluster: &Stored,
     desired: &Desired,
     context: &Context,
     memory: &mut Memory,
@@ -69,14 +68,14 @@ pub async fn observe(
             .into_iter()
             .filter(|key| memory.secrets.value(&key.name, &key.key).is_some())
             .collect(),
-        status: newest(cluster, memory).status.clone(),
+        status: newest(cluster, memory).status().cloned(),
         memory: memory.plan.clone(),
     };
     Ok(Observation { observed, gateways })
 }
 
 /// The cluster as last seen or as last written, whichever is newer.
-pub fn newest(cluster: &WebSocketCluster, memory: &mut Memory) -> Arc<WebSocketCluster> {
+pub fn newest(cluster: &Stored, memory: &mut Memory) -> Arc<Stored> {
     let seen = Arc::new(cluster.clone());
     let newest = memory.cluster.newest(BTreeMap::from([((), seen.clone())]));
     newest.into_values().next().unwrap_or(seen)

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
-use operator_core::crd::WebSocketCluster;
+use operator_core::desired::Stored;
 use operator_core::names::{MANAGER, PodName};
 use operator_core::plan::{Action, Reason};
 use tracing::warn;
@@ -32,7 +32,7 @@ pub struct Outcome<'a> {
 /// Says in events what is new. An event that cannot be written is logged and lost: it changes nothing.
 pub async fn report(
     context: &Context,
-    cluster: &WebSocketCluster,
+    cluster: &Stored,
     outcome: &Outcome<'_>,
     memory: &mut Memory,
 ) {
@@ -52,7 +52,7 @@ pub async fn report(
     }
 }
 
-async fn publish(context: &Context, cluster: &WebSocketCluster, event: &Event) {
+async fn publish(context: &Context, cluster: &Stored, event: &Event) {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(context.identity.clone()) };
     // A recorder that is used again would count a second event of the same reason, and keep the first one's words.
     let recorder = Recorder::new(context.client.clone(), reporter);
@@ -97,7 +97,7 @@ fn of_failure(failure: &Failure) -> Event {
 }
 
 /// What is done to pods is said each time; the other actions show in what they make.
-fn of_action(action: &Action, cluster: &WebSocketCluster) -> Option<Event> {
+fn of_action(action: &Action, cluster: &Stored) -> Option<Event> {
     let (pod, note) = match action {
         Action::CreatePod(pod) => (PodName(pod.name_any()), "started".to_owned()),
         Action::MarkDraining { pod, cause, deadline, .. } => {

@@ -12,8 +12,7 @@ use kube::runtime::Controller;
 use kube::runtime::controller;
 use kube::runtime::reflector::Store;
 use kube::{Client, Config};
-use operator_core::crd::WebSocketCluster;
-use operator_core::desired::Defaults;
+use operator_core::desired::{Defaults, Stored};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
@@ -90,7 +89,7 @@ async fn lead(
     args: RunArgs,
     client: Client,
     stores: Stores,
-    controller: Controller<WebSocketCluster>,
+    controller: Controller<Stored>,
     metrics: Metrics,
     stop: Shared<impl Future<Output = ()> + Send + 'static>,
 ) -> Result<(), Ended> {
@@ -121,7 +120,7 @@ async fn lead(
 
 /// Passes over clusters until told to stop; those under way are finished.
 async fn act(
-    controller: Controller<WebSocketCluster>,
+    controller: Controller<Stored>,
     context: Arc<Context>,
     stop: Shared<impl Future<Output = ()> + Send + 'static>,
 ) -> Result<(), Ended> {
@@ -174,13 +173,14 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
     })
 }
 
-fn totals(clusters: &Store<WebSocketCluster>) -> Totals {
+fn totals(clusters: &Store<Stored>) -> Totals {
     clusters.state().iter().fold(Totals::default(), |sum, cluster| {
-        let status = cluster.status.as_ref();
+        let status = cluster.status();
         let count =
             |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or_default();
         Totals {
             clusters: sum.clusters + 1,
+            refused: sum.refused + u32::from(status.is_some_and(|status| status.reason == "InvalidSpec")),
             pods: sum.pods.saturating_add(count(status.map(|status| status.replicas))),
             connections: sum.connections.saturating_add(
                 status.and_then(|status| u64::try_from(status.connections).ok()).unwrap_or_default(),

@@ -18,7 +18,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
-use operator_core::crd::WebSocketCluster;
+use operator_core::desired::Stored;
 use operator_core::names::{APP_MANAGED_BY, APP_NAME, GATEWAY, MANAGER};
 use operator_core::observed::ObjectKind;
 use serde::de::DeserializeOwned;
@@ -48,7 +48,7 @@ const OWNED: [ObjectKind; 5] = [
 #[derive(Clone)]
 pub struct Stores {
     /// The clusters.
-    pub clusters: Store<WebSocketCluster>,
+    pub clusters: Store<Stored>,
     /// Their gateways, without what nobody here reads.
     pub pods: Store<Pod>,
     /// Their other objects, by kind.
@@ -85,15 +85,15 @@ pub fn api_resource(kind: ObjectKind) -> ApiResource {
 
 /// The stores, and the controller that fills them and passes over a cluster when it or what it owns changes.
 #[must_use]
-pub fn watch(client: &Client) -> (Stores, Controller<WebSocketCluster>) {
+pub fn watch(client: &Client) -> (Stores, Controller<Stored>) {
     let writer = Writer::default();
-    let clusters: Store<WebSocketCluster> = writer.as_reader();
+    let clusters: Store<Stored> = writer.as_reader();
     let present = clusters.clone();
     // Our own writes of the status are no news. A cluster that is gone has no hash, and so always passes.
-    let news = move |cluster: &WebSocketCluster| {
+    let news = move |cluster: &Stored| {
         present.get(&ObjectRef::from_obj(cluster)).and_then(|_| predicates::generation(cluster))
     };
-    let main = reflect(Api::<WebSocketCluster>::all(client.clone()), Config::default(), writer, |_| {})
+    let main = reflect(Api::<Stored>::all(client.clone()), Config::default(), writer, |_| {})
         .predicate_filter(news, PredicateConfig::default());
     let config = controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
     let mut controller = Controller::for_stream(main, clusters.clone()).with_config(config);

@@ -3,9 +3,11 @@
 mod invalid;
 mod parse;
 mod revision;
+mod stored;
 
 pub use invalid::Invalid;
 pub(crate) use revision::hash;
+pub use stored::{Stored, Undecodable};
 
 use crate::crd::{ClientService, ManagedRedis, PodTemplate, SelectPolicy};
 use crate::names::{ClusterName, Revision};

@@ -14,14 +14,14 @@ pub use action::{Action, DeleteCause, Plan};
 pub use drain::{OVERTIME, SETTLE};
 pub use reason::Reason;
 
-use crate::crd::WebSocketCluster;
-use crate::desired::{Desired, Invalid};
+use crate::desired::{Desired, Invalid, Stored};
 use crate::names::PodName;
 use crate::observed::{Memory, Observed};
 use crate::resources;
 use drain::Steering;
 use fleet::Fleet;
 use jiff::{SignedDuration, Timestamp};
+use kube::Resource as _;
 use rollout::Moves;
 use scale::Target;
 use std::time::Duration;
@@ -72,10 +72,10 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
 }
 
 /// The plan for a spec that can't work: what runs goes on, and the status says what to mend.
-pub fn refuse(cluster: &WebSocketCluster, invalid: &Invalid, now: Timestamp) -> Plan {
+pub fn refuse(cluster: &Stored, invalid: &Invalid, now: Timestamp) -> Plan {
     let reason = Reason::InvalidSpec { kind: invalid.reason(), message: invalid.to_string() };
-    let generation = cluster.metadata.generation.unwrap_or_default();
-    let status = status::refused(cluster.status.clone().unwrap_or_default(), generation, &reason, now);
+    let generation = cluster.meta().generation.unwrap_or_default();
+    let status = status::refused(cluster.status().cloned().unwrap_or_default(), generation, &reason, now);
     Plan { actions: Vec::new(), status, memory: Memory::default(), wake: None, reasons: vec![reason] }
 }
 

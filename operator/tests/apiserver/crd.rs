@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::server::Server;
 
-/// Installs the definition and waits until it is served.
-pub async fn install(client: &Client) {
+/// Installs a definition of the resource and waits until it is served.
+pub async fn install(client: &Client, definition: &Value) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = "websocketclusters.mooring.dev";
-    definitions.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(crd())).await.unwrap();
+    definitions.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(definition)).await.unwrap();
     await_condition(definitions, name, conditions::is_crd_established()).await.unwrap();
 }
 
@@ -79,7 +79,7 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
 async fn a_spec_that_cannot_work_is_refused_with_the_field_and_the_remedy() {
     let server = Server::start("crd").await;
     let client = server.admin();
-    install(&client).await;
+    install(&client, &crd()).await;
     let mut wrong = Vec::new();
     for (spec, expected) in refused() {
         let answer = match create(&client, "refused", spec.clone()).await {

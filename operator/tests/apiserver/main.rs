@@ -11,3 +11,4 @@ mod lease;
 mod operator;
 mod process;
 mod server;
+mod undecodable;

@@ -32,7 +32,7 @@ async fn reason(client: &Client, name: &str) -> String {
 async fn a_cluster_is_made_kept_right_and_handed_over_without_a_needless_write() {
     let server = Server::start("operator").await;
     let client = server.admin();
-    crd::install(&client).await;
+    crd::install(&client, &operator_core::crd::crd()).await;
     grant(&client).await;
     let first = Operator::start(&server, "first");
     create(&client, "chat", json!({"scaling": {"minReplicas": 2, "maxReplicas": 6}})).await;

@@ -66,7 +66,13 @@ impl Operator {
         told.success() && self.child.wait().unwrap().success()
     }
 
-    async fn metric(&self, name: &str) -> Option<u64> {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// A metric's value, once it answers.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
         let http: Http<_, Empty<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
         let answer = http.get(format!("http://{}/metrics", self.admin).parse().unwrap()).await.ok()?;
         let body = answer.into_body().collect().await.ok()?.to_bytes();
@@ -78,7 +84,7 @@ impl Operator {
 impl Drop for Operator {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("{}\n{}", self.log.display(), fs::read_to_string(&self.log).unwrap_or_default());
+            println!("{}\n{}", self.log.display(), self.log());
         }
         // It may have ended already.
         let _ = self.child.kill();

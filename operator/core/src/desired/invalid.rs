@@ -66,6 +66,8 @@ pub enum Invalid {
         "spec.expose.service.nodePort {port}: a ClusterIP Service has none; set type: NodePort or LoadBalancer"
     )]
     NodePortOfClusterIp { port: i32 },
+    #[error("{field}: {error}; correct it, or upgrade the operator if the definition is newer")]
+    Undecodable { field: String, error: String },
     #[error("{field} {key:?}: belongs to the operator; remove it")]
     Reserved { field: &'static str, key: String },
 }
@@ -97,6 +99,7 @@ impl Invalid {
             Self::DrainTimeout { .. } => "InvalidDrainTimeout",
             Self::MaxSurge { .. } => "InvalidMaxSurge",
             Self::NodePortOfClusterIp { .. } => "NodePortOfClusterIP",
+            Self::Undecodable { .. } => "UndecodableSpec",
             Self::Reserved { .. } => "ReservedName",
         }
     }

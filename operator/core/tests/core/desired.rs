@@ -1,8 +1,9 @@
 //! Each way a spec can be refused.
 
 use crate::fixtures::{cluster, defaults};
+use kube::Resource as _;
 use operator_core::crd::WebSocketCluster;
-use operator_core::desired::{Desired, Invalid};
+use operator_core::desired::{Desired, Invalid, Size, Stored};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -111,8 +112,8 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 #[test]
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
-    // The two that are about metadata are below.
-    assert_eq!(tested.len() + 2, 23);
+    // The two that are about metadata are below, and what can't even be read.
+    assert_eq!(tested.len() + 3, 24);
 }
 
 #[test]
@@ -129,6 +130,31 @@ fn an_object_that_was_never_stored_is_refused() {
     let mut cluster = cluster(&json!({}));
     cluster.metadata.uid = None;
     assert_eq!(refusal(&cluster), Invalid::NotStored { field: "uid" });
+}
+
+#[test]
+fn a_spec_that_cannot_be_read_is_refused_and_says_where() {
+    let stored = |spec: Value, status: Value| -> Stored {
+        let metadata = json!({"name": "chat", "namespace": "demo", "uid": "0b5e", "generation": 3});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+    };
+    for (spec, said) in [
+        (json!({"replicas": "three"}), "spec.replicas: invalid type: string \"three\", expected i32; "),
+        (json!({"protocols": ["raw", "mqtt"]}), "spec.protocols[1]: unknown variant `mqtt`, expected "),
+        (json!(7), "spec: invalid type: integer `7`, expected "),
+    ] {
+        let odd = stored(spec, json!({"connections": 7}));
+        let refusal = odd.parse(&defaults()).unwrap_err();
+        assert_eq!(refusal.reason(), "UndecodableSpec");
+        assert!(refusal.to_string().contains(said), "{said:?} is not in {refusal}");
+        assert_eq!(
+            (odd.meta().generation, odd.status().map(|status| status.connections)),
+            (Some(3), Some(7))
+        );
+    }
+    let forgotten = stored(json!({"replicas": 2}), json!({"connections": "many"}));
+    assert_eq!(forgotten.parse(&defaults()).unwrap().size, Size::Fixed(2));
+    assert_eq!(forgotten.status(), None);
 }
 
 #[test]

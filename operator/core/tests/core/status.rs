@@ -4,7 +4,7 @@ use crate::fixtures::{at, cluster, defaults, desired, fresh, name, observed, rep
 use gateway_core::control::{BackplaneHealth, Report};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_core::crd::WebSocketClusterStatus;
-use operator_core::desired::{Desired, SecretKey};
+use operator_core::desired::{Desired, SecretKey, Stored};
 use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, Waiting};
 use operator_core::plan::{Action, plan, refuse};
 use serde_json::json;
@@ -132,11 +132,11 @@ fn a_spec_that_cannot_work_leaves_the_rest_of_the_status_alone() {
     cluster.status = Some(before.clone());
     cluster.metadata.generation = Some(2);
     let invalid = Desired::parse(&cluster, &defaults()).unwrap_err();
-    let planned = refuse(&cluster, &invalid, at(5));
+    let planned = refuse(&Stored(Ok(cluster.clone())), &invalid, at(5));
     assert_eq!(planned.actions, []);
     assert_eq!((planned.status.reason.as_str(), planned.status.observed_generation), ("InvalidSpec", 2));
     assert_eq!(short(&planned.status, "Progressing"), ("False", "InvalidBackplane"));
     assert_eq!(condition(&planned.status, "Available"), condition(&before, "Available"));
     cluster.status = Some(planned.status.clone());
-    assert_eq!(refuse(&cluster, &invalid, at(9)).status, planned.status);
+    assert_eq!(refuse(&Stored(Ok(cluster)), &invalid, at(9)).status, planned.status);
 }
