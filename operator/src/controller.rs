@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use operator_core::desired::Stored;
 use operator_core::plan::{plan, refuse};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -26,8 +26,16 @@ pub async fn reconcile(cluster: Arc<Stored>, context: Arc<Context>) -> Result<Ac
     let started = Instant::now();
     context.stores.synced().await?;
     let mut memory = context.memories.take(&cluster);
+    let known = memory.namespace_ends;
     let outcome = pass(&cluster, &context, &mut memory).await;
     memory.failures = if outcome.is_ok() { 0 } else { memory.failures.saturating_add(1) };
+    if memory.namespace_ends && !known {
+        info!(
+            cluster = cluster.name_any(),
+            namespace = cluster.namespace(),
+            "the namespace is being deleted: nothing is made any more"
+        );
+    }
     context.memories.put(&cluster, memory);
     context.metrics.reconciled(started.elapsed().as_secs_f64(), outcome.as_ref().err());
     Ok(outcome?.map_or_else(Action::await_change, Action::requeue))
@@ -44,7 +52,7 @@ pub fn retry(cluster: Arc<Stored>, error: &Error, context: Arc<Context>) -> Acti
 /// The steps, and when to pass again if nothing happens before.
 async fn pass(cluster: &Stored, context: &Context, memory: &mut Memory) -> Result<Option<Duration>, Error> {
     // What it owns goes with it, by owner references; making it anew would hold the deletion up.
-    if cluster.meta().deletion_timestamp.is_some() {
+    if cluster.meta().deletion_timestamp.is_some() || memory.namespace_ends {
         return Ok(None);
     }
     // 1. Parse: pure.

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::gateways::GatewayError;
 
+/// The cause of refusals in a namespace that is being deleted: core/v1, NamespaceTerminatingCause.
+const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
 /// How an error is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -94,6 +97,15 @@ impl Error {
     #[must_use]
     pub fn is_answer(&self, code: u16) -> bool {
         matches!(self, Self::Kube { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == code))
+    }
+
+    /// Whether the API server takes nothing new because the namespace is being deleted, which nobody can take back.
+    #[must_use]
+    pub fn is_namespace_terminating(&self) -> bool {
+        let Self::Kube { source, .. } = self else { return false };
+        let kube::Error::Api(status) = &**source else { return false };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
     }
 
     /// The variant as a metric label.

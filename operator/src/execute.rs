@@ -79,7 +79,7 @@ pub async fn write_status(
 
 impl Executor<'_> {
     /// Carries out actions in order. One that fails waits by itself, and what else was planned for the same pod with it;
-    /// the others go on.
+    /// the others go on. Where the namespace is being deleted, nothing does.
     pub async fn carry_out(&self, actions: Vec<Action>, memory: &mut Memory) -> (Vec<Action>, Vec<Failure>) {
         let (mut done, mut failed) = (Vec::new(), Vec::<Failure>::new());
         let planned: Vec<_> = actions.iter().map(identity).collect();
@@ -95,6 +95,10 @@ impl Executor<'_> {
                     self.context.metrics.acted(action.name());
                     info!(cluster = %self.desired.name, namespace = self.desired.namespace, action = identity, "done");
                     done.push(action);
+                }
+                Err(error) if error.is_namespace_terminating() => {
+                    memory.namespace_ends = true;
+                    break;
                 }
                 Err(error) => {
                     memory.backoff.failed(identity.clone(), error.class());

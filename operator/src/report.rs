@@ -9,7 +9,7 @@ use operator_core::plan::{Action, Reason};
 use tracing::warn;
 
 use crate::context::Context;
-use crate::error::Class;
+use crate::error::{Class, Error};
 use crate::execute::{Failure, identity};
 use crate::kubernetes::call;
 use crate::memory::Memory;
@@ -30,12 +30,7 @@ pub struct Outcome<'a> {
 }
 
 /// Says in events what is new. An event that cannot be written is logged and lost: it changes nothing.
-pub async fn report(
-    context: &Context,
-    cluster: &Stored,
-    outcome: &Outcome<'_>,
-    memory: &mut Memory,
-) {
+pub async fn report(context: &Context, cluster: &Stored, outcome: &Outcome<'_>, memory: &mut Memory) {
     let &Outcome { reasons, status_changed, done, failed } = outcome;
     let states = reasons.iter().map(|reason| (subject(reason), of_reason(reason)));
     let failures = failed.iter().filter(|failure| failure.error.class() == Class::Permanent);
@@ -48,27 +43,26 @@ pub async fn report(
         .zip(events)
         .filter_map(|(new, event)| new.then_some(event));
     for event in news.chain(done.iter().filter_map(|action| of_action(action, cluster))) {
-        publish(context, cluster, &event).await;
+        if memory.namespace_ends {
+            return;
+        }
+        match publish(context, cluster, &event).await {
+            Err(error) if error.is_namespace_terminating() => memory.namespace_ends = true,
+            Err(error) => {
+                warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "the event is lost");
+            }
+            Ok(()) => {}
+        }
     }
 }
 
-async fn publish(context: &Context, cluster: &Stored, event: &Event) {
+async fn publish(context: &Context, cluster: &Stored, event: &Event) -> Result<(), Error> {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(context.identity.clone()) };
     // A recorder that is used again would count a second event of the same reason, and keep the first one's words.
     let recorder = Recorder::new(context.client.clone(), reporter);
-    let written = match context.must_lead() {
-        Ok(()) => {
-            call(
-                || format!("write event {}", event.reason),
-                recorder.publish(event, &cluster.object_ref(&())),
-            )
-            .await
-        }
-        Err(error) => Err(error),
-    };
-    if let Err(error) = written {
-        warn!(cluster = cluster.name_any(), namespace = cluster.namespace(), %error, "the event is lost");
-    }
+    context.must_lead()?;
+    let about = cluster.object_ref(&());
+    call(|| format!("write event {}", event.reason), recorder.publish(event, &about)).await
 }
 
 /// What a reason is about: numbers that change do not make it another.

@@ -8,6 +8,7 @@
 
 mod crd;
 mod lease;
+mod namespace;
 mod operator;
 mod process;
 mod server;
