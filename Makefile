@@ -9,7 +9,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP REGISTRY REDIS_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-check generate
+.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ e2e: ## The end-to-end tests on kind, or on CLUSTER=current
 
 bench: ## The gateway and its peers side by side, in one table
 	@tests/bin/bench
+
+bench-million: ## A million connections on this machine, and one publish to all of them
+	@tests/bin/bench-million
 
 bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// One run's messages and who has got them.
 #[derive(Debug)]
 pub struct Audit {
@@ -28,7 +30,7 @@ struct Open {
 }
 
 /// What went well, and what did not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Messages that arrived as they should.
     pub delivered: u64,

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    process::Command,
     time::Duration,
 };
 
@@ -21,11 +22,11 @@ pub struct Cluster {
     pub redis: Redis,
 }
 
-/// A Redis that keeps nothing on disk, on the generator's core: the servers' core is theirs alone.
+/// A Redis that keeps nothing on disk.
 #[derive(Debug)]
 pub struct Redis {
     pub server: Server,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 /// Bytes on all of Redis's connections since it started.
@@ -37,7 +38,8 @@ pub struct Traffic {
 
 impl Cluster {
     pub fn start(peer: Peer, places: &Places) -> io::Result<Self> {
-        let redis = Redis::start(places)?;
+        // On the generator's core: the servers' core is theirs alone.
+        let redis = Redis::start(process::on_core("1", "redis-server"), places)?;
         let places = Places { redis: Some(redis.address), ..places.clone() };
         let (here, there) = (Running::start(peer, &places)?, Running::start(peer, &places)?);
         Ok(Self { here, there, redis })
@@ -45,9 +47,9 @@ impl Cluster {
 }
 
 impl Redis {
-    fn start(places: &Places) -> io::Result<Self> {
+    /// `command` says how it is run.
+    pub fn start(mut command: Command, places: &Places) -> io::Result<Self> {
         let address = process::free_address()?;
-        let mut command = process::on_core("1", "redis-server");
         command
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
             .arg(address.port().to_string());

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token, event::Event, net::TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
@@ -22,6 +22,8 @@ const EVENTS: usize = 64;
 const SCRATCH: usize = 256 * 1024;
 /// Source addresses, in turn: a port that is closed rests for a minute, and one address has too few for many runs.
 const SOURCES: usize = 250;
+/// The one of 127.0.0.0/8's blocks of 256 addresses that a generator connects from when it is the only one.
+const OWN_BLOCK: u16 = 1;
 /// For something to arrive.
 const WAIT: Duration = Duration::from_millis(100);
 /// For all of a number of connections to become ready.
@@ -43,15 +45,20 @@ pub struct Load {
     events: Events,
     connections: Vec<Option<Connection>>,
     scratch: Box<[u8]>,
+    /// Which 256 addresses of 127.0.0.0/8 to connect from.
+    block: u16,
     opened: usize,
     ready: usize,
-    pings: u64,
+    /// Connections that ended by themselves.
+    ended: usize,
 }
 
 struct Connection {
     stream: TcpStream,
     endpoint: Rc<Endpoint>,
     stage: Stage,
+    /// Answered so far, of whichever protocol.
+    pings: u16,
     /// Where in its channel's stream it became ready.
     position: Option<Box<Position>>,
     /// A frame or a response head that has not arrived whole.
@@ -83,14 +90,20 @@ pub enum LoadError {
 
 impl Load {
     pub fn new() -> io::Result<Self> {
+        Self::from_block(OWN_BLOCK)
+    }
+
+    /// A generator among others, each with its own block of 256 source addresses of 127.0.0.0/8.
+    pub fn from_block(block: u16) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(EVENTS),
             connections: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
+            block,
             opened: 0,
             ready: 0,
-            pings: 0,
+            ended: 0,
         })
     }
 
@@ -129,9 +142,20 @@ impl Load {
         self.connections.get(index)?.as_ref()?.position.as_deref()
     }
 
-    /// Pings so far, of whichever protocol.
+    /// Pings answered so far on the connections that are open.
     pub fn pings(&self) -> u64 {
-        self.pings
+        self.pings_of_each().map(|(_, pings)| u64::from(pings)).sum()
+    }
+
+    /// The open connections, and how many pings each has answered.
+    pub fn pings_of_each(&self) -> impl Iterator<Item = (usize, u16)> {
+        let pings = |connection: &Option<Connection>| connection.as_ref().map(|open| open.pings);
+        self.connections.iter().map(pings).enumerate().filter_map(|(index, pings)| Some((index, pings?)))
+    }
+
+    /// Connections that ended by themselves so far.
+    pub fn ended(&self) -> usize {
+        self.ended
     }
 
     /// Closes every connection but the first `kept`, which have to be ready.
@@ -171,7 +195,8 @@ impl Load {
         self.send(index, &bytes)
     }
 
-    /// Waits for what arrives and hands each message's publisher and sequence to `arrived`, with the connection it came on.
+    /// Waits for what arrives and hands each message's publisher and sequence to `arrived`, with the connection it came on. A
+    /// connection that ends does not keep the others from their turn; the first one's error is returned then.
     pub fn turn(
         &mut self,
         wait: Duration,
@@ -181,41 +206,37 @@ impl Load {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
+        let mut first = None;
         for event in &self.events {
             let index = event.token().0;
             let Some(connection) = self.connections.get_mut(index).and_then(Option::as_mut) else { continue };
-            if connection.stage == Stage::Connecting && event.is_writable() {
-                connection.begin()?;
-                self.ready += usize::from(connection.stage == Stage::Ready);
-            }
-            if event.is_readable() {
-                let was_ready = connection.stage == Stage::Ready;
-                let open =
-                    connection.read(&mut self.scratch, &mut self.pings, |message| arrived(index, message))?;
-                self.ready += usize::from(!was_ready && connection.stage == Stage::Ready);
-                // A close that comes with the last bytes is no event of its own.
-                let open = open && !event.is_read_closed();
-                if !open && connection.endpoint.dialect == Dialect::PusherPost {
-                    connection.requests.pop_front();
-                    connection.stage = Stage::Connecting;
-                    let address = connection.endpoint.address;
-                    connection.stream = dial(self.poll.registry(), address, index, self.opened)?;
+            let was_ready = connection.stage == Stage::Ready;
+            match connection.serve(event, &mut self.scratch, |message| arrived(index, message)) {
+                Ok(true) => self.ready += usize::from(!was_ready && connection.stage == Stage::Ready),
+                Ok(false) if connection.endpoint.dialect == Dialect::PusherPost => {
+                    let source = source(self.block, self.opened);
+                    connection.again(dial(self.poll.registry(), source, connection.endpoint.address, index)?);
                     self.opened += 1;
-                    self.ready -= 1;
-                } else if !open {
-                    return Err(LoadError::Closed(index));
+                    self.ready -= usize::from(was_ready);
+                }
+                end => {
+                    self.connections[index] = None;
+                    self.ended += 1;
+                    first.get_or_insert(end.err().unwrap_or(LoadError::Closed(index)));
                 }
             }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
     }
 
     fn connect(&mut self, endpoint: Rc<Endpoint>) -> io::Result<()> {
-        let stream = dial(self.poll.registry(), endpoint.address, self.connections.len(), self.opened)?;
+        let index = self.connections.len();
+        let stream = dial(self.poll.registry(), source(self.block, self.opened), endpoint.address, index)?;
         self.connections.push(Some(Connection {
             stream,
             endpoint,
             stage: Stage::Connecting,
+            pings: 0,
             position: None,
             partial: Vec::new(),
             requests: VecDeque::new(),
@@ -225,12 +246,17 @@ impl Load {
     }
 }
 
-/// Begins to connect, as the connection at an index; `opened` connections were before it.
-fn dial(registry: &Registry, address: SocketAddr, index: usize, opened: usize) -> io::Result<TcpStream> {
+/// Where the next connection comes from when `opened` were before it.
+fn source(block: u16, opened: usize) -> Ipv4Addr {
+    let [high, low] = block.to_be_bytes();
+    Ipv4Addr::new(127, high, low, 2 + (opened % SOURCES) as u8)
+}
+
+/// Begins to connect, as the connection at an index.
+fn dial(registry: &Registry, source: Ipv4Addr, address: SocketAddr, index: usize) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    let source = Ipv4Addr::new(127, 0, 1, 2 + (opened % SOURCES) as u8);
     socket.bind(&SocketAddrV4::new(source, 0).into())?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
@@ -245,6 +271,21 @@ fn dial(registry: &Registry, address: SocketAddr, index: usize, opened: usize) -
 const IN_PROGRESS: i32 = 115;
 
 impl Connection {
+    /// Does what an event asks for; whether the connection is still open.
+    fn serve(
+        &mut self,
+        event: &Event,
+        scratch: &mut [u8],
+        arrived: impl FnMut((u8, u32)),
+    ) -> Result<bool, LoadError> {
+        if self.stage == Stage::Connecting && event.is_writable() {
+            self.begin()?;
+        }
+        let open = !event.is_readable() || self.read(scratch, arrived)?;
+        // A close that comes with the last bytes is no event of its own.
+        Ok(open && !event.is_read_closed())
+    }
+
     fn begin(&mut self) -> io::Result<()> {
         let Endpoint { path, dialect, .. } = &*self.endpoint;
         if dialect.is_http() {
@@ -266,13 +307,15 @@ impl Connection {
         if free { self.begin() } else { Ok(()) }
     }
 
+    /// Goes on with the next request on a new connection, the old one having been closed with its response.
+    fn again(&mut self, stream: TcpStream) {
+        self.requests.pop_front();
+        self.stream = stream;
+        self.stage = Stage::Connecting;
+    }
+
     /// Reads what is there; whether the connection is still open.
-    fn read(
-        &mut self,
-        scratch: &mut [u8],
-        pings: &mut u64,
-        mut arrived: impl FnMut((u8, u32)),
-    ) -> Result<bool, LoadError> {
+    fn read(&mut self, scratch: &mut [u8], mut arrived: impl FnMut((u8, u32))) -> Result<bool, LoadError> {
         loop {
             let kept = self.partial.len();
             scratch[..kept].copy_from_slice(&self.partial);
@@ -284,7 +327,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             let full = kept + read == scratch.len();
-            let rest = self.handle(&scratch[..kept + read], pings, &mut arrived)?;
+            let rest = self.handle(&scratch[..kept + read], &mut arrived)?;
             let rest = kept + read - rest..kept + read;
             self.partial.clear();
             if rest.is_empty() {
@@ -299,12 +342,7 @@ impl Connection {
     }
 
     /// Handles what is whole; how many bytes are left over.
-    fn handle(
-        &mut self,
-        mut bytes: &[u8],
-        pings: &mut u64,
-        arrived: &mut impl FnMut((u8, u32)),
-    ) -> Result<usize, LoadError> {
+    fn handle(&mut self, mut bytes: &[u8], arrived: &mut impl FnMut((u8, u32))) -> Result<usize, LoadError> {
         if self.endpoint.dialect.is_http() {
             return responses(bytes).map(|()| 0);
         }
@@ -325,22 +363,17 @@ impl Connection {
             match frame.opcode {
                 CLOSE => return Err(refused(frame.payload)),
                 PING => {
-                    *pings += 1;
+                    self.pings = self.pings.saturating_add(1);
                     self.write(&frames::masked(PONG, frame.payload))?;
                 }
                 PONG => {}
-                _ => self.message(frame.payload, pings, arrived)?,
+                _ => self.message(frame.payload, arrived)?,
             }
         }
         Ok(bytes.len())
     }
 
-    fn message(
-        &mut self,
-        payload: &[u8],
-        pings: &mut u64,
-        arrived: &mut impl FnMut((u8, u32)),
-    ) -> Result<(), LoadError> {
+    fn message(&mut self, payload: &[u8], arrived: &mut impl FnMut((u8, u32))) -> Result<(), LoadError> {
         let messages = message::decode(payload).map(arrived).count();
         // A reply may bring what was missed.
         if messages > 0 && self.stage == Stage::Ready {
@@ -350,7 +383,7 @@ impl Connection {
         match dialect.answer(role, channel, payload) {
             Answer::Nothing => {}
             Answer::Send(bytes) => {
-                *pings += u64::from(self.stage == Stage::Ready);
+                self.pings = self.pings.saturating_add((self.stage == Stage::Ready).into());
                 self.write(&bytes)?;
             }
             Answer::Ready => self.stage = Stage::Ready,

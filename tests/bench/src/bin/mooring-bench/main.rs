@@ -10,12 +10,14 @@ mod floor;
 mod frames;
 mod load;
 mod message;
+mod million;
 mod peers;
 mod process;
 mod pusher;
 mod table;
 
 use std::{
+    error::Error,
     io::{self, Write as _},
     net::SocketAddr,
     path::PathBuf,
@@ -48,6 +50,11 @@ enum Command {
     },
     /// Measure servers, one after the other, and print the table.
     Run(RunArgs),
+    /// Hold a million connections, and publish to all of them.
+    Million(million::MillionArgs),
+    /// Hold some of them; started by `million`.
+    #[command(hide = true)]
+    Hold(million::hold::HoldArgs),
     /// Count the gateway's instructions per unit of work and compare them with the record.
     Check(CheckArgs),
 }
@@ -108,12 +115,7 @@ fn peer(name: &str) -> Result<Peer, String> {
 }
 
 fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Command::Floor { address } => floor::run(address).map(|()| true).map_err(LoadError::from),
-        Command::Run(args) => run(&args),
-        Command::Check(args) => check(&args),
-    };
-    match result {
+    match obey(Args::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -123,7 +125,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &RunArgs) -> Result<bool, LoadError> {
+/// Whether what was measured is good.
+fn obey(command: Command) -> Result<bool, Box<dyn Error>> {
+    match command {
+        Command::Floor { address } => floor::run(address)?,
+        Command::Run(args) => run(&args)?,
+        Command::Million(args) => {
+            let (report, good) = million::run(&args)?;
+            io::stdout().write_all(report.as_bytes())?;
+            return Ok(good);
+        }
+        Command::Hold(args) => million::hold::run(&args)?,
+        Command::Check(args) => return Ok(check(&args)?),
+    }
+    Ok(true)
+}
+
+fn run(args: &RunArgs) -> Result<(), LoadError> {
     let mut table = Table::default();
     let places = Places {
         gateway: args.gateway.clone(),
@@ -146,7 +164,7 @@ fn run(args: &RunArgs) -> Result<bool, LoadError> {
         }
     }
     io::stdout().write_all(table.markdown(&args.peers).as_bytes())?;
-    Ok(true)
+    Ok(())
 }
 
 fn check(args: &CheckArgs) -> Result<bool, LoadError> {

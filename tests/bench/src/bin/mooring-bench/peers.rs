@@ -54,6 +54,18 @@ impl Peer {
         }
     }
 
+    /// Where its subscribers of a channel go when it listens on an address.
+    pub fn subscriber_at(self, address: SocketAddr, channel: &str) -> Endpoint {
+        let (dialect, path) = self.subscriber(channel);
+        Endpoint { address, path, channel: channel.to_owned(), dialect, role: Role::Subscriber }
+    }
+
+    /// Where its publishers go, likewise.
+    pub fn publisher_at(self, address: SocketAddr, channel: &str) -> Endpoint {
+        let (dialect, path) = self.publisher(channel);
+        Endpoint { address, path, channel: channel.to_owned(), dialect, role: Role::Publisher }
+    }
+
     pub fn is_ours(self) -> bool {
         matches!(self, Self::Raw | Self::Centrifuge)
     }
@@ -132,13 +144,11 @@ impl Running {
 
     /// A subscriber of any channel, where there is more than one.
     pub fn subscriber_of(&self, channel: &str) -> Endpoint {
-        let (dialect, path) = self.peer.subscriber(channel);
-        Endpoint { address: self.address, path, channel: channel.to_owned(), dialect, role: Role::Subscriber }
+        self.peer.subscriber_at(self.address, channel)
     }
 
     pub fn publisher_of(&self, channel: &str) -> Endpoint {
-        let (dialect, path) = self.peer.publisher(channel);
-        Endpoint { address: self.address, path, channel: channel.to_owned(), dialect, role: Role::Publisher }
+        self.peer.publisher_at(self.address, channel)
     }
 
     pub fn echo(&self) -> Option<Endpoint> {

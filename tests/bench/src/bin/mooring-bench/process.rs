@@ -26,8 +26,15 @@ pub fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// A command that runs on a core, and ends with this process however that ends.
 pub fn on_core(core: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = anywhere("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// A command that ends with this process however that ends, on any core.
+pub fn anywhere(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "taskset", "-c", core]).arg(program);
+    command.args(["--pdeathsig", "TERM"]).arg(program);
     command
 }
 
@@ -65,8 +72,12 @@ impl Server {
 
     /// CPU time of all its threads so far, kernel's included.
     pub fn cpu(&self) -> Duration {
-        let threads = self.pids().into_iter().flat_map(threads);
-        Duration::from_nanos(threads.filter_map(|path| first_number(&format!("{path}/schedstat"))).sum())
+        cpu(self.child.id())
+    }
+
+    /// Resident bytes.
+    pub fn rss(&self) -> u64 {
+        rss(self.child.id())
     }
 
     /// Ends it without a warning, as a node that dies.
@@ -75,14 +86,10 @@ impl Server {
         self.child.wait().map(|_| ())
     }
 
-    /// Resident bytes.
-    pub fn rss(&self) -> u64 {
-        let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let resident = |text: String| {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-        };
-        self.pids().into_iter().filter_map(|pid| resident(status(pid))).sum::<u64>() * 1024
+    /// Asks it to end, without waiting until it has.
+    pub fn ask_to_end(&self) {
+        // It may have ended by itself.
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
     }
 
     /// Waits until it has used hardly any CPU for a moment, ten seconds at most.
@@ -95,25 +102,6 @@ impl Server {
             }
         }
     }
-
-    /// The process and all that descend from it.
-    fn pids(&self) -> Vec<u32> {
-        let mut pids = vec![self.child.id()];
-        let mut next = 0;
-        while let Some(&pid) = pids.get(next) {
-            let children = threads(pid)
-                .into_iter()
-                .filter_map(|path| fs::read_to_string(format!("{path}/children")).ok());
-            let children: Vec<u32> = children
-                .flat_map(|text| {
-                    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
-                })
-                .collect();
-            pids.extend(children);
-            next += 1;
-        }
-        pids
-    }
 }
 
 impl Drop for Server {
@@ -122,7 +110,7 @@ impl Drop for Server {
             return;
         }
         // Children end with a parent that is asked to; a parent that is not done soon is ended.
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.ask_to_end();
         let deadline = Instant::now() + END_WITHIN;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
@@ -131,6 +119,38 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU time of a process and all that descend from it, kernel's included.
+pub fn cpu(pid: u32) -> Duration {
+    let threads = family(pid).into_iter().flat_map(threads);
+    Duration::from_nanos(threads.filter_map(|path| first_number(&format!("{path}/schedstat"))).sum())
+}
+
+/// Resident bytes of a process and all that descend from it.
+pub fn rss(pid: u32) -> u64 {
+    let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let resident = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    family(pid).into_iter().filter_map(|pid| resident(status(pid))).sum::<u64>() * 1024
+}
+
+/// The process and all that descend from it.
+fn family(pid: u32) -> Vec<u32> {
+    let mut pids = vec![pid];
+    let mut next = 0;
+    while let Some(&pid) = pids.get(next) {
+        let children =
+            threads(pid).into_iter().filter_map(|path| fs::read_to_string(format!("{path}/children")).ok());
+        let children: Vec<u32> = children
+            .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        pids.extend(children);
+        next += 1;
+    }
+    pids
 }
 
 fn threads(pid: u32) -> Vec<String> {

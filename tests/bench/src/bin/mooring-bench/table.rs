@@ -114,7 +114,7 @@ pub fn percentile(sorted: &[Duration], share: f64) -> f64 {
 }
 
 /// Three significant digits or more, with thousands apart.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let decimals = match value.abs() {
         size if size == 0.0 || size >= 100.0 => 0,
         size if size >= 10.0 => 1,
