@@ -9,11 +9,13 @@ mod envelope;
 mod keys;
 mod live;
 mod members;
+mod pending;
 mod requests;
 mod resp;
 mod scripts;
 mod trouble;
 mod upkeep;
+mod watch;
 mod wire;
 
 use std::time::{Duration, Instant};

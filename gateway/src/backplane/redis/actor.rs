@@ -12,11 +12,9 @@ use gateway_core::{
 };
 
 use super::{
-    RedisConfig,
-    commands::{Pending, Request},
-    keys,
-    live::Ack,
+    RedisConfig, keys,
     members::Members,
+    pending::{Ack, Pending, Request},
     requests::{History, Publish},
     scripts::Scripts,
     upkeep::Upkeep,

@@ -6,43 +6,15 @@ use gateway_core::{
     backplane::BackplaneError,
     sequencer::{Generation, Read},
 };
-use redis::Cmd;
 
 use super::{
     actor::Actor,
     keys,
-    requests::{self, History},
+    pending::{Pending, Request},
+    requests,
     resp::Resp,
     wire::Event,
 };
-use crate::backplane::{Reply, departures::Departure};
-
-/// A command and what its reply is for.
-pub(super) struct Request {
-    pub(super) command: Cmd,
-    pub(super) pending: Pending,
-}
-
-/// What a reply is for.
-pub(super) enum Pending {
-    Publish(Reply),
-    History(Reply, History),
-    Presence(Reply),
-    /// A read of the sequencer's.
-    Page(Arc<str>, Generation),
-    /// A new epoch for the sequencer.
-    Rotation(Arc<str>, Generation),
-    Leave(Departure),
-    /// The nodes whose lease is over.
-    Lease,
-    /// The channels of a dead node.
-    Remains(String),
-    /// A script is loaded.
-    Script,
-    /// Nobody asks.
-    Ignored,
-}
-
 impl Actor {
     pub(super) async fn on_commands(&mut self, event: Event) {
         match event {

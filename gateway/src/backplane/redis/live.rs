@@ -9,20 +9,13 @@ use super::{
     actor::Actor,
     envelope::{self, Live},
     keys,
+    pending::Ack,
     resp::Resp,
     wire::Event,
 };
 
 /// Channels per SUBSCRIBE; Redis serves others in between.
 const BATCH: usize = 512;
-
-/// What the next confirmation on the connection is for.
-pub(super) enum Ack {
-    Registered(Arc<str>, Generation),
-    Unregistered,
-    /// A canary would be heard.
-    Canary,
-}
 
 impl Actor {
     pub(super) async fn on_live(&mut self, event: Event) {

@@ -1,15 +1,8 @@
-//! What a node does by itself: proves that live messages arrive, renews its lease, clears up after dead nodes, keeps deadlines.
+//! When a node does what it does by itself, and whether Redis is well.
 
 use std::time::{Duration, Instant};
 
-use gateway_core::backplane::BackplaneError;
-
-use super::{
-    actor::{Actor, OP_WITHIN},
-    commands::{Pending, Request},
-    keys,
-    trouble::{Notice, Trouble},
-};
+use super::trouble::{Notice, Trouble};
 
 /// How often a node sends a message to itself.
 const CANARY_EVERY: Duration = Duration::from_secs(2);
@@ -39,6 +32,15 @@ pub(super) struct Upkeep {
     retried: Option<Instant>,
     outage: Trouble,
     refusals: Trouble,
+}
+
+/// What to do about the message that a node sends to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Canary {
+    Wait,
+    Send(u64),
+    /// It did not come back in time.
+    Lost,
 }
 
 impl Upkeep {
@@ -81,8 +83,71 @@ impl Upkeep {
         self.canary_sent = None;
     }
 
+    /// What to do about the canary, while both connections are up.
+    pub(super) fn canary(&mut self, now: Instant) -> Canary {
+        match self.canary_sent {
+            Some(sent) if now >= sent + CANARY_WITHIN => {
+                self.canary_sent = None;
+                Canary::Lost
+            }
+            None if self.canary_returned.is_none_or(|at| now >= at + CANARY_EVERY) => {
+                self.canary += 1;
+                self.canary_sent = Some(now);
+                Canary::Send(self.canary)
+            }
+            _ => Canary::Wait,
+        }
+    }
+
+    /// Something is wrong, until a canary comes back; returns what the log is to be told.
+    pub(super) fn failed(&mut self, reason: &str, now: Instant) -> Option<Notice> {
+        self.heard = false;
+        self.troubled = true;
+        self.outage.failed(reason, now)
+    }
+
+    /// Whether trouble is over by now.
+    pub(super) fn is_well_again(&self) -> bool {
+        self.troubled && self.heard
+    }
+
+    /// Trouble is over; how long it lasted, if the log was told of it.
+    pub(super) fn recovered(&mut self, now: Instant) -> Option<Duration> {
+        self.troubled = false;
+        self.outage.ended(now)
+    }
+
     pub(super) fn answered(&mut self) {
         self.overdue = false;
+    }
+
+    /// Whether a reply that is overdue was overdue the last time already: after waiting for a slow shard, the replies may be here and not
+    /// yet read.
+    pub(super) fn is_hung(&mut self, overdue: bool) -> bool {
+        std::mem::replace(&mut self.overdue, overdue) && overdue
+    }
+
+    /// Whether it is time to renew the lease, of which this is the length.
+    pub(super) fn is_lease_due(&self, lease: Duration, now: Instant) -> bool {
+        self.lease_renewed.is_none_or(|renewed| now >= renewed + lease / 3)
+    }
+
+    pub(super) fn lease_renewed(&mut self, now: Instant) {
+        self.lease_renewed = Some(now);
+    }
+
+    /// Whether every living node has had the time to renew its lease since Redis is back.
+    pub(super) fn are_leases_current(&self, lease: Duration, now: Instant) -> bool {
+        self.commands_up.is_some_and(|up| now >= up + lease)
+    }
+
+    /// Whether reads that Redis refused are to be tried again.
+    pub(super) fn may_retry(&mut self, now: Instant) -> bool {
+        let due = self.retried.is_none_or(|last| now >= last + AGAIN_EVERY);
+        if due {
+            self.retried = Some(now);
+        }
+        due
     }
 
     /// Redis refused a command; whether the log is to say so. The first word of its error tells the kind.
@@ -100,128 +165,47 @@ impl Upkeep {
     }
 }
 
-impl Actor {
-    pub(super) async fn tick(&mut self, now: Instant) {
-        self.keep_deadlines(now).await;
-        self.keep_health(now);
-        if self.commands.is_up() {
-            if self.upkeep.lease_renewed.is_none_or(|renewed| now >= renewed + self.config.lease / 3) {
-                self.renew_lease();
-            }
-            if is_due(&mut self.upkeep.retried, now, AGAIN_EVERY) {
-                self.sequencer.retry();
-            }
-        }
-        self.carry_out().await;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_well_once_a_canary_came_back_and_until_something_fails() {
+        let start = Instant::now();
+        let mut upkeep = Upkeep::new();
+        upkeep.live_up(start);
+        upkeep.canary_audible();
+        assert_eq!(upkeep.canary(start), Canary::Send(1));
+        assert!(!upkeep.is_well_again());
+        upkeep.canary_returned(b"1", start);
+        assert!(upkeep.is_well_again());
+        assert_eq!(upkeep.recovered(start), None, "nothing was told of its start");
+        assert_eq!(upkeep.failed("closed", start), Some(Notice::Began));
+        upkeep.canary_returned(b"0", start);
+        assert!(!upkeep.is_well_again(), "an older canary proves nothing");
     }
 
-    /// Sends a canary when it is time, and ends a trouble that is over.
-    pub(super) fn keep_health(&mut self, now: Instant) {
-        if !self.commands.is_up() || !self.live.is_up() {
-            return;
-        }
-        self.keep_canary(now);
-        if self.upkeep.troubled && self.upkeep.heard && self.sequencer.is_settled() {
-            self.upkeep.troubled = false;
-            self.health.recover();
-            if let Some(gone) = self.upkeep.outage.ended(now) {
-                tracing::info!(seconds = gone.as_secs(), "the backplane is back");
-            }
-        }
+    #[test]
+    fn a_canary_is_sent_every_two_seconds_and_missed_after_five() {
+        let start = Instant::now();
+        let mut upkeep = Upkeep::new();
+        assert_eq!(upkeep.canary(start), Canary::Send(1));
+        upkeep.canary_returned(b"1", start);
+        assert_eq!(upkeep.canary(start + CANARY_EVERY / 2), Canary::Wait);
+        let sent = start + CANARY_EVERY;
+        assert_eq!(upkeep.canary(sent), Canary::Send(2));
+        assert_eq!(upkeep.canary(sent + CANARY_WITHIN / 2), Canary::Wait);
+        assert_eq!(upkeep.canary(sent + CANARY_WITHIN), Canary::Lost);
     }
 
-    /// Something is wrong, until live messages arrive again and nothing is missing.
-    pub(super) fn trouble(&mut self, connection: &str, error: &str, now: Instant) {
-        match self.upkeep.outage.failed(error, now) {
-            Some(Notice::Began) => tracing::warn!(connection, error, "the backplane is out of reach"),
-            Some(Notice::Changed(gone) | Notice::Lasts(gone)) => {
-                let seconds = gone.as_secs();
-                tracing::warn!(connection, error, seconds, "the backplane is still out of reach");
-            }
-            None => {}
-        }
-        self.upkeep.heard = false;
-        self.upkeep.troubled = true;
-        self.health.trouble(format!("{connection}: {error}"));
+    #[test]
+    fn a_reply_has_to_be_overdue_twice_in_a_row() {
+        let mut upkeep = Upkeep::new();
+        assert_eq!(
+            [true, false, true, true].map(|overdue| upkeep.is_hung(overdue)),
+            [false, false, false, true]
+        );
+        upkeep.answered();
+        assert!(!upkeep.is_hung(true));
     }
-
-    pub(super) fn renew_lease(&mut self) {
-        self.upkeep.lease_renewed = Some(Instant::now());
-        let command = self.scripts.lease(&self.node, self.config.lease);
-        self.send(Request { command, pending: Pending::Lease });
-    }
-
-    /// Looks for what dead nodes left. After an outage all leases are over, so the living get time to renew theirs.
-    pub(super) fn on_expired_leases(&mut self, nodes: Vec<String>) {
-        let settled = self.upkeep.commands_up.is_some_and(|up| up.elapsed() >= self.config.lease);
-        for node in nodes {
-            if !settled || node == self.node {
-                continue;
-            }
-            let mut command = redis::cmd("SMEMBERS");
-            command.arg(keys::node_channels(&node));
-            self.send(Request { command, pending: Pending::Remains(node) });
-        }
-    }
-
-    /// Ends the presence of a dead node's clients. Each channel is swept atomically, so two survivors announce nobody twice.
-    pub(super) fn sweep(&mut self, node: &str, channels: Vec<String>) {
-        tracing::info!(node, channels = channels.len(), "a node is gone; its clients are no longer present");
-        for channel in channels {
-            let command = self.scripts.sweep(node, &channel);
-            self.send(Request { command, pending: Pending::Ignored });
-        }
-        let command = self.scripts.bury(node);
-        self.send(Request { command, pending: Pending::Ignored });
-    }
-
-    fn keep_canary(&mut self, now: Instant) {
-        let upkeep = &mut self.upkeep;
-        match upkeep.canary_sent {
-            Some(sent) if now >= sent + CANARY_WITHIN => {
-                upkeep.canary_sent = None;
-                self.live.fail("live messages do not arrive");
-            }
-            Some(_) => {}
-            None if upkeep.canary_returned.is_none_or(|at| now >= at + CANARY_EVERY) => {
-                upkeep.canary += 1;
-                upkeep.canary_sent = Some(now);
-                let mut command = redis::cmd("PUBLISH");
-                command.arg(keys::canary(&self.node)).arg(upkeep.canary);
-                self.send(Request { command, pending: Pending::Ignored });
-            }
-            None => {}
-        }
-    }
-
-    async fn keep_deadlines(&mut self, now: Instant) {
-        // Twice in a row: after waiting for a slow shard, the replies may be here and not yet read.
-        let overdue = self.in_flight.front().is_some_and(|(sent, _)| now >= *sent + OP_WITHIN);
-        if overdue && self.upkeep.overdue {
-            self.commands.fail("Redis does not answer");
-        }
-        self.upkeep.overdue = overdue;
-        while self.parked.front().is_some_and(|(deadline, _)| now >= *deadline) {
-            if let Some((_, request)) = self.parked.pop_front() {
-                self.give_up(request.pending, BackplaneError::Unavailable).await;
-            }
-        }
-        while self.subscribe_deadlines.front().is_some_and(|(deadline, ..)| now >= *deadline) {
-            let Some((_, ticket, channel)) = self.subscribe_deadlines.pop_front() else { break };
-            if self.sequencer.cancel(&channel, ticket)
-                && let Some(reply) = self.subscribes.remove(&ticket)
-            {
-                self.inboxes.complete(reply, Err(BackplaneError::Unavailable)).await;
-            }
-        }
-    }
-}
-
-/// Whether it is time again; if so, it is noted.
-fn is_due(last: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
-    let due = last.is_none_or(|last| now >= last + every);
-    if due {
-        *last = Some(now);
-    }
-    due
 }
