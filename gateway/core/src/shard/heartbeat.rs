@@ -47,7 +47,7 @@ impl Heartbeat {
     /// Pings only after a silent interval.
     pub(crate) fn when_silent(&mut self) -> Beat {
         match self.answered() {
-            Some(true) => Beat::Rest(PING_INTERVAL),
+            Some(true) => Beat::Rest(PING_INTERVAL - PONG_TIMEOUT),
             Some(false) => Beat::Dead,
             None if self.heard => {
                 self.heard = false;
@@ -102,9 +102,16 @@ mod tests {
         let mut heartbeat = Heartbeat::default();
         heartbeat.heard();
         assert_eq!(heartbeat.when_silent(), Beat::Rest(PING_INTERVAL));
-        assert_eq!(heartbeat.when_silent(), Beat::Ping(PONG_TIMEOUT));
-        heartbeat.heard();
-        assert_eq!(heartbeat.when_silent(), Beat::Rest(PING_INTERVAL));
+    }
+
+    #[test]
+    fn who_stays_silent_is_pinged_every_interval_as_long_as_it_answers() {
+        let mut heartbeat = Heartbeat::default();
+        for _ in 0..3 {
+            assert_eq!(heartbeat.when_silent(), Beat::Ping(PONG_TIMEOUT));
+            heartbeat.heard();
+            assert_eq!(heartbeat.when_silent(), Beat::Rest(PING_INTERVAL - PONG_TIMEOUT));
+        }
     }
 
     #[test]
