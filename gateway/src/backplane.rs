@@ -19,7 +19,7 @@ use std::{
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Op, Outcome},
     control::BackplaneHealth,
-    outbox::{ConnectionKey, RequestId},
+    key::{ConnectionKey, RequestId},
     sequencer::ShardSet,
 };
 use tokio::sync::{mpsc, oneshot};

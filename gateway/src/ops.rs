@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Op},
-    outbox::{ConnectionKey, RequestId},
+    key::{ConnectionKey, RequestId},
 };
 
 use crate::{

@@ -8,7 +8,8 @@ use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
     backplane::{Inbound, Op},
-    outbox::{ConnectionKey, Outbox, RequestId},
+    key::{ConnectionKey, RequestId},
+    outbox::Outbox,
     shard::{self, Opening, Shard},
     time::Now,
 };

@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gateway_core::outbox::ConnectionKey;
+use gateway_core::key::ConnectionKey;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use crate::{

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{
     config::History,
-    outbox::{ConnectionKey, RequestId},
+    key::{ConnectionKey, RequestId},
 };
 
 /// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.

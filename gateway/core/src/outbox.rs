@@ -2,19 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::backplane::Op;
-
-/// Identifies one connection within its shard; never reused while an operation for it is outstanding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ConnectionKey {
-    /// Index into the shard's slab of connections.
-    pub slot: u32,
-    /// Tells successive tenants of one slot apart.
-    pub generation: u32,
-}
-
-/// Matches a completion to the request of the session that waits for it. Scope: one connection.
-pub type RequestId = u32;
+use crate::{
+    backplane::Op,
+    key::{ConnectionKey, RequestId},
+};
 
 /// Where a shard's effects go; the shell writes them to sockets and queues, a test records them.
 pub trait Outbox {

@@ -11,7 +11,7 @@ use crate::{
     backplane::{BackplaneError, Message, Op, Outcome, Payload},
     frame,
     hub::ChannelId,
-    outbox::RequestId,
+    key::RequestId,
     shard::{
         heartbeat::{Beat, Heartbeat},
         link::{Goodbye, Link},

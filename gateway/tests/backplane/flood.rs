@@ -30,10 +30,17 @@ async fn subscriber(server: &Server) -> WebSocket {
     }
 }
 
-async fn flood(socket: &mut WebSocket) {
+/// A Redis that hangs, and a client that is read no further because of that.
+async fn flooded() -> (RedisServer, Server, WebSocket) {
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut socket = subscriber(&server).await;
+    redis.signal("STOP");
     for id in 3..3 + FLOOD {
         socket.text(&format!(r#"{{"id":{id},"publish":{{"channel":"c","data":{id}}}}}"#)).await;
     }
+    held_back(&server).await;
+    (redis, server, socket)
 }
 
 /// Waits until some client is read no further.
@@ -62,12 +69,7 @@ fn is_answer(line: &Value) -> bool {
 
 #[tokio::test]
 async fn a_client_that_floods_a_redis_that_hangs_is_held_back_and_gets_every_answer_in_order() {
-    let redis = RedisServer::start();
-    let server = gateway(&redis);
-    let mut socket = subscriber(&server).await;
-    redis.signal("STOP");
-    flood(&mut socket).await;
-    held_back(&server).await;
+    let (redis, _server, mut socket) = flooded().await;
     redis.signal("CONT");
     for id in 3..3 + FLOOD {
         let answer = reply(&mut socket).await;
@@ -104,12 +106,7 @@ async fn what_a_raw_client_sent_before_it_hung_up_is_delivered_although_it_was_h
 
 #[tokio::test]
 async fn a_client_that_is_held_back_can_be_moved() {
-    let redis = RedisServer::start();
-    let server = gateway(&redis);
-    let mut socket = subscriber(&server).await;
-    redis.signal("STOP");
-    flood(&mut socket).await;
-    held_back(&server).await;
+    let (redis, server, mut socket) = flooded().await;
     let drain = br#"{"connectionsPerSecond":1000,"deadlineSeconds":60}"#;
     assert_eq!(server.http(server.control, "POST /drain", &[], drain).await.status, 200);
     until("the move", || async { server.report().await.drain.is_some_and(|drain| drain.moved == 1) }).await;

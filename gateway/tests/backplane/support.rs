@@ -9,7 +9,7 @@ use gateway_core::{
         StreamPosition,
     },
     control::BackplaneHealth,
-    outbox::ConnectionKey,
+    key::ConnectionKey,
 };
 use mooring_gateway::backplane::{
     BackplaneHandle, BackplaneThread, Command, RedisConfig, Reply, spawn_memory, spawn_redis,

@@ -26,7 +26,7 @@ use crate::{
     backplane::{BackplaneError, Op, Outcome},
     frame,
     hub::ChannelId,
-    outbox::RequestId,
+    key::RequestId,
     shard::{
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
         link::{Goodbye, Link, MAX_WAITING},

@@ -13,7 +13,7 @@ use crate::{
     centrifuge::{codes::DisconnectCode, session as centrifuge},
     frame::{self, Decoder, Event},
     hub::ChannelId,
-    outbox::RequestId,
+    key::RequestId,
     raw,
     wheel::Timer,
 };

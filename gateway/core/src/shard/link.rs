@@ -9,7 +9,8 @@ use crate::{
     backplane::Op,
     control::Accepted,
     hub::{ChannelId, Hub, Left},
-    outbox::{ConnectionKey, Outbox, RequestId},
+    key::{ConnectionKey, RequestId},
+    outbox::Outbox,
     time::Now,
 };
 

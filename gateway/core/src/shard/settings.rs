@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{backplane::Origin, config::GatewayConfig, outbox::ConnectionKey, token::Verifier};
+use crate::{backplane::Origin, config::GatewayConfig, key::ConnectionKey, token::Verifier};
 
 /// Shared by a shard and its sessions; one per shard, because of `shard`.
 pub struct Settings {

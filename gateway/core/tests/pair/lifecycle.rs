@@ -6,7 +6,7 @@ use gateway_core::{
     backplane::{Op, Outcome},
     config::GatewayConfig,
     control::{Accepted, Connections},
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     shard::Opening,
 };
 use proptest::prelude::*;

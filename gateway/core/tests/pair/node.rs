@@ -6,7 +6,8 @@ use bytes::Bytes;
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Op, Outcome, StreamPosition},
     config::{Auth, GatewayConfig},
-    outbox::{ConnectionKey, Outbox, RequestId},
+    key::{ConnectionKey, RequestId},
+    outbox::Outbox,
     shard::{Opening, Settings, Shard},
     time::Now,
     token::Verifier,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_core::{
     backplane::{BackplaneError, Op, Outcome, Payload},
     config::GatewayConfig,
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     shard::Opening,
 };
 use proptest::prelude::*;

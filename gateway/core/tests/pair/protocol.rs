@@ -8,7 +8,7 @@ use gateway_core::{
         StreamPosition,
     },
     config::{Channels, GatewayConfig, Namespace, Publishers},
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     shard::Opening,
 };
 use serde_json::{Value, json};

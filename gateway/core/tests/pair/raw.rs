@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication},
     config::GatewayConfig,
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     raw::backplane_channel,
     shard::Opening,
 };

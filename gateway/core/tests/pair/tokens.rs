@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
     config::{Auth, GatewayConfig},
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     shard::Opening,
     token::{Key, Verifier},
 };

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::BackplaneError, config::GatewayConfig, outbox::ConnectionKey, shard::Opening};
+use gateway_core::{backplane::BackplaneError, config::GatewayConfig, key::ConnectionKey, shard::Opening};
 use serde_json::Value;
 
 use crate::{

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use gateway_core::{
     backplane::{ClientInfo, Message, Origin, Payload, Publication},
-    outbox::ConnectionKey,
+    key::ConnectionKey,
     sequencer::Entry,
 };
 
