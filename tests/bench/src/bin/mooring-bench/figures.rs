@@ -57,9 +57,8 @@ impl Figure {
             // The others do not ping, or not at our interval.
             Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan | Peer::Sockudo),
             Self::Backplane => !matches!(peer, Peer::Floor | Peer::Ws | Peer::Nats),
-            Self::History => peer.is_ours(),
             // Bare messages have no place in a stream, and Socket.IO's recovery none in its Redis adapter.
-            Self::Recovery => peer == Peer::Centrifuge,
+            Self::History | Self::Recovery => peer == Peer::Centrifuge,
             Self::Growth => peer.is_ours() || peer == Peer::Floor,
         }
     }

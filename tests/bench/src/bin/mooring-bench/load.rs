@@ -39,6 +39,13 @@ pub struct Endpoint {
     pub role: Role,
 }
 
+impl Endpoint {
+    /// The bytes that publish a message to its channel.
+    pub fn publish(&self, publisher: u8, sequence: u32) -> Vec<u8> {
+        self.dialect.publish(&self.path, &self.channel, &message::encode(publisher, sequence))
+    }
+}
+
 /// All connections of the generator.
 pub struct Load {
     poll: Poll,
@@ -173,23 +180,9 @@ impl Load {
 
     /// Publishes a message on a publisher's connection.
     pub fn publish(&mut self, index: usize, publisher: u8, sequence: u32) -> Result<(), LoadError> {
-        let connection = self.connections[index].as_ref().ok_or(LoadError::Closed(index))?;
-        let endpoint = connection.endpoint.clone();
-        self.publish_to(&endpoint, index, publisher, sequence)
-    }
-
-    /// Publishes a message to the channel of an endpoint, on a connection that may have another one.
-    pub fn publish_to(
-        &mut self,
-        endpoint: &Endpoint,
-        index: usize,
-        publisher: u8,
-        sequence: u32,
-    ) -> Result<(), LoadError> {
-        let Endpoint { path, channel, dialect, .. } = endpoint;
-        let bytes = dialect.publish(path, channel, &message::encode(publisher, sequence));
-        if *dialect == Dialect::PusherPost {
-            let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
+        let connection = self.connections[index].as_mut().ok_or(LoadError::Closed(index))?;
+        let bytes = connection.endpoint.publish(publisher, sequence);
+        if connection.endpoint.dialect == Dialect::PusherPost {
             return Ok(connection.request(bytes)?);
         }
         self.send(index, &bytes)
