@@ -106,12 +106,22 @@ pub struct BackplaneThread {
 }
 
 impl BackplaneThread {
+    /// Waits for the actor to end without having been told to; the reason.
+    pub async fn failed(&mut self) -> &'static str {
+        match (&mut self.stopped).await {
+            Ok(()) => "it ended",
+            Err(_) => "it panicked",
+        }
+    }
+
     /// Refuses further commands and lets the actor finish those submitted before, departures in their grace included. Takes at most
     /// five seconds.
     pub async fn stop(self) {
         // The receivers only fail when the actor has ended already.
         let _ = self.stop.send(());
-        let _ = tokio::time::timeout(STOP_WITHIN, self.stopped).await;
+        if !self.stopped.is_terminated() {
+            let _ = tokio::time::timeout(STOP_WITHIN, self.stopped).await;
+        }
     }
 }
 
@@ -170,6 +180,34 @@ where
         let _ = ended.send(());
     })?;
     Ok((handle, BackplaneThread { stop, stopped }))
+}
+
+/// How a backplane of a test fails, with its first command.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// It panics.
+    Panic,
+    /// It lets go of the shards' queues, and lives on.
+    Silence,
+}
+
+/// Starts a backplane that fails.
+#[cfg(test)]
+pub(crate) fn spawn_failing(
+    failure: Failure,
+    shards: Vec<mpsc::Sender<Inbound>>,
+) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
+    spawn(shards, Health::healthy(), move |mut commands, inboxes, stop, _health| async move {
+        commands.recv().await;
+        match failure {
+            Failure::Panic => panic!("as the test asked for, with {inboxes:?}"),
+            Failure::Silence => {
+                drop(inboxes);
+                let _ = stop.await;
+            }
+        }
+    })
 }
 
 /// What is wrong with the backplane, shared between its actor and whoever reports it.

@@ -91,6 +91,13 @@ struct Exit {
 impl Gateway {
     /// Starts everything and returns once it serves.
     pub fn start(settings: Settings) -> Result<Self, GatewayError> {
+        Self::start_with(settings, start_backplane)
+    }
+
+    fn start_with(
+        settings: Settings,
+        backplane: impl FnOnce(&Node, Vec<mpsc::Sender<Inbound>>) -> StartedBackplane,
+    ) -> Result<Self, GatewayError> {
         let files = limits::raise_open_files()?;
         let node = Arc::new(Node::new(settings)?);
         let shards = node.settings.shard_count();
@@ -105,7 +112,7 @@ impl Gateway {
         let control_address = control.local_addr()?;
 
         let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INBOUND)).unzip();
-        let (handle, backplane) = start_backplane(&node, queues)?;
+        let (handle, backplane) = backplane(&node, queues)?;
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
         let mut orders = Vec::new();
@@ -122,7 +129,10 @@ impl Gateway {
                 orders: receiver,
                 handshakes,
             };
-            spawn_shard(start, ready.clone(), exits.clone())?;
+            let ready = ready.clone();
+            // The receiver waits for every shard.
+            let ready = move || _ = ready.send(());
+            spawn_watched(format!("shard-{index}"), exits.clone(), || crate::shard::run(start, ready))?;
         }
         drop(ready);
         for _ in 0..shards {
@@ -183,12 +193,13 @@ impl Supervisor {
     fn run(self, control: TcpListener) -> Result<(), GatewayError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
-            let Self { node, handle, backplane, orders, mut exited, stops } = self;
+            let Self { node, handle, mut backplane, orders, mut exited, stops } = self;
             let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
             let rate = Rc::new(RefCell::new(AcceptRate::default()));
             let listener = tokio::net::TcpListener::from_std(control)?;
             let port = ControlPort { node: node.clone(), backplane: handle, drain: drain.clone(), rate: rate.clone() };
-            let serving = tokio::task::spawn_local(port.serve(listener));
+            let mut serving = tokio::task::spawn_local(port.serve(listener));
+            // A gateway that lacks a part ends: its clients and its kubelet find another one, instead of half of this one.
             let result = tokio::select! {
                 result = drain_when_told(&node, &drain, stops) => result,
                 () = sample(&node, &rate) => Ok(()),
@@ -196,6 +207,8 @@ impl Supervisor {
                     let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                     Err(died(&exit.thread, &reason))
                 }
+                reason = backplane.failed() => Err(died("backplane", reason)),
+                _ = &mut serving => Err(died("control", "its port is served no more")),
             };
             for orders in &orders {
                 // A shard that is gone needs no order.
@@ -243,10 +256,9 @@ async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
     }
 }
 
-fn start_backplane(
-    node: &Node,
-    queues: Vec<mpsc::Sender<Inbound>>,
-) -> Result<(BackplaneHandle, BackplaneThread), backplane::StartError> {
+type StartedBackplane = Result<(BackplaneHandle, BackplaneThread), backplane::StartError>;
+
+fn start_backplane(node: &Node, queues: Vec<mpsc::Sender<Inbound>>) -> StartedBackplane {
     match &node.settings.redis_url {
         None => backplane::spawn_memory(queues),
         Some(url) => {
@@ -257,22 +269,18 @@ fn start_backplane(
     }
 }
 
-fn spawn_shard(
-    start: Start,
-    ready: std::sync::mpsc::Sender<()>,
+/// Starts a thread whose end is told, however it comes.
+fn spawn_watched(
+    name: String,
     exits: mpsc::Sender<Exit>,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
-    let name = format!("shard-{}", start.settings.shard);
     thread::Builder::new().name(name.clone()).spawn(move || {
         let end = ExitOnDrop {
             exit: Some(Exit { thread: name, result: Err(io::Error::other("it panicked")) }),
             exits,
         };
-        let result = crate::shard::run(start, || {
-            // The receiver waits for every shard.
-            let _ = ready.send(());
-        });
-        end.with(result);
+        end.with(work());
     })?;
     Ok(())
 }
@@ -321,4 +329,54 @@ fn handshake_limit(files: u64, node: &Node) -> usize {
 
 fn died(thread: &str, reason: &str) -> GatewayError {
     GatewayError::Died { thread: thread.to_owned(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, net::TcpStream, sync::mpsc::channel};
+
+    use super::*;
+    use crate::backplane::{Failure, spawn_failing};
+
+    /// Far longer than an end takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// How a gateway ends whose backplane fails like this; a client publishes to it.
+    fn end_with(failure: Failure) -> String {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let settings = Settings { listen: any, control: any, shards: 2, ..Settings::default() };
+        let gateway = Gateway::start_with(settings, |_, queues| spawn_failing(failure, queues)).unwrap();
+        let mut client = TcpStream::connect(gateway.client_address()).unwrap();
+        client.write_all(b"POST /raw/a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").unwrap();
+        let (ended, end) = channel();
+        thread::spawn(move || ended.send(gateway.wait()));
+        end.recv_timeout(PATIENCE).unwrap().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_gateway_whose_backplane_panics_ends() {
+        let end = end_with(Failure::Panic);
+        // The shards lose it at the same moment, and may be the first to say so.
+        assert!(
+            end == "backplane failed: it panicked" || end.ends_with("failed: the backplane is gone"),
+            "{end}"
+        );
+    }
+
+    #[test]
+    fn a_gateway_of_which_a_shard_fails_ends() {
+        let end = end_with(Failure::Silence);
+        assert!(end.starts_with("shard-") && end.ends_with(" failed: the backplane is gone"), "{end}");
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_reported_like_one_that_fails() {
+        let (exits, mut exited) = mpsc::channel(1);
+        spawn_watched("shard-7".to_owned(), exits, || panic!("as the test asked for")).unwrap();
+        let exit = exited.blocking_recv().unwrap();
+        assert_eq!(
+            (exit.thread.as_str(), exit.result.unwrap_err().to_string().as_str()),
+            ("shard-7", "it panicked")
+        );
+    }
 }

@@ -66,7 +66,7 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
         let reactor = Rc::new(RefCell::new(reactor));
         let handshakes = Handshakes::new(handshakes, node.metrics.handshakes().clone());
         let listener = TcpListener::from_std(listener)?;
-        tokio::task::spawn_local(listener::accept(
+        let accepting = tokio::task::spawn_local(listener::accept(
             listener,
             node.clone(),
             backplane,
@@ -74,7 +74,12 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
             handshakes,
         ));
         ready();
-        Turns { node, reactor, poll, inbound, orders }.run().await
+        let turns = Turns { node, reactor, poll, inbound, orders }.run();
+        tokio::select! {
+            biased;
+            result = turns => result,
+            _ = accepting => Err(io::Error::other("it accepts no more connections")),
+        }
     })
 }
 
