@@ -10,7 +10,7 @@ use operator_core::crd::WebSocketClusterStatus;
 use operator_core::desired::{Desired, Stored};
 use operator_core::names::{MANAGER, PodName};
 use operator_core::observed::{ObjectKey, Observed};
-use operator_core::plan::Action;
+use operator_core::plan::{Action, is_due};
 use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secret;
 use rand::distr::{Alphanumeric, SampleString};
@@ -46,7 +46,7 @@ pub struct Failure {
     pub error: Error,
 }
 
-/// Writes the status, if it is not what was last written; tells whether it did.
+/// Writes the status, if [`is_due`]; tells whether it did. What waits comes with a later pass, as the reports do.
 ///
 /// # Errors
 /// When the API server refuses or does not answer, or this operator no longer leads.
@@ -57,7 +57,8 @@ pub async fn write_status(
     status: &WebSocketClusterStatus,
     memory: &mut Memory,
 ) -> Result<bool, Error> {
-    if last == Some(status) {
+    let now = Timestamp::now();
+    if !is_due(last, memory.status_written, status, now) {
         return Ok(false);
     }
     context.must_lead()?;
@@ -74,6 +75,7 @@ pub async fn write_status(
     let request = api.patch_status(&name, &params, &applied);
     let written = call(|| format!("write the status of {namespace}/{name}"), request).await?;
     memory.cluster.changed((), written);
+    memory.status_written = Some(now);
     Ok(true)
 }
 

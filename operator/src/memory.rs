@@ -38,6 +38,8 @@ pub struct Memory {
     pub pods: Written<PodName, Pod>,
     /// Other objects as last written.
     pub owned: Written<ObjectKey, DynamicObject>,
+    /// When its status was last written.
+    pub status_written: Option<Timestamp>,
     /// The cluster's namespace is being deleted, and the cluster with it.
     pub namespace_ends: bool,
     /// Actions that failed, and when they may be tried again.

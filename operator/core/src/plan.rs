@@ -6,6 +6,7 @@ mod drain;
 mod fleet;
 mod objects;
 mod reason;
+mod record;
 mod rollout;
 mod scale;
 mod status;
@@ -13,6 +14,7 @@ mod status;
 pub use action::{Action, DeleteCause, Plan};
 pub use drain::{OVERTIME, SETTLE};
 pub use reason::Reason;
+pub use record::is_due;
 
 use crate::desired::{Desired, Invalid, Stored};
 use crate::names::PodName;

@@ -3,10 +3,10 @@
 use crate::fixtures::{at, cluster, defaults, desired, fresh, name, observed, report};
 use gateway_core::control::{BackplaneHealth, Report};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use operator_core::crd::WebSocketClusterStatus;
+use operator_core::crd::{DrainStatus, WebSocketClusterStatus};
 use operator_core::desired::{Desired, SecretKey, Stored};
 use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, Waiting};
-use operator_core::plan::{Action, plan, refuse};
+use operator_core::plan::{Action, is_due, plan, refuse};
 use serde_json::json;
 
 /// Two ready pods and a ready Redis.
@@ -139,4 +139,33 @@ fn a_spec_that_cannot_work_leaves_the_rest_of_the_status_alone() {
     assert_eq!(condition(&planned.status, "Available"), condition(&before, "Available"));
     cluster.status = Some(planned.status.clone());
     assert_eq!(refuse(&Stored(Ok(cluster)), &invalid, at(9)).status, planned.status);
+}
+
+#[test]
+fn a_change_of_the_counts_alone_is_written_every_ten_seconds_and_any_other_at_once() {
+    let (desired, seen) = healthy();
+    let last = WebSocketClusterStatus {
+        drain: Some(DrainStatus { to_move: 90, moved: 10, per_second: 50, eta_seconds: Some(2) }),
+        ..plan(&desired, &seen, at(0)).status
+    };
+    let counts = WebSocketClusterStatus {
+        connections: last.connections + 1,
+        drain: Some(DrainStatus { to_move: 40, moved: 60, per_second: 50, eta_seconds: Some(1) }),
+        ..last.clone()
+    };
+    let others = [
+        WebSocketClusterStatus { ready_replicas: 9, ..counts.clone() },
+        WebSocketClusterStatus { drain: None, ..last.clone() },
+        WebSocketClusterStatus {
+            drain: Some(DrainStatus { per_second: 0, ..DrainStatus::default() }),
+            ..last.clone()
+        },
+    ];
+    let due = |status: &WebSocketClusterStatus, written: Option<i64>, now| {
+        is_due(Some(&last), written.map(at), status, at(now))
+    };
+    assert_eq!([9, 10].map(|now| due(&counts, Some(0), now)), [false, true]);
+    assert!(due(&counts, None, 0), "nothing was written before");
+    assert!(others.iter().all(|other| due(other, Some(0), 0)));
+    assert!(!due(&last, None, 100) && is_due(None, None, &last, at(0)));
 }
