@@ -34,6 +34,8 @@ struct Drain<'a> {
     leaving: Option<Leaving>,
     /// Connections per second that it may be using up.
     in_force: f64,
+    /// Its clients may be moved.
+    turn: bool,
     /// What it is to get.
     granted: f64,
 }
@@ -63,7 +65,7 @@ pub(super) fn steer(
     });
     let mut steering = Steering::default();
     let mut drains = drains(desired, fleet, moves, memory, &mut steering, now);
-    let spent: f64 = fleet.all().map(|m| in_force(desired, m, memory)).sum();
+    let spent: f64 = fleet.all().map(|m| in_force(desired, m, memory, now)).sum();
     let room = if size == 0 { u64::MAX } else { fleet.room(desired, |m| !moves.takes_away(m.name)) };
     grant(desired, moves, room, spent, &mut drains, &mut steering, now);
     for drain in &drains {
@@ -98,7 +100,8 @@ fn drains<'a>(
                 drains.push(Drain {
                     member,
                     leaving,
-                    in_force: in_force(desired, member, memory),
+                    in_force: in_force(desired, member, memory, now),
+                    turn: false,
                     granted: 0.0,
                 });
             }
@@ -129,8 +132,8 @@ fn done(member: Member<'_>, leaving: Leaving, now: Timestamp) -> Option<DeleteCa
 }
 
 /// The rate that a gateway may be using: the highest that nothing rules out.
-fn in_force(desired: &Desired, member: Member<'_>, memory: &Memory) -> f64 {
-    if member.connections() == Some(0) {
+fn in_force(desired: &Desired, member: Member<'_>, memory: &Memory, now: Timestamp) -> f64 {
+    if member.connections() == Some(0) || is_through(member, memory, now) {
         return 0.0;
     }
     let budget = f64::from(desired.max_reconnects_per_second);
@@ -139,12 +142,33 @@ fn in_force(desired: &Desired, member: Member<'_>, memory: &Memory) -> f64 {
         // On SIGTERM a gateway starts by itself, at the pace of its configuration.
         (Some(_) | None, None) if member.terminating() => budget,
         (Some(_), None) => 0.0,
-        // It may have been told to drain by a predecessor.
-        (None, _) if member.leaving().is_some() => budget,
+        // A predecessor may have told it to drain, once it had marked the pod with a deadline.
+        (None, _) if member.leaving().is_some_and(|leaving| leaving.deadline.is_some()) => budget,
         (None, _) => 0.0,
     };
     let granted = memory.grants.get(member.name).map_or(0.0, |grant| grant.rate);
     reported.max(granted)
+}
+
+/// It does not answer, and can't have a connection left to close. Until then its rate counts: it may be out of the operator's reach
+/// alone. A gateway that drains takes nobody, so it is through after as long as it needs, allowed for twice; and a kubelet that knows
+/// of a pod's deletion kills it at the deletion timestamp, while one that does not know has not sent SIGTERM either.
+fn is_through(member: Member<'_>, memory: &Memory, now: Timestamp) -> bool {
+    if member.view.report.fresh().is_some() {
+        return false;
+    }
+    let killed = member.view.deletion.is_some_and(|deletion| now >= deletion + OVERTIME);
+    let told = member.view.report.last().and_then(|(report, at)| Some((report.drain?, at)));
+    killed
+        || told.is_some_and(|(drain, at)| {
+            let grant = memory.grants.get(member.name);
+            let since = grant.map_or(at, |grant| grant.at.max(at));
+            // The order may not have reached it, so the slower of both.
+            let rates = [Some(drain.connections_per_second), grant.map(|grant| grant.rate)];
+            let slowest = rates.into_iter().flatten().fold(f64::INFINITY, f64::min);
+            let needed = 2.0 * f64::from(drain.remaining) / slowest;
+            (now.duration_since(since) - OVERTIME).as_secs_f64() >= needed
+        })
 }
 
 /// Shares the budget out: in rank order, each as much as it can use, raised only by what is free.
@@ -163,6 +187,7 @@ fn grant(
     #[expect(clippy::cast_precision_loss, reason = "a count of connections, far below 2^52")]
     let room = room as f64;
     for drain in drains {
+        let silent = drain.member.view.report.fresh().is_none();
         let useful = drain.member.connections().map_or(budget, f64::from);
         let want = match drain.leaving {
             None => useful.min(left),
@@ -179,17 +204,23 @@ fn grant(
                     0.0
                 }
                 // An empty gateway is told to drain too, so that it accepts nobody before it is deleted.
-                Some(_) => useful.max(1.0).min(left).min(room.max(1.0)),
+                Some(_) => {
+                    drain.turn = true;
+                    useful.max(1.0).min(left).min(room.max(1.0))
+                }
             },
         };
-        drain.granted = if want <= drain.in_force {
+        drain.granted = if silent {
+            // It can't be told anything: what it may be using is what it has.
+            drain.in_force
+        } else if want <= drain.in_force {
             want
         } else {
             let more = (want - drain.in_force).min(free);
             free -= more;
             drain.in_force + more
         };
-        left = (left - drain.granted.max(want)).max(0.0);
+        left = (left - if silent { drain.granted } else { drain.granted.max(want) }).max(0.0);
     }
 }
 
@@ -210,7 +241,13 @@ fn carry_out(
     steering: &mut Steering,
     now: Timestamp,
 ) {
-    let Some(report) = drain.member.view.report.fresh() else { return };
+    let Some(report) = drain.member.view.report.fresh() else {
+        // One that can't be asked has no more time than the others.
+        if let Some(leaving @ Leaving { deadline: None, .. }) = drain.leaving.filter(|_| drain.turn) {
+            begin(desired, drain.member.name, leaving, steering, now);
+        }
+        return;
+    };
     let begins = report.drain.is_none() && drain.granted > 0.0;
     let known = memory.grants.get(drain.member.name).map_or_else(
         || report.drain.map(|progress| progress.connections_per_second),
@@ -221,24 +258,30 @@ fn carry_out(
         return;
     }
     let pod = drain.member.name.clone();
-    let timeout = SignedDuration::try_from(desired.drain_timeout).unwrap_or(SignedDuration::MAX);
     let deadline = match (drain.leaving, drain.member.view.deletion) {
         (Some(Leaving { deadline: Some(deadline), .. }), _) => deadline,
-        (Some(leaving), _) => {
-            let deadline = now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
-            steering.actions.push(Action::MarkDraining {
-                pod: pod.clone(),
-                cause: leaving.cause,
-                since: leaving.since,
-                deadline: Some(deadline),
-            });
-            deadline
-        }
+        (Some(leaving), _) => begin(desired, &pod, leaving, steering, now),
         // Terminating: some time before the kubelet kills it.
         (None, deletion) => deletion.unwrap_or(now) - SignedDuration::from_secs(super::MARGIN_SECONDS),
     };
     memory.grants.insert(pod.clone(), Grant { at: now, rate: drain.granted });
     steering.actions.push(Action::Drain { pod, rate: drain.granted, deadline });
+}
+
+/// Records until when the pod may drain.
+fn begin(
+    desired: &Desired,
+    pod: &PodName,
+    leaving: Leaving,
+    steering: &mut Steering,
+    now: Timestamp,
+) -> Timestamp {
+    let timeout = SignedDuration::try_from(desired.drain_timeout).unwrap_or(SignedDuration::MAX);
+    let deadline = now.saturating_add(timeout).unwrap_or(Timestamp::MAX);
+    let Leaving { cause, since, .. } = leaving;
+    let mark = Action::MarkDraining { pod: pod.clone(), cause, since, deadline: Some(deadline) };
+    steering.actions.push(mark);
+    deadline
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rates are at most 100,000")]

@@ -102,6 +102,50 @@ fn a_pod_that_terminates_comes_first_and_counts_as_using_the_whole_budget_until_
 }
 
 #[test]
+fn a_gateway_that_does_not_answer_counts_until_it_must_be_through() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[100, 80, 200], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(-60, Some(300));
+    seen.pods.get_mut(&name(1)).unwrap().traffic = left(-20, None);
+    let silent_since = |second| Report::Stale { last: draining_report(50.0, 0, 100), since: at(second) };
+    // Twice the 2 s that it needs at this rate, and the overtime.
+    seen.pods.get_mut(&name(0)).unwrap().report = silent_since(-8);
+    assert_eq!(orders(&desired, &seen, at(0)), []);
+    seen.pods.get_mut(&name(0)).unwrap().report = silent_since(-9);
+    assert_eq!(orders(&desired, &seen, at(0)), [mark(1, -20, Some(600)), drain(1, 50.0, 600)]);
+    // Perhaps it was told to go slower, and heard it.
+    seen.memory.grants.insert(name(0), Grant { at: at(-9), rate: 5.0 });
+    assert_eq!(orders(&desired, &seen, at(0)), []);
+}
+
+#[test]
+fn a_terminating_pod_that_does_not_answer_counts_until_the_kubelet_has_killed_it() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    seen.pods.get_mut(&name(0)).unwrap().traffic = left(-20, None);
+    let dying = seen.pods.get_mut(&name(2)).unwrap();
+    dying.deletion = Some(at(-4));
+    dying.report = Report::Stale { last: report(90), since: at(-60) };
+    assert_eq!(orders(&desired, &seen, at(0)), []);
+    seen.pods.get_mut(&name(2)).unwrap().deletion = Some(at(-5));
+    assert_eq!(orders(&desired, &seen, at(0)), [mark(0, -20, Some(600)), drain(0, 50.0, 600)]);
+}
+
+#[test]
+fn a_gateway_that_falls_silent_before_its_turn_gets_a_deadline_and_nothing_of_the_budget() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    for pod in [0, 2] {
+        seen.pods.get_mut(&name(pod)).unwrap().traffic = left(-20, None);
+    }
+    for silent in [Report::Never, Report::Stale { last: report(80), since: at(-10) }] {
+        seen.pods.get_mut(&name(0)).unwrap().report = silent;
+        let expected = [mark(2, -20, Some(600)), drain(2, 50.0, 600), mark(0, -20, Some(600))];
+        assert_eq!(orders(&desired, &seen, at(0)), expected);
+    }
+}
+
+#[test]
 fn a_rate_granted_by_the_last_plan_counts_although_no_report_shows_it() {
     let desired = fixed(1);
     let mut seen = observed(&desired, &[80, 200, 90], at(0));

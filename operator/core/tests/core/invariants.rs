@@ -78,12 +78,24 @@ fn in_force(pod: &PodView) -> f64 {
     let (budget, last) = (f64::from(BUDGET), pod.report.last().map(|(report, _)| report));
     match (last.and_then(|report| report.drain), last) {
         _ if pod.report.fresh().is_some_and(|report| report.connections.total() == 0) => 0.0,
-        _ if holds_nobody(pod) => 0.0,
+        _ if holds_nobody(pod) || is_through(pod) => 0.0,
         (Some(drain), _) => drain.connections_per_second,
         (None, Some(_)) if pod.deletion.is_none() => 0.0,
-        (None, None) if pod.deletion.is_none() && pod.traffic == Traffic::Serving => 0.0,
+        (None, None) if pod.deletion.is_none() && !has_deadline(pod) => 0.0,
         (None, _) => budget,
     }
+}
+
+/// It was told to drain, or may have been.
+fn has_deadline(pod: &PodView) -> bool {
+    matches!(pod.traffic, Traffic::Draining { deadline: Some(_), .. })
+}
+
+/// It has not answered for twice as long as it needs to close its last connection.
+fn is_through(pod: &PodView) -> bool {
+    let Report::Stale { last, since } = &pod.report else { return false };
+    let silent = (at(0).duration_since(*since) - OVERTIME).as_secs_f64();
+    last.drain.is_some_and(|drain| silent * drain.connections_per_second >= 2.0 * f64::from(drain.remaining))
 }
 
 fn holds_nobody(pod: &PodView) -> bool {
