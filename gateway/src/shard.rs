@@ -22,6 +22,8 @@ use crate::{
 
 /// Socket events taken at once.
 const EVENTS: usize = 1024;
+/// Times that so many are taken before timers are handled, at most: each socket has one event.
+const POLLS: usize = 64;
 /// Items from the backplane taken at once, so that sockets are read in between.
 const INBOUND: usize = 256;
 /// What a timer is set to when nothing is due.
@@ -131,7 +133,10 @@ impl Turns {
                     Some(Order::Evict(count)) => reactor.borrow_mut().evict(count),
                     Some(Order::Stop) | None => return Ok(()),
                 },
-                () = &mut timer => reactor.borrow_mut().handle_timeout(),
+                () = &mut timer => {
+                    read_arrived(poll.get_mut(), &mut events, &reactor)?;
+                    reactor.borrow_mut().handle_timeout();
+                }
                 () = rearm.notified() => {}
             }
             // The HTTP tasks of this thread get their turn, however much there is to do here.
@@ -145,6 +150,18 @@ impl Turns {
 fn readiness(poll: Poll) -> io::Result<AsyncFd<Poll>> {
     // SAFETY: a poll owns its file and keeps it open for as long as it lives.
     Ok(unsafe { AsyncFd::register_with_interest(poll, Interest::READABLE) }?)
+}
+
+/// Reads what has arrived by now, so that no client is taken for silent because its shard is late: a pong that is here was in time.
+fn read_arrived(poll: &mut Poll, events: &mut Events, reactor: &ReactorRef) -> io::Result<()> {
+    for _ in 0..POLLS {
+        poll_now(poll, events)?;
+        reactor.borrow_mut().sockets_ready(events);
+        if events.iter().count() < EVENTS {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn poll_now(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
