@@ -1,9 +1,11 @@
 //! The backplane on Redis or Valkey, for gateways that form a cluster.
 //!
 //! Two connections: one carries commands, pipelined, whose replies are matched in order; the other live messages. Either comes back
-//! by itself, and what was missed in between is read from the streams. A message crosses Redis once per node, whatever the shards.
+//! by itself, and what was missed in between is read from the streams. A message crosses Redis once per node, whatever the shards;
+//! those that come together go together.
 
 mod actor;
+mod batches;
 mod commands;
 mod envelope;
 mod keys;
@@ -110,6 +112,7 @@ pub(super) async fn run(
                 for command in batch.drain(..) {
                     actor.serve(command).await;
                 }
+                actor.send_batches(Instant::now()).await;
                 actor.carry_out().await;
             }
             event = actor.commands.next() => actor.on_commands(event).await,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use gateway_core::{
     backplane::{BackplaneError, Message, Op, Outcome, Retention, StreamPosition},
     control::BackplaneHealth,
@@ -52,6 +53,7 @@ macro_rules! on_both {
 
 on_both! {
     messages_arrive_everywhere_once_in_order
+    publishes_that_come_together_get_a_place_each_and_arrive_in_order
     a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows
     a_subscriber_whose_position_is_trimmed_is_told_that_it_missed_something
     a_position_of_another_epoch_is_not_recovered
@@ -74,6 +76,29 @@ async fn messages_arrive_everywhere_once_in_order(mut pair: Pair) {
     }
     assert_eq!(pair.first().texts(50).await, numbers(1..=50));
     assert_eq!(pair.second().texts(50).await, numbers(1..=50));
+}
+
+async fn publishes_that_come_together_get_a_place_each_and_arrive_in_order(mut pair: Pair) {
+    let (start, ..) = pair.first().subscribe("c", None).await;
+    pair.second().subscribe("d", None).await;
+    let handle = pair.nodes[0].handle.clone();
+    let together = (1..=30).flat_map(|number| {
+        // One with a key goes by itself, but not out of turn.
+        let key = (number % 10 == 0).then(|| number.to_string());
+        ["c", "d"].map(|channel| {
+            handle.call(publish(channel, &number.to_string(), Some(RETENTION), key.as_deref()))
+        })
+    });
+    let outcomes = join_all(together);
+    let (outcomes, c) = tokio::join!(outcomes, pair.first().texts(30));
+    assert_eq!((c, pair.second().texts(30).await), (numbers(1..=30), numbers(1..=30)));
+    let offsets = outcomes.into_iter().step_by(2).map(|outcome| match outcome {
+        Ok(Outcome::Published { position: Some(position) }) if position.epoch == start.epoch => {
+            position.offset
+        }
+        outcome => panic!("{outcome:?}"),
+    });
+    assert_eq!(offsets.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
 }
 
 async fn a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows(mut pair: Pair) {

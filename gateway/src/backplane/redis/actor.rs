@@ -7,15 +7,17 @@ use std::{
 };
 
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Op, Outcome},
+    backplane::{BackplaneError, ClientInfo, Op, Outcome, Retention},
     sequencer::{Sequencer, Subscribe, Ticket},
 };
 
 use super::{
-    RedisConfig, keys,
+    RedisConfig,
+    batches::{Batch, Batches},
+    envelope, keys,
     members::Members,
     pending::{Ack, Pending, Request},
-    requests::{History, Publish},
+    requests::History,
     scripts::Scripts,
     upkeep::Upkeep,
     wire::Wire,
@@ -56,6 +58,7 @@ pub(super) struct Actor {
     pub(super) subscribe_deadlines: VecDeque<(Instant, Ticket, Arc<str>)>,
     pub(super) members: Members,
     pub(super) upkeep: Upkeep,
+    batches: Batches,
     departures: Departures,
     last_ticket: Ticket,
 }
@@ -78,6 +81,7 @@ impl Actor {
             subscribe_deadlines: VecDeque::new(),
             members: Members::default(),
             upkeep: Upkeep::new(),
+            batches: Batches::default(),
             departures: Departures::default(),
             last_ticket: 0,
         }
@@ -88,7 +92,7 @@ impl Actor {
         self.in_flight.len() < MAX_IN_FLIGHT && self.commands.backlog() < MAX_BACKLOG
     }
 
-    /// Carries out one operation, or starts to; [`Actor::carry_out`] goes on with it.
+    /// Carries out one operation, or starts to; [`Actor::send_batches`] and [`Actor::carry_out`] go on with it.
     pub(super) async fn serve(&mut self, command: Command) {
         let Command { op, reply } = command;
         let now = Instant::now();
@@ -113,12 +117,14 @@ impl Actor {
                 }
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
-            Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
-                let publish = Publish { channel, payload, info, origin, retention, idempotency_key };
-                let command = self.scripts.publish(&publish);
-                self.request(Request { command, pending: Pending::Publish(reply) }, now).await;
+            Op::Publish { channel, payload, info, origin, retention, idempotency_key: key } => {
+                let mut body = Vec::new();
+                envelope::encode_body(&mut body, rand::random(), &payload, info.as_ref(), origin.as_ref());
+                self.publish(channel, retention, body, key, reply, now).await;
             }
             Op::History { channel, retention, since, limit, reverse } => {
+                // It may be about what was published a moment ago.
+                self.send_batches(now).await;
                 let history = History { size: retention.size, since, limit, reverse };
                 let command = self.scripts.history(&channel, &history);
                 self.request(Request { command, pending: Pending::History(reply, history) }, now).await;
@@ -141,6 +147,41 @@ impl Actor {
                 self.inboxes.complete(reply, Ok(Outcome::Done)).await;
             }
         }
+    }
+
+    /// Publishes a message, with others of its channel when it has a stream and no idempotency key.
+    async fn publish(
+        &mut self,
+        channel: Arc<str>,
+        retention: Option<Retention>,
+        body: Vec<u8>,
+        key: Option<Arc<str>>,
+        reply: Reply,
+        now: Instant,
+    ) {
+        let Some(retention) = retention else {
+            let command = self.scripts.pass(&channel, &body, key.as_deref());
+            return self.request(Request { command, pending: Pending::Publish(vec![reply]) }, now).await;
+        };
+        let publish = Batch::new(channel, retention, body, reply);
+        if let Some(key) = key {
+            self.send_batches(now).await;
+            self.send_batch(publish, Some(&key), now).await;
+        } else if let Some(full) = self.batches.push(publish) {
+            self.send_batch(full, None, now).await;
+        }
+    }
+
+    /// Sends the publishes that were kept back for more to come.
+    pub(super) async fn send_batches(&mut self, now: Instant) {
+        for batch in self.batches.take() {
+            self.send_batch(batch, None, now).await;
+        }
+    }
+
+    async fn send_batch(&mut self, batch: Batch, key: Option<&str>, now: Instant) {
+        let command = self.scripts.append(&batch.channel, batch.retention, &batch.bodies, key);
+        self.request(Request { command, pending: Pending::Publish(batch.replies) }, now).await;
     }
 
     /// Sends a command, or keeps it for the next connection.

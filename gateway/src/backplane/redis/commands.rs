@@ -67,7 +67,12 @@ impl Actor {
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(reply) | Pending::History(reply, _) | Pending::Presence(reply) => {
+            Pending::Publish(replies) => {
+                for reply in replies {
+                    self.inboxes.complete(reply, Err(error)).await;
+                }
+            }
+            Pending::History(reply, _) | Pending::Presence(reply) => {
                 self.inboxes.complete(reply, Err(error)).await;
             }
             Pending::Page(channel, generation) | Pending::Rotation(channel, generation) => {
@@ -136,7 +141,11 @@ impl Actor {
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
-            Pending::Publish(waiter) => self.inboxes.complete(waiter, Ok(requests::published(&reply))).await,
+            Pending::Publish(waiters) => {
+                for (waiter, outcome) in waiters.into_iter().zip(requests::published(&reply)) {
+                    self.inboxes.complete(waiter, Ok(outcome)).await;
+                }
+            }
             Pending::History(waiter, history) => {
                 let page = requests::page(reply).ok_or(BackplaneError::Unanswered);
                 self.inboxes.complete(waiter, page.and_then(|page| requests::history(&history, page))).await;

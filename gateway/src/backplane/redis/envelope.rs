@@ -1,13 +1,14 @@
 //! How messages are laid out in Redis.
 //!
-//! A live message is an envelope: a version digit, a kind letter, for `S` the epoch and the offset in 16 hexadecimal digits each, and
-//! the body. Scripts put envelopes together, so the header is text and the body's first 8 bytes are the tag. Numbers are big-endian.
+//! A live message is an envelope: a version digit, a kind letter, for `S` the epoch and the first offset in 16 hexadecimal digits each,
+//! and bodies, for `S` each after its length in 4 bytes. Scripts put envelopes together, so the header is text and a body's first 8
+//! bytes are the tag. Numbers are big-endian.
 //!
 //! ```text
-//! 1P body                publication without a stream
-//! 1S epoch offset body   publication of a stream
-//! 1J client              joined
-//! 1L client              left
+//! 1P body                            publication without a stream
+//! 1S epoch offset (length body)...   publications of a stream, at consecutive offsets
+//! 1J client                          joined
+//! 1L client                          left
 //! ```
 
 use std::sync::Arc;
@@ -30,11 +31,11 @@ const STORED: &[u8] = b"1S";
 const HAS_INFO: u8 = 1;
 const HAS_ORIGIN: u8 = 2;
 
-/// A live message.
+/// What a live message brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Live {
-    /// Has a place in a stream.
-    Stored { epoch: Arc<str>, entry: Entry },
+    /// Have places in a stream, in order.
+    Stored { epoch: Arc<str>, entries: Vec<Entry> },
     /// Has none.
     Passing(Message),
 }
@@ -45,8 +46,14 @@ pub(super) fn decode(mut envelope: Bytes) -> Option<Live> {
     match &kind[..] {
         STORED => {
             let place = take(&mut envelope, 32)?;
-            let (epoch, offset) = decode_place(&place)?;
-            Some(Live::Stored { epoch, entry: decode_body(envelope, offset)? })
+            let (epoch, mut offset) = decode_place(&place)?;
+            let mut entries = Vec::new();
+            while !envelope.is_empty() {
+                let length = usize::try_from(envelope.try_get_u32().ok()?).ok()?;
+                entries.push(decode_body(take(&mut envelope, length)?, offset)?);
+                offset = offset.checked_add(1)?;
+            }
+            Some(Live::Stored { epoch, entries })
         }
         PASSING => {
             let Entry { publication, .. } = decode_body(envelope, 0)?;
@@ -204,17 +211,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_publication_comes_out_as_it_went_in(
-            (tag, offset) in any::<(u64, u64)>(),
-            payload in payload(),
-            info in option::of(client()),
-            origin in option::of(origin()),
+        fn publications_come_out_as_they_went_in(
+            first in 1..u64::MAX - 9,
+            publications in prop::collection::vec(
+                (any::<u64>(), payload(), option::of(client()), option::of(origin())),
+                1..4,
+            ),
         ) {
             let epoch: Arc<str> = "0123456789abcdef".into();
-            let mut envelope = format!("1S{epoch}{offset:016x}").into_bytes();
-            encode_body(&mut envelope, tag, &payload, info.as_ref(), origin.as_ref());
-            let entry = Entry { tag, publication: Arc::new(Publication { offset, payload, info, origin }) };
-            prop_assert_eq!(decode(envelope.into()), Some(Live::Stored { epoch, entry }));
+            let mut envelope = format!("1S{epoch}{first:016x}").into_bytes();
+            let mut entries = Vec::new();
+            for (offset, (tag, payload, info, origin)) in (first..).zip(publications) {
+                let mut body = Vec::new();
+                encode_body(&mut body, tag, &payload, info.as_ref(), origin.as_ref());
+                envelope.put_u32(body.len() as u32);
+                envelope.extend_from_slice(&body);
+                entries.push(Entry { tag, publication: Arc::new(Publication { offset, payload, info, origin }) });
+            }
+            prop_assert_eq!(decode(envelope.into()), Some(Live::Stored { epoch, entries }));
         }
 
         #[test]

@@ -125,7 +125,11 @@ impl Actor {
             return;
         };
         match envelope::decode(payload) {
-            Some(Live::Stored { epoch, entry }) => self.sequencer.live(channel, &epoch, entry),
+            Some(Live::Stored { epoch, entries }) => {
+                for entry in entries {
+                    self.sequencer.live(channel, &epoch, entry);
+                }
+            }
             Some(Live::Passing(message)) => self.sequencer.pass(channel, message),
             None => tracing::error!(channel, "a live message has a form that this version does not know"),
         }

@@ -16,7 +16,8 @@ pub(super) struct Request {
 
 /// What a reply is for.
 pub(super) enum Pending {
-    Publish(Reply),
+    /// Publishes to one channel, in order.
+    Publish(Vec<Reply>),
     History(Reply, History),
     Presence(Reply),
     /// A read of the sequencer's.

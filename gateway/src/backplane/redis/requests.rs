@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway_core::{
-    backplane::{
-        BackplaneError, ClientInfo, Origin, Outcome, Payload, Publication, Retention, StreamPosition,
-    },
+    backplane::{BackplaneError, ClientInfo, Outcome, Publication, Retention, StreamPosition},
     sequencer::{Entry, Page, Read},
 };
 use redis::Cmd;
@@ -22,16 +20,6 @@ use super::{
 const POSITION_OUTLIVES: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the result of an idempotency key is kept (`Op::Publish`).
 const REMEMBER_SECONDS: u32 = 300;
-
-/// A publish, as `Op::Publish` asks for it.
-pub(super) struct Publish {
-    pub(super) channel: Arc<str>,
-    pub(super) payload: Payload,
-    pub(super) info: Option<ClientInfo>,
-    pub(super) origin: Option<Origin>,
-    pub(super) retention: Option<Retention>,
-    pub(super) idempotency_key: Option<Arc<str>>,
-}
 
 /// A read for `Op::History`.
 #[derive(Debug)]
@@ -52,31 +40,36 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 impl Scripts {
-    pub(super) fn publish(&self, publish: &Publish) -> Cmd {
-        let Publish { channel, payload, info, origin, retention, idempotency_key } = publish;
-        let live = keys::live(channel);
-        let once = idempotency_key.as_ref().map(|key| keys::once(channel, key));
-        let mut body = if retention.is_some() { Vec::new() } else { PASSING.to_vec() };
-        envelope::encode_body(&mut body, rand::random(), payload, info.as_ref(), origin.as_ref());
-        match (retention, once) {
-            (Some(retention), once) => {
-                let mut keys = vec![keys::meta(channel), keys::stream(channel)];
-                keys.extend(once);
-                let mut command = call(&self.publish, &keys);
-                // One more than asked for: the sequencer compares the tag of the publication before a gap.
-                command.arg(live).arg(body).arg(new_epoch()).arg(u64::from(retention.size) + 1);
-                command.arg(milliseconds(retention.ttl)).arg(milliseconds(retention.ttl + POSITION_OUTLIVES));
-                command.arg(REMEMBER_SECONDS);
+    /// Appends publications to a channel's stream. With an idempotency key there is one.
+    pub(super) fn append(
+        &self,
+        channel: &str,
+        retention: Retention,
+        bodies: &[Vec<u8>],
+        key: Option<&str>,
+    ) -> Cmd {
+        let mut keys = vec![keys::meta(channel), keys::stream(channel)];
+        keys.extend(key.map(|key| keys::once(channel, key)));
+        let mut command = call(&self.publish, &keys);
+        // One more than asked for: the sequencer compares the tag of the publication before a gap.
+        command.arg(keys::live(channel)).arg(new_epoch()).arg(u64::from(retention.size) + 1);
+        command.arg(milliseconds(retention.ttl)).arg(milliseconds(retention.ttl + POSITION_OUTLIVES));
+        command.arg(REMEMBER_SECONDS).arg(bodies);
+        command
+    }
+
+    /// Passes a publication on that no stream keeps.
+    pub(super) fn pass(&self, channel: &str, body: &[u8], key: Option<&str>) -> Cmd {
+        let envelope = [PASSING, body].concat();
+        match key {
+            Some(key) => {
+                let mut command = call(&self.publish_once, &[keys::once(channel, key)]);
+                command.arg(keys::live(channel)).arg(envelope).arg(REMEMBER_SECONDS);
                 command
             }
-            (None, Some(once)) => {
-                let mut command = call(&self.publish_once, &[once]);
-                command.arg(live).arg(body).arg(REMEMBER_SECONDS);
-                command
-            }
-            (None, None) => {
+            None => {
                 let mut command = redis::cmd("PUBLISH");
-                command.arg(live).arg(body);
+                command.arg(keys::live(channel)).arg(envelope);
                 command
             }
         }
@@ -168,10 +161,14 @@ fn client_envelope(kind: &[u8], info: &ClientInfo, announce: bool) -> Vec<u8> {
     envelope
 }
 
-/// What a publish yields; the reply is a place, or anything else without a stream.
-pub(super) fn published(reply: &Resp) -> Outcome {
+/// What each of some publishes yields; the reply is the first one's place, or anything else without a stream.
+pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
     let place = if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None };
-    Outcome::Published { position: place.map(|(epoch, offset)| StreamPosition { epoch, offset }) }
+    (0..).map(move |nth| Outcome::Published {
+        position: place
+            .as_ref()
+            .map(|(epoch, first)| StreamPosition { epoch: epoch.clone(), offset: first.saturating_add(nth) }),
+    })
 }
 
 /// The page that a read found.
