@@ -203,6 +203,7 @@ impl Run {
     }
 
     fn footprint(&self) -> Result<Footprint, MillionError> {
+        machine::forget_names();
         let memory = machine::memory()?;
         Ok(Footprint {
             gateways: self.cluster.rss(),

@@ -119,8 +119,7 @@ impl Report {
         let each = |bytes: u64| number(bytes as f64 / self.connections as f64);
         let (before, held) = (&self.before, &self.held);
         let grown = |of: fn(&Footprint) -> u64| of(held).saturating_sub(of(before));
-        let processes = |at: &Footprint| at.gateways + at.redis + at.load;
-        let gone = before.memory.available.saturating_sub(held.memory.available);
+        let all = |at: &Footprint| at.gateways + at.redis + at.load + at.memory.kernel;
         vec![
             ("gateway RSS per connection (bytes)", each(grown(|at| at.gateways))),
             ("the same, with all that the gateways hold without connections", each(held.gateways)),
@@ -129,12 +128,12 @@ impl Report {
                 "kernel objects per connection, one of its two ends (bytes)",
                 each(grown(|at| at.memory.slab) / 2),
             ),
-            (
-                "all kernel memory per connection, one end (bytes)",
-                each(gone.saturating_sub(processes(held).saturating_sub(processes(before))) / 2),
-            ),
+            ("all kernel memory per connection, one end (bytes)", each(grown(|at| at.memory.kernel) / 2)),
             ("RSS of the load per connection (bytes)", each(grown(|at| at.load))),
-            ("memory that is no longer available (MB)", number(gone as f64 / 1e6)),
+            (
+                "all of that, of both ends, per connection (bytes)",
+                each(all(held).saturating_sub(all(before))),
+            ),
         ]
     }
 
