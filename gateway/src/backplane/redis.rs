@@ -2,7 +2,7 @@
 //!
 //! Two connections: one carries commands, pipelined, whose replies are matched in order; the other live messages. Either comes back
 //! by itself, and what was missed in between is read from the streams. A message crosses Redis once per node, whatever the shards;
-//! those that come together go together.
+//! those that wait together go together.
 
 mod actor;
 mod batches;
@@ -112,7 +112,7 @@ pub(super) async fn run(
                 for command in batch.drain(..) {
                     actor.serve(command).await;
                 }
-                actor.send_batches(Instant::now()).await;
+                actor.send_ready();
                 actor.carry_out().await;
             }
             event = actor.commands.next() => actor.on_commands(event).await,

@@ -89,10 +89,11 @@ impl Actor {
 
     /// Whether more operations may be taken from the queue.
     pub(super) fn has_room(&self) -> bool {
-        self.in_flight.len() < MAX_IN_FLIGHT && self.commands.backlog() < MAX_BACKLOG
+        self.in_flight.len() + self.batches.len() < MAX_IN_FLIGHT
+            && self.commands.backlog() + self.batches.bytes() < MAX_BACKLOG
     }
 
-    /// Carries out one operation, or starts to; [`Actor::send_batches`] and [`Actor::carry_out`] go on with it.
+    /// Carries out one operation, or starts to; [`Actor::send_ready`] and [`Actor::carry_out`] go on with it.
     pub(super) async fn serve(&mut self, command: Command) {
         let Command { op, reply } = command;
         let now = Instant::now();
@@ -124,7 +125,7 @@ impl Actor {
             }
             Op::History { channel, retention, since, limit, reverse } => {
                 // It may be about what was published a moment ago.
-                self.send_batches(now).await;
+                self.send_waiting(&channel);
                 let history = History { size: retention.size, since, limit, reverse };
                 let command = self.scripts.history(&channel, &history);
                 self.request(Request { command, pending: Pending::History(reply, history) }, now).await;
@@ -149,7 +150,7 @@ impl Actor {
         }
     }
 
-    /// Publishes a message, with others of its channel when it has a stream and no idempotency key.
+    /// Publishes a message; one for a stream may wait for others.
     async fn publish(
         &mut self,
         channel: Arc<str>,
@@ -161,27 +162,50 @@ impl Actor {
     ) {
         let Some(retention) = retention else {
             let command = self.scripts.pass(&channel, &body, key.as_deref());
-            return self.request(Request { command, pending: Pending::Publish(vec![reply]) }, now).await;
+            return self.request(Request { command, pending: Pending::Publish(reply) }, now).await;
         };
-        let publish = Batch::new(channel, retention, body, reply);
-        if let Some(key) = key {
-            self.send_batches(now).await;
-            self.send_batch(publish, Some(&key), now).await;
-        } else if let Some(full) = self.batches.push(publish) {
-            self.send_batch(full, None, now).await;
+        if key.is_none() && self.commands.is_up() {
+            if let Some(full) = self.batches.push(Batch::new(channel, retention, body, reply)) {
+                self.send_batch(full);
+            }
+            return;
+        }
+        self.send_waiting(&channel);
+        let command = self.scripts.append(&channel, retention, &[body], key.as_deref());
+        self.request(Request { command, pending: Pending::Publish(reply) }, now).await;
+    }
+
+    /// Sends the publishes of a turn that wait for no others.
+    pub(super) fn send_ready(&mut self) {
+        while let Some(batch) = self.batches.pop_ready() {
+            self.send_batch(batch);
         }
     }
 
-    /// Sends the publishes that were kept back for more to come.
-    pub(super) async fn send_batches(&mut self, now: Instant) {
-        for batch in self.batches.take() {
-            self.send_batch(batch, None, now).await;
+    /// Sends what waits for a channel, so that something else can follow it.
+    fn send_waiting(&mut self, channel: &str) {
+        if let Some(batch) = self.batches.pop(channel) {
+            self.send_batch(batch);
         }
     }
 
-    async fn send_batch(&mut self, batch: Batch, key: Option<&str>, now: Instant) {
-        let command = self.scripts.append(&batch.channel, batch.retention, &batch.bodies, key);
-        self.request(Request { command, pending: Pending::Publish(batch.replies) }, now).await;
+    /// A batch is answered or given up; what waited for it may go.
+    pub(super) fn appended(&mut self, channel: &str) {
+        if let Some(batch) = self.batches.answered(channel) {
+            self.send_batch(batch);
+        }
+    }
+
+    /// Sends a batch, or keeps it for the next connection: there are few, since [`Actor::has_room`] counts what waits.
+    fn send_batch(&mut self, batch: Batch) {
+        let Batch { channel, retention, bodies, replies, .. } = batch;
+        let command = self.scripts.append(&channel, retention, &bodies, None);
+        let request = Request { command, pending: Pending::Append(channel, replies) };
+        if self.commands.is_up() {
+            self.send(request);
+        } else {
+            self.parked.push_back((Instant::now() + OP_WITHIN, request));
+        }
     }
 
     /// Sends a command, or keeps it for the next connection.

@@ -1,4 +1,6 @@
-//! Publishes that came together and go to Redis together, by channel: one script for all of them, and one live message.
+//! Publishes to channels with a stream, on their way to Redis: while one is under way, those that follow it wait for each other, and then
+//! go together, as one script and one live message. So a busy channel costs Redis little more per message than one without a stream,
+//! and a quiet one waits for nothing.
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
@@ -6,11 +8,11 @@ use gateway_core::backplane::Retention;
 
 use crate::backplane::Reply;
 
-/// Publishes of one batch at most, and their bytes: Redis serves nobody else meanwhile.
+/// Publishes of one batch at most, and their bytes: Redis serves nobody else meanwhile. A full batch waits for nothing.
 const MOST: usize = 64;
 const MOST_BYTES: usize = 64 * 1024;
 
-/// Publishes to one channel with a stream, in order.
+/// Publishes to one channel, in order.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) channel: Arc<str>,
@@ -22,9 +24,22 @@ pub(super) struct Batch {
     bytes: usize,
 }
 
-/// What is not sent yet.
+/// What waits, and what it waits for.
 #[derive(Debug, Default)]
-pub(super) struct Batches(BTreeMap<Arc<str>, Batch>);
+pub(super) struct Batches {
+    lines: BTreeMap<Arc<str>, Line>,
+    /// Channels whose batch waits for nothing but the end of the turn.
+    ready: Vec<Arc<str>>,
+    waiting: usize,
+    bytes: usize,
+}
+
+/// One channel; there is none that is idle.
+#[derive(Debug, Default)]
+struct Line {
+    under_way: usize,
+    next: Option<Batch>,
+}
 
 impl Batch {
     /// One publish by itself.
@@ -35,24 +50,75 @@ impl Batch {
 }
 
 impl Batches {
-    /// Adds a publish; yields its channel's batch when that has to go.
-    pub(super) fn push(&mut self, next: Batch) -> Option<Batch> {
-        let Some(batch) = self.0.get_mut(&next.channel) else {
-            self.0.insert(next.channel.clone(), next);
-            return None;
-        };
-        if batch.bodies.len() < MOST && batch.bytes + next.bytes <= MOST_BYTES {
-            batch.bytes += next.bytes;
-            batch.bodies.extend(next.bodies);
-            batch.replies.extend(next.replies);
-            return None;
-        }
-        Some(mem::replace(batch, next))
+    /// Publishes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting
     }
 
-    /// All batches.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Batch> + use<> {
-        mem::take(&mut self.0).into_values()
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a publish; yields the batch before it when that is full, and so has to go now.
+    pub(super) fn push(&mut self, publish: Batch) -> Option<Batch> {
+        self.waiting += publish.bodies.len();
+        self.bytes += publish.bytes;
+        let line = self.lines.entry(publish.channel.clone()).or_default();
+        let Some(batch) = &mut line.next else {
+            if line.under_way == 0 {
+                self.ready.push(publish.channel.clone());
+            }
+            line.next = Some(publish);
+            return None;
+        };
+        if batch.bodies.len() < MOST && batch.bytes + publish.bytes <= MOST_BYTES {
+            batch.bytes += publish.bytes;
+            batch.bodies.extend(publish.bodies);
+            batch.replies.extend(publish.replies);
+            return None;
+        }
+        let full = mem::replace(batch, publish);
+        Some(self.depart(full))
+    }
+
+    /// The next batch that does not wait for an answer.
+    pub(super) fn pop_ready(&mut self) -> Option<Batch> {
+        while let Some(channel) = self.ready.pop() {
+            if let Some(batch) = self.pop(&channel) {
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    /// The batch of a channel, whatever it waits for.
+    pub(super) fn pop(&mut self, channel: &str) -> Option<Batch> {
+        let batch = self.lines.get_mut(channel)?.next.take()?;
+        Some(self.depart(batch))
+    }
+
+    /// A batch of the channel is answered, or given up; yields the one that waited for it.
+    pub(super) fn answered(&mut self, channel: &str) -> Option<Batch> {
+        let line = self.lines.get_mut(channel)?;
+        line.under_way = line.under_way.saturating_sub(1);
+        if line.under_way > 0 {
+            return None;
+        }
+        let next = self.pop(channel);
+        if next.is_none() {
+            self.lines.remove(channel);
+        }
+        next
+    }
+
+    fn depart(&mut self, batch: Batch) -> Batch {
+        self.waiting -= batch.bodies.len();
+        self.bytes -= batch.bytes;
+        if let Some(line) = self.lines.get_mut(&batch.channel) {
+            line.under_way += 1;
+        }
+        batch
     }
 }
 
@@ -64,29 +130,48 @@ mod tests {
 
     const RETENTION: Retention = Retention { size: 1, ttl: Duration::ZERO };
 
-    fn publish(channel: &str, body: Vec<u8>) -> Batch {
-        Batch::new(channel.into(), RETENTION, body, Reply::Shard { shard: 0, waiter: None })
+    fn publish(channel: &str, body: &[u8]) -> Batch {
+        Batch::new(channel.into(), RETENTION, body.to_vec(), Reply::Shard { shard: 0, waiter: None })
+    }
+
+    fn bodies(batch: Option<Batch>) -> Vec<Vec<u8>> {
+        batch.map(|batch| batch.bodies).unwrap_or_default()
     }
 
     #[test]
-    fn publishes_of_a_channel_are_together_and_in_order() {
+    fn what_comes_while_a_batch_is_under_way_waits_for_its_answer_and_goes_together() {
         let mut batches = Batches::default();
-        for (channel, body) in [("b", 1), ("a", 2), ("b", 3)] {
-            assert!(batches.push(publish(channel, vec![body])).is_none());
+        assert!(batches.push(publish("a", b"1")).is_none());
+        assert!(batches.push(publish("a", b"2")).is_none());
+        assert_eq!(bodies(batches.pop_ready()), [b"1", b"2"]);
+        for body in [b"3", b"4"] {
+            assert!(batches.push(publish("a", body)).is_none());
         }
-        let taken: Vec<_> = batches.take().map(|batch| (batch.bodies, batch.replies.len())).collect();
-        assert_eq!(taken, [(vec![vec![2]], 1), (vec![vec![1], vec![3]], 2)]);
-        assert_eq!(batches.take().count(), 0);
+        assert_eq!((batches.pop_ready().is_none(), batches.len(), batches.bytes()), (true, 2, 2));
+        assert_eq!(bodies(batches.answered("a")), [b"3", b"4"]);
+        assert!(batches.answered("a").is_none());
+        assert_eq!((batches.lines.len(), batches.len(), batches.bytes()), (0, 0, 0));
     }
 
     #[test]
-    fn a_batch_goes_before_it_has_too_many_publishes_or_bytes() {
+    fn channels_do_not_wait_for_each_other() {
         let mut batches = Batches::default();
-        for _ in 0..MOST {
-            assert!(batches.push(publish("many", vec![0])).is_none());
+        for channel in ["a", "b"] {
+            assert!(batches.push(publish(channel, b"1")).is_none());
+            assert_eq!(bodies(batches.pop_ready()), [b"1"]);
         }
-        assert_eq!(batches.push(publish("many", vec![1])).unwrap().bodies.len(), MOST);
-        assert!(batches.push(publish("large", vec![0; MOST_BYTES])).is_none());
-        assert_eq!(batches.push(publish("large", vec![1])).unwrap().bodies, [vec![0; MOST_BYTES]]);
+    }
+
+    #[test]
+    fn a_full_batch_waits_for_nothing_and_the_next_one_for_all_before_it() {
+        let mut batches = Batches::default();
+        assert!(batches.push(publish("a", &[0; MOST_BYTES])).is_none());
+        assert_eq!(bodies(batches.push(publish("a", b"1"))).len(), 1);
+        for _ in 1..MOST {
+            assert!(batches.push(publish("a", b"1")).is_none());
+        }
+        assert_eq!(bodies(batches.push(publish("a", b"2"))).len(), MOST);
+        assert!(batches.answered("a").is_none());
+        assert_eq!(bodies(batches.answered("a")), [b"2"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use gateway_core::{
-    backplane::BackplaneError,
+    backplane::{BackplaneError, Outcome},
     sequencer::{Generation, Read},
 };
 
@@ -15,6 +15,8 @@ use super::{
     resp::Resp,
     wire::Event,
 };
+use crate::backplane::Reply;
+
 impl Actor {
     pub(super) async fn on_commands(&mut self, event: Event) {
         match event {
@@ -67,13 +69,14 @@ impl Actor {
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(replies) => {
+            Pending::Publish(reply) | Pending::History(reply, _) | Pending::Presence(reply) => {
+                self.inboxes.complete(reply, Err(error)).await;
+            }
+            Pending::Append(channel, replies) => {
                 for reply in replies {
                     self.inboxes.complete(reply, Err(error)).await;
                 }
-            }
-            Pending::History(reply, _) | Pending::Presence(reply) => {
-                self.inboxes.complete(reply, Err(error)).await;
+                self.appended(&channel);
             }
             Pending::Page(channel, generation) | Pending::Rotation(channel, generation) => {
                 self.sequencer.read_failed(&channel, generation);
@@ -135,16 +138,22 @@ impl Actor {
         }
     }
 
+    async fn tell(&self, waiters: Vec<Reply>, outcomes: impl Iterator<Item = Outcome>) {
+        for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
+            self.inboxes.complete(waiter, Ok(outcome)).await;
+        }
+    }
+
     async fn on_reply(&mut self, pending: Pending, reply: Resp) {
         if let Resp::Error(error) = &reply {
             self.on_refusal(error);
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
-            Pending::Publish(waiters) => {
-                for (waiter, outcome) in waiters.into_iter().zip(requests::published(&reply)) {
-                    self.inboxes.complete(waiter, Ok(outcome)).await;
-                }
+            Pending::Publish(waiter) => self.tell(vec![waiter], requests::published(&reply)).await,
+            Pending::Append(channel, waiters) => {
+                self.tell(waiters, requests::published(&reply)).await;
+                self.appended(&channel);
             }
             Pending::History(waiter, history) => {
                 let page = requests::page(reply).ok_or(BackplaneError::Unanswered);

@@ -16,8 +16,9 @@ pub(super) struct Request {
 
 /// What a reply is for.
 pub(super) enum Pending {
-    /// Publishes to one channel, in order.
-    Publish(Vec<Reply>),
+    Publish(Reply),
+    /// A batch of publishes to a channel.
+    Append(Arc<str>, Vec<Reply>),
     History(Reply, History),
     Presence(Reply),
     /// A read of the sequencer's.
