@@ -23,9 +23,9 @@ pub enum Invalid {
     #[error("spec.scaling.behavior.{direction}.tolerance {value}: not a fraction; give 0.0 to 1.0")]
     Tolerance { direction: &'static str, value: String },
     #[error(
-        "spec.scaling.connectionsPerPod {target}: is above spec.limits.maxConnections {limit}, so no pod would ever be added; lower it, or raise the limit"
+        "spec.scaling.connectionsPerPod {target}: pods that are full at spec.limits.maxConnections {limit} would not be above it, so none would ever be added; lower it, or raise the limit or spec.scaling.headroom"
     )]
-    TargetAboveLimit { target: i32, limit: u32 },
+    TargetOutOfReach { target: i32, limit: u32 },
     #[error(
         "spec.listener.allowedOrigins {origin:?}: not an origin; give a scheme and a host without a path, like https://example.com"
     )]
@@ -84,7 +84,7 @@ impl Invalid {
             Self::MinAboveMax { .. } => "MinAboveMax",
             Self::Headroom { .. } => "InvalidHeadroom",
             Self::Tolerance { .. } => "InvalidTolerance",
-            Self::TargetAboveLimit { .. } => "TargetAboveLimit",
+            Self::TargetOutOfReach { .. } => "TargetOutOfReach",
             Self::Origin { .. } => "InvalidOrigin",
             Self::Protocols { .. } => "InvalidProtocols",
             Self::NobodyCanConnect => "NobodyCanConnect",

@@ -108,20 +108,17 @@ fn size(spec: &WebSocketClusterSpec) -> Result<Size, Invalid> {
     }
     let target = scaling.connections_per_pod;
     let connections_per_pod = in_range("spec.scaling.connectionsPerPod", target.into(), 1, MOST_CONNECTIONS)?;
-    if connections_per_pod > spec.limits.max_connections {
-        return Err(Invalid::TargetAboveLimit { target, limit: spec.limits.max_connections });
-    }
     let headroom_percent =
         percent(&scaling.headroom).ok_or_else(|| Invalid::Headroom { value: scaling.headroom.clone() })?;
     let default = crd::Behavior::default();
-    Ok(Size::Scaled(Scaling {
-        min,
-        max,
-        connections_per_pod,
-        headroom_percent,
-        up: rules("scaleUp", &scaling.behavior.scale_up, &default.scale_up)?,
-        down: rules("scaleDown", &scaling.behavior.scale_down, &default.scale_down)?,
-    }))
+    let up = rules("scaleUp", &scaling.behavior.scale_up, &default.scale_up)?;
+    let limit = spec.limits.max_connections;
+    let full = f64::from(limit) * f64::from(100 + headroom_percent);
+    if full <= f64::from(connections_per_pod) * 100.0 * (1.0 + up.tolerance) {
+        return Err(Invalid::TargetOutOfReach { target, limit });
+    }
+    let down = rules("scaleDown", &scaling.behavior.scale_down, &default.scale_down)?;
+    Ok(Size::Scaled(Scaling { min, max, connections_per_pod, headroom_percent, up, down }))
 }
 
 fn percent(text: &str) -> Option<u32> {

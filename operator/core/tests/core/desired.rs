@@ -35,8 +35,13 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         ),
         (
             scaling(json!({"connectionsPerPod": 20000})),
-            "TargetAboveLimit",
+            "TargetOutOfReach",
             "spec.limits.maxConnections 15000",
+        ),
+        (
+            scaling(json!({"connectionsPerPod": 15000, "headroom": "0%"})),
+            "TargetOutOfReach",
+            "spec.scaling.connectionsPerPod 15000",
         ),
         (json!({"listener": {"allowedOrigins": ["example.com"]}}), "InvalidOrigin", "\"example.com\""),
         (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
