@@ -12,8 +12,8 @@ use k8s_openapi::{
     api::core::v1::{Namespace, Pod, ServiceAccount},
 };
 use kube::{
-    Api, Client,
-    api::{DeleteParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -76,22 +76,21 @@ impl Scope {
         scope
     }
 
-    /// Waits for the end, so that the next test has the machine for itself.
+    /// Waits for the end of its pods, so that the next test has the machine for itself; volumes and the rest go by themselves.
     async fn delete(&self) {
+        let pods = self.api::<Pod>();
         // Without clients there is nothing to drain, which gateways would take their time for. Not every test has a fleet.
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let _ = self.api::<Pod>().delete(fleet::NAME, &at_once).await;
+        let _ = pods.delete(fleet::NAME, &at_once).await;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         if let Err(error) = namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             eprintln!("namespace {} is not deleted: {error}", self.namespace);
             return;
         }
-        eventually("the test's namespace is gone", Duration::from_secs(120), async || {
-            match namespaces.get_opt(&self.namespace).await {
-                Ok(None) => Ok(()),
-                Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),
-                Err(error) => Err(error.to_string()),
-            }
+        eventually("the test's pods are gone", Duration::from_secs(120), async || {
+            let left = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let left: Vec<_> = left.items.iter().map(ResourceExt::name_any).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
         })
         .await;
     }
