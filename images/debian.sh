@@ -17,8 +17,8 @@ STEPS=1
 for program in "${PROGRAMS[@]}"; do
   need "$program" "apt-get install $PACKAGE"
 done
-# 5:7.0.15-1~deb12u10 -> 7.0.15
-version="$(dpkg-query --show --showformat '${Version}' "$PACKAGE" | sed -E 's/^[0-9]+://; s/[-+].*//')"
+# The first dotted number: Redis server v=7.0.15 ..., docker-registry ... 2.8.2+ds1
+version="$("${PROGRAMS[0]}" --version | sed -nE '1s/^[^0-9]*([0-9]+(\.[0-9]+)+).*/\1/p')"
 image="mooring.dev/$NAME:$version"
 step "image $image from Debian's $PACKAGE"
 
