@@ -168,14 +168,7 @@ fn run(args: &RunArgs) -> Result<(), LoadError> {
 }
 
 fn check(args: &CheckArgs) -> Result<bool, LoadError> {
-    let places = Places {
-        gateway: args.gateway.clone(),
-        tools: PathBuf::new(),
-        scripts: PathBuf::new(),
-        state: args.state.clone(),
-        redis: None,
-        shards: 1,
-    };
+    let places = Places::without_peers(&args.gateway, &args.state);
     let (report, good) = check::run(&places, &args.record, args.write)?;
     io::stdout().write_all(report.as_bytes())?;
     Ok(good)

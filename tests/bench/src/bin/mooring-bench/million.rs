@@ -101,14 +101,7 @@ pub fn run(args: &MillionArgs) -> Result<(String, bool), MillionError> {
         "{processes} gateways, Redis, and {processes} processes that hold {} connections",
         args.connections
     ));
-    let places = Places {
-        gateway: args.gateway.clone(),
-        tools: PathBuf::new(),
-        scripts: PathBuf::new(),
-        state: args.state.clone(),
-        redis: None,
-        shards: 1,
-    };
+    let places = Places::without_peers(&args.gateway, &args.state);
     let cluster = Cluster::start(&places, &layout)?;
     let holders = Holders::start(&layout, &cluster.addresses, args.protocol)?;
     let mut run = Run { protocol: args.protocol, connections: args.connections, cluster, holders };

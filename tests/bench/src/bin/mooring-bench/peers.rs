@@ -113,6 +113,20 @@ pub struct Places {
     pub shards: u16,
 }
 
+impl Places {
+    /// Where only our own server runs, on one shard and without Redis.
+    pub fn without_peers(gateway: &Path, state: &Path) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            tools: PathBuf::new(),
+            scripts: PathBuf::new(),
+            state: state.to_owned(),
+            redis: None,
+            shards: 1,
+        }
+    }
+}
+
 /// A started peer.
 #[derive(Debug)]
 pub struct Running {
