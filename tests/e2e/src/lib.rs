@@ -22,7 +22,7 @@ pub mod wait;
 
 pub use fleet::Fleet;
 pub use gateways::Gateways;
-pub use scope::{Scope, with_namespace};
+pub use scope::{Scope, alone, beside_others};
 pub use wait::eventually;
 
 /// Prints a measured number; it is part of the test's result.

@@ -17,12 +17,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::RwLock;
 
 use crate::{fleet, situation, wait::eventually};
 
-/// Tests take turns: each needs the machine for itself, and some take the operator away.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Held exclusively by tests that count what a busy machine would change, or take the operator away.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// A namespace of one test's own, which enforces the restricted Pod Security Standard.
 #[derive(Clone)]
@@ -33,10 +33,20 @@ pub struct Scope {
     pub namespace: String,
 }
 
-/// Runs a test in a namespace that is deleted afterwards. When the test fails, the situation is printed first, and with `KEEP=1`
-/// the namespace stays.
-pub async fn with_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
-    let _turn = TURN.lock().await;
+/// Runs a test that has the cluster for itself, in a namespace that is deleted afterwards. When the test fails, the situation is
+/// printed first, and with `KEEP=1` the namespace stays.
+pub async fn alone(name: &str, test: impl AsyncFnOnce(Scope)) {
+    let _cluster = CLUSTER.write().await;
+    with_namespace(name, test).await;
+}
+
+/// Like [`alone`], but beside others of its kind.
+pub async fn beside_others(name: &str, test: impl AsyncFnOnce(Scope)) {
+    let _cluster = CLUSTER.read().await;
+    with_namespace(name, test).await;
+}
+
+async fn with_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
     let started = Instant::now();
     let client = Client::try_default().await.expect("KUBECONFIG names no cluster; run `make up`");
     let scope = Scope::create(client, name).await;

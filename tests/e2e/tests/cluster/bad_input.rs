@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Fleet, Gateways, Scope, eventually, with_namespace};
+use e2e::{Fleet, Gateways, Scope, alone, eventually};
 use k8s_openapi::api::core::v1::Pod;
 use mooring_fleet::stats::{Abuse, AbuseRequest, PublishRequest};
 use tokio::{
@@ -99,7 +99,7 @@ async fn answers(scope: &Scope, pod: &str, what: &str, request: &[u8], expected:
 
 #[tokio::test]
 async fn bad_input_gets_the_protocols_answer_and_everyone_else_keeps_their_service() {
-    with_namespace("bad-input", async |scope| {
+    alone("bad-input", async |scope| {
         let mut spec = spec(2, 200);
         spec.limits.outbound_queue_bytes = 65_536;
         let gateways = Gateways::deploy(&scope, "chat", spec).await;

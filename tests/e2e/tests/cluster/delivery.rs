@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Fleet, Gateways, with_namespace};
+use e2e::{Fleet, Gateways, alone};
 use mooring_fleet::stats::{ClientsRequest, Form, Protocol, PublishRequest, Stats};
 
 use crate::support::{SOON, assert_nothing_lost, spec};
@@ -45,7 +45,7 @@ async fn clients_on_every_pod(gateways: &Gateways, fleet: &Fleet, protocol: Prot
 
 #[tokio::test]
 async fn a_message_published_on_one_pod_reaches_every_client_of_every_pod_once_and_in_order() {
-    with_namespace("delivery", async |scope| {
+    alone("delivery", async |scope| {
         let gateways = Gateways::deploy(&scope, "chat", spec(PODS as i32, 200)).await;
         let fleet = Fleet::start(&gateways).await;
 

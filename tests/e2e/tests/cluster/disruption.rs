@@ -1,6 +1,6 @@
 //! Pods go away, for every reason there is, while messages flow; and so does the backplane.
 
-use e2e::{Gateways, Scope, eventually, measured, node, operator, with_namespace};
+use e2e::{Gateways, Scope, alone, eventually, measured, node, operator};
 use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::{Api, ResourceExt as _, api::DeleteParams};
 use mooring_fleet::stats::Stats;
@@ -44,7 +44,7 @@ fn is_ready(pod: &Pod) -> bool {
 
 #[tokio::test]
 async fn a_change_of_the_pod_template_moves_each_client_once_within_the_budget_and_loses_nothing() {
-    with_namespace("rollout", async |scope| {
+    alone("rollout", async |scope| {
         let (gateways, fleet) = under_load(&scope, spec(2, BUDGET)).await;
         let before = gateways.get().await.status.unwrap_or_default().updated_revision;
         gateways
@@ -62,7 +62,7 @@ async fn a_change_of_the_pod_template_moves_each_client_once_within_the_budget_a
 
 #[tokio::test]
 async fn a_drain_whose_time_is_up_closes_the_rest_at_once_and_loses_nothing() {
-    with_namespace("drain-timeout", async |scope| {
+    alone("drain-timeout", async |scope| {
         let mut slow = spec(2, 5);
         slow.disruption.drain_timeout = "15s".to_owned();
         let (gateways, fleet) = under_load(&scope, slow).await;
@@ -81,7 +81,7 @@ async fn a_drain_whose_time_is_up_closes_the_rest_at_once_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_deleted_pod_moves_its_clients_within_the_budget_and_loses_nothing() {
-    with_namespace("delete-pod", async |scope| {
+    alone("delete-pod", async |scope| {
         let (gateways, fleet) = under_load(&scope, spec(2, BUDGET)).await;
         let (pod, connections) = first_pod(&gateways).await;
         scope.delete_pod(&pod.name_any(), None).await;
@@ -101,7 +101,7 @@ async fn a_deleted_pod_moves_its_clients_within_the_budget_and_loses_nothing() {
 
 #[tokio::test]
 async fn killed_gateways_and_a_killed_redis_lose_nothing() {
-    with_namespace("sigkill", async |scope| {
+    alone("sigkill", async |scope| {
         let (gateways, fleet) = under_load(&scope, spec(2, BUDGET)).await;
         let (pod, connections) = first_pod(&gateways).await;
         kill(&scope, &pod).await;
@@ -144,7 +144,7 @@ async fn killed_gateways_and_a_killed_redis_lose_nothing() {
 
 #[tokio::test]
 async fn clients_are_told_when_the_backplane_loses_its_history() {
-    with_namespace("history-loss", async |scope| {
+    alone("history-loss", async |scope| {
         let (gateways, fleet) = under_load(&scope, spec(2, BUDGET)).await;
         let redis = gateways.redis().await;
         let claim = format!("data-{}", redis.name_any());
@@ -171,7 +171,7 @@ async fn clients_are_told_when_the_backplane_loses_its_history() {
 
 #[tokio::test]
 async fn the_successor_of_a_killed_operator_finishes_its_drain_and_drains_no_second_pod() {
-    with_namespace("operator-killed", async |scope| {
+    alone("operator-killed", async |scope| {
         // Slow, so that the drain outlives the operator's lease.
         let budget = 30;
         let (gateways, fleet) = under_load(&scope, spec(3, budget)).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Fleet, Gateways, eventually, inventory, operator, with_namespace};
+use e2e::{Fleet, Gateways, alone, beside_others, eventually, inventory, operator};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{
     Api,
@@ -15,7 +15,7 @@ use crate::support::{LATER, SOON, aftermath, assert_nothing_lost, clients, spec,
 
 #[tokio::test]
 async fn a_deleted_cluster_leaves_nothing_behind() {
-    with_namespace("deletion", async |scope| {
+    beside_others("deletion", async |scope| {
         let before: BTreeSet<String> = inventory::names(&scope).await.into_iter().collect();
         let gateways = Gateways::deploy(&scope, "chat", spec(2, 200)).await;
         let made = inventory::names(&scope).await.len() - before.len();
@@ -48,7 +48,7 @@ async fn a_deleted_cluster_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn clusters_go_on_serving_while_the_operator_is_uninstalled_and_obey_it_when_it_is_back() {
-    with_namespace("uninstall", async |scope| {
+    alone("uninstall", async |scope| {
         let gateways = Gateways::deploy(&scope, "chat", spec(2, 200)).await;
         let fleet = Fleet::start(&gateways).await;
         fleet.connect(&clients(200)).await;

@@ -1,6 +1,6 @@
 //! Specs that cannot work are refused when they are applied.
 
-use e2e::with_namespace;
+use e2e::beside_others;
 use kube::{
     Api,
     api::{DynamicObject, Patch, PatchParams, PostParams},
@@ -64,7 +64,7 @@ fn cases() -> Vec<(Value, [&'static str; 2])> {
 
 #[tokio::test]
 async fn a_spec_that_cannot_work_is_refused_with_its_field_and_the_remedy() {
-    with_namespace("refusals", async |scope| {
+    beside_others("refusals", async |scope| {
         let resource = ApiResource::erase::<WebSocketCluster>(&());
         let clusters =
             Api::<DynamicObject>::namespaced_with(scope.client.clone(), &scope.namespace, &resource);
@@ -84,7 +84,7 @@ async fn a_spec_that_cannot_work_is_refused_with_its_field_and_the_remedy() {
 
 #[tokio::test]
 async fn a_name_that_is_too_long_for_pods_is_refused() {
-    with_namespace("names", async |scope| {
+    beside_others("names", async |scope| {
         let name = "a".repeat(60);
         let cluster = WebSocketCluster::new(&name, crate::support::spec(1, 200));
         let refusal = scope

@@ -5,7 +5,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::{Fleet, Gateways, measured, with_namespace};
+use e2e::{Fleet, Gateways, alone, measured};
 use mooring_fleet::stats::{ClientsRequest, Stats};
 use operator_core::crd::{Behavior, Scaling, ScalingRules, WebSocketClusterSpec};
 
@@ -65,7 +65,7 @@ async fn rise(gateways: &Gateways, fleet: &Fleet) {
 
 #[tokio::test]
 async fn pods_follow_the_connections_up_and_down_and_each_client_is_moved_at_most_once_within_the_budget() {
-    with_namespace("scaling", async |scope| {
+    alone("scaling", async |scope| {
         let gateways = Gateways::deploy(&scope, "chat", scaled()).await;
         let fleet = Fleet::start(&gateways).await;
         fleet.connect(&clients(FEW)).await;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use e2e::{Fleet, Gateways, inventory, measured, node, operator, with_namespace};
+use e2e::{Fleet, Gateways, alone, inventory, measured, node, operator};
 use jiff::Timestamp;
 use tokio::{process::Command, time::sleep};
 
@@ -23,7 +23,7 @@ async fn audited(since: Timestamp) -> Vec<String> {
 
 #[tokio::test]
 async fn a_cluster_at_rest_causes_no_write_to_the_api_server_for_a_minute() {
-    with_namespace("steady", async |scope| {
+    alone("steady", async |scope| {
         let gateways = Gateways::deploy(&scope, "chat", spec(2, 200)).await;
         let fleet = Fleet::start(&gateways).await;
         fleet.connect(&clients(200)).await;
