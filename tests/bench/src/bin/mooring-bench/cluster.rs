@@ -4,15 +4,19 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
+    dialect::Dialect,
     peers::{Peer, Places, Running},
     process::{self, Server},
 };
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// For a server that listens to reach Redis.
+const JOINED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Two servers that publish to each other.
 #[derive(Debug)]
@@ -42,8 +46,31 @@ impl Cluster {
         let redis = Redis::start(process::on_core("1", "redis-server"), places)?;
         let places = Places { redis: Some(redis.address), ..places.clone() };
         let (here, there) = (Running::start(peer, &places)?, Running::start(peer, &places)?);
+        joined(&here)?;
+        joined(&there)?;
         Ok(Self { here, there, redis })
     }
+}
+
+/// Waits until a server that takes messages by POST does: nchan refuses them until it has reached Redis.
+fn joined(running: &Running) -> io::Result<()> {
+    let publisher = running.publisher();
+    let deadline = Instant::now() + JOINED_WITHIN;
+    while publisher.dialect == Dialect::Post {
+        let mut connection = TcpStream::connect(publisher.address)?;
+        connection.set_read_timeout(Some(ANSWER_WITHIN))?;
+        connection.write_all(&publisher.publish(0, 0))?;
+        let mut status = [0; "HTTP/1.1 2".len()];
+        connection.read_exact(&mut status)?;
+        if status.ends_with(b" 2") {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other("it takes no messages; it may not reach Redis"));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
 }
 
 impl Redis {

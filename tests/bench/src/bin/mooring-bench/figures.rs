@@ -56,7 +56,7 @@ impl Figure {
             Self::Echo => matches!(peer, Peer::Raw | Peer::Floor | Peer::Ws),
             // The others do not ping, or not at our interval.
             Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan | Peer::Sockudo),
-            Self::Backplane => !matches!(peer, Peer::Floor | Peer::Ws | Peer::Nats),
+            Self::Backplane => !matches!(peer, Peer::Ws | Peer::Nats),
             // Bare messages have no place in a stream, and Socket.IO's recovery none in its Redis adapter.
             Self::History | Self::Recovery => peer == Peer::Centrifuge,
             Self::Growth => peer.is_ours() || peer == Peer::Floor,

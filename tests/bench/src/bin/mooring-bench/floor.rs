@@ -1,5 +1,8 @@
 //! The floor: what one epoll loop can do when it does no more than it has to. It answers an opening handshake without reading it,
-//! sends each message to each subscriber by a write of its own, and knows no protocol beyond a frame's first two bytes.
+//! sends each message to each subscriber by a write of its own, and knows no protocol beyond a frame's first two bytes. With a Redis,
+//! messages go through it.
+
+mod backplane;
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
@@ -12,7 +15,11 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
+use backplane::Backplane;
+
 const LISTENER: Token = Token(usize::MAX);
+const REPLIES: Token = Token(usize::MAX - 1);
+const MESSAGES: Token = Token(usize::MAX - 2);
 const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 /// Header and mask of the frames that the generator sends: 128 bytes need two bytes of length.
@@ -35,8 +42,10 @@ struct Peer {
 }
 
 /// Serves until the process is ended, or nothing has happened for a minute.
-pub fn run(address: SocketAddr) -> io::Result<()> {
+pub fn run(address: SocketAddr, redis: Option<SocketAddr>) -> io::Result<()> {
     let mut poll = Poll::new()?;
+    let connect = |redis| Backplane::connect(redis, poll.registry(), REPLIES, MESSAGES);
+    let mut backplane = redis.map(connect).transpose()?;
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
@@ -49,11 +58,18 @@ pub fn run(address: SocketAddr) -> io::Result<()> {
             return Ok(());
         }
         for event in &events {
-            if event.token() == LISTENER {
-                accept(&listener, &poll, &mut peers, &mut free)?;
-            } else if !serve(event.token().0, &mut peers, &mut scratch) {
-                peers[event.token().0] = None;
-                free.push(event.token().0);
+            match (event.token(), &mut backplane) {
+                (LISTENER, _) => accept(&listener, &poll, &mut peers, &mut free)?,
+                (REPLIES, Some(backplane)) => backplane.forget_replies(&mut scratch)?,
+                (MESSAGES, Some(backplane)) => {
+                    backplane.receive(&mut scratch, |message| broadcast(&mut peers, message))?;
+                }
+                (Token(slot), backplane) => {
+                    if !serve(slot, &mut peers, &mut scratch, backplane.as_mut()) {
+                        peers[slot] = None;
+                        free.push(slot);
+                    }
+                }
             }
         }
     }
@@ -82,7 +98,12 @@ fn accept(
 }
 
 /// Whether the peer is still there.
-fn serve(slot: usize, peers: &mut [Option<Peer>], scratch: &mut [u8]) -> bool {
+fn serve(
+    slot: usize,
+    peers: &mut [Option<Peer>],
+    scratch: &mut [u8],
+    backplane: Option<&mut Backplane>,
+) -> bool {
     let Some(peer) = peers[slot].as_mut() else { return true };
     let read = match peer.stream.read(scratch) {
         Ok(0) => return false,
@@ -100,28 +121,33 @@ fn serve(slot: usize, peers: &mut [Option<Peer>], scratch: &mut [u8]) -> bool {
             peer.stream.write_all(SWITCHING).is_ok()
         }
         Kind::Subscriber => true,
-        Kind::Echo => received
-            .chunks_exact(CLIENT_HEADER + MESSAGE)
-            .all(|frame| peer.stream.write_all(&framed(frame)).is_ok()),
-        Kind::Publisher => {
-            for frame in received.chunks_exact(CLIENT_HEADER + MESSAGE) {
-                broadcast(peers, &framed(frame));
+        Kind::Echo => messages(received).all(|message| peer.stream.write_all(&framed(message)).is_ok()),
+        Kind::Publisher => match backplane {
+            Some(backplane) => backplane.publish(messages(received)).is_ok(),
+            None => {
+                messages(received).for_each(|message| broadcast(peers, message));
+                true
             }
-            true
-        }
+        },
     }
 }
 
-fn broadcast(peers: &mut [Option<Peer>], frame: &[u8]) {
+/// The messages of the frames that the generator sends.
+fn messages(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    frames.chunks_exact(CLIENT_HEADER + MESSAGE).map(|frame| &frame[CLIENT_HEADER..])
+}
+
+fn broadcast(peers: &mut [Option<Peer>], message: &[u8]) {
+    let frame = framed(message);
     for peer in peers.iter_mut().flatten().filter(|peer| peer.kind == Kind::Subscriber) {
         // A subscriber that is gone or full is told by its own event, or by the audit.
-        let _ = peer.stream.write(frame);
+        let _ = peer.stream.write(&frame);
     }
 }
 
-fn framed(frame: &[u8]) -> [u8; SERVER_HEADER.len() + MESSAGE] {
+fn framed(message: &[u8]) -> [u8; SERVER_HEADER.len() + MESSAGE] {
     let mut framed = [0; SERVER_HEADER.len() + MESSAGE];
     framed[..SERVER_HEADER.len()].copy_from_slice(&SERVER_HEADER);
-    framed[SERVER_HEADER.len()..].copy_from_slice(&frame[CLIENT_HEADER..]);
+    framed[SERVER_HEADER.len()..].copy_from_slice(message);
     framed
 }

@@ -47,6 +47,9 @@ enum Command {
     Floor {
         /// Where to listen.
         address: SocketAddr,
+        /// The Redis that messages go through, if any.
+        #[arg(long)]
+        redis: Option<SocketAddr>,
     },
     /// Measure servers, one after the other, and print the table.
     Run(RunArgs),
@@ -128,7 +131,7 @@ fn main() -> ExitCode {
 /// Whether what was measured is good.
 fn obey(command: Command) -> Result<bool, Box<dyn Error>> {
     match command {
-        Command::Floor { address } => floor::run(address)?,
+        Command::Floor { address, redis } => floor::run(address, redis)?,
         Command::Run(args) => run(&args)?,
         Command::Million(args) => {
             let (report, good) = million::run(&args)?;

@@ -183,6 +183,9 @@ fn command(peer: Peer, places: &Places, address: SocketAddr) -> io::Result<Comma
         Peer::Floor => {
             let mut command = process::pinned(std::env::current_exe()?);
             command.args(["floor", &address.to_string()]);
+            if let Some(redis) = places.redis {
+                command.args(["--redis", &redis.to_string()]);
+            }
             command
         }
         Peer::Nchan => nchan(places, address)?,
