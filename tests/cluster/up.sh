@@ -2,11 +2,11 @@
 # Brings up the kind cluster `mooring`: a control plane and two workers, storage, DNS, and 127.0.0.1:8000 to NodePort 30080.
 # A healthy one that is there already is kept. Its kubeconfig is $MOORING_CACHE/cluster/kubeconfig.
 #
-# usage: up.sh
+# usage: up.sh [--no-wait]      without waiting for what ready.sh waits for
 source "$(dirname "$0")/lib.sh"
 export KUBECONFIG="$STATE/kubeconfig" # never the user's own
 
-STEPS=5
+STEPS=4
 
 # Every node that kind.yaml asks for is Ready, and DNS answers.
 healthy() {
@@ -37,9 +37,5 @@ kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" 2>/dev/nul
 (cd "$CLUSTER_DIR" && run_long kind-create \
   kind create cluster --name "$CLUSTER_NAME" --config kind.yaml --image "$image" --kubeconfig "$KUBECONFIG")
 
-step "nodes, DNS and storage"
-kubectl wait --for=condition=Ready nodes --all --timeout=180s >&2
-for deployment in kube-system/coredns local-path-storage/local-path-provisioner; do
-  kubectl --namespace "${deployment%/*}" rollout status "deployment/${deployment#*/}" --timeout=180s >&2
-done
+[[ "${1:-}" == --no-wait ]] || "$CLUSTER_DIR/ready.sh"
 note "export KUBECONFIG=$KUBECONFIG"

@@ -3,15 +3,19 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
+
+use socket2::{Domain, Socket, Type};
 
 pub const PASSWORD: &str = "not secret";
 
 /// Killed, and its directory removed, when dropped.
 pub struct RedisServer {
+    /// Bound, so that while Redis is away no connection of another test has its port.
+    _reserved: Socket,
     port: u16,
     directory: PathBuf,
     process: Child,
@@ -19,11 +23,11 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (reserved, port) = reserve();
         let directory = std::env::temp_dir().join(format!("mooring-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let process = run(port, &directory);
-        Self { port, directory, process }
+        Self { _reserved: reserved, port, directory, process }
     }
 
     pub fn url(&self) -> String {
@@ -80,6 +84,15 @@ impl Drop for RedisServer {
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A port that only a server that reuses addresses can listen on, as Redis does.
+fn reserve() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket_ipv4().unwrap().port();
+    (socket, port)
 }
 
 fn run(port: u16, directory: &Path) -> Child {

@@ -259,7 +259,8 @@ fn sockudo(places: &Places, address: SocketAddr) -> Command {
         .env("PORT", address.port().to_string())
         .env("RUST_LOG", "warn");
     if let Some(redis) = places.redis {
-        command.env("ADAPTER_DRIVER", "redis").env("REDIS_URL", format!("redis://{redis}"));
+        command.env("ADAPTER_DRIVER", "redis").env("CACHE_DRIVER", "redis");
+        command.env("REDIS_URL", format!("redis://{redis}"));
     }
     command
 }
