@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     dialect::Dialect,
+    load::Endpoint,
     peers::{Peer, Places, Running},
     process::{self, Server},
 };
@@ -52,25 +53,30 @@ impl Cluster {
     }
 }
 
-/// Waits until a server that takes messages by POST does: nchan refuses them until it has reached Redis.
+/// Waits until a server takes messages: nchan refuses them until it has reached Redis.
 fn joined(running: &Running) -> io::Result<()> {
     let publisher = running.publisher();
     let deadline = Instant::now() + JOINED_WITHIN;
-    while publisher.dialect == Dialect::Post {
-        let mut connection = TcpStream::connect(publisher.address)?;
-        connection.set_read_timeout(Some(ANSWER_WITHIN))?;
-        connection.write_all(&publisher.publish(0, 0))?;
-        let mut status = [0; "HTTP/1.1 2".len()];
-        connection.read_exact(&mut status)?;
-        if status.ends_with(b" 2") {
-            break;
-        }
+    while !takes_messages(&publisher)? {
         if Instant::now() > deadline {
             return Err(io::Error::other("it takes no messages; it may not reach Redis"));
         }
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// Whether a POST succeeds. Servers that are published to in another way refuse nobody.
+fn takes_messages(publisher: &Endpoint) -> io::Result<bool> {
+    if publisher.dialect != Dialect::Post {
+        return Ok(true);
+    }
+    let mut connection = TcpStream::connect(publisher.address)?;
+    connection.set_read_timeout(Some(ANSWER_WITHIN))?;
+    connection.write_all(&publisher.publish(0, 0))?;
+    let mut status = [0; "HTTP/1.1 2".len()];
+    connection.read_exact(&mut status)?;
+    Ok(status.ends_with(b" 2"))
 }
 
 impl Redis {
