@@ -5,13 +5,16 @@
 NAMESPACE=(--net)
 ((EUID == 0)) || NAMESPACE+=(--map-root-user)
 
-# inside COMMAND...
-inside() {
-  # shellcheck disable=SC2016  # for the shell inside
-  unshare "${NAMESPACE[@]}" bash -c 'ip link set lo up && exec "$@"' inside "$@"
-}
+# shellcheck disable=SC2016  # for the shell inside
+WITH_LOOPBACK='ip link set lo up && exec "$@"'
 
-need unshare 'install util-linux'
-need ip 'install iproute2'
-inside true ||
-  die 'cannot make a network namespace here; be root, or allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone)'
+# inside COMMAND...
+inside() { unshare "${NAMESPACE[@]}" bash -c "$WITH_LOOPBACK" inside "$@"; }
+
+# need_namespace INSIDE: that function can run a command.
+need_namespace() {
+  need unshare 'install util-linux'
+  need ip 'install iproute2'
+  "$1" true ||
+    die 'cannot make a network namespace here; be root, or allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone)'
+}

@@ -49,9 +49,9 @@ async fn start(name: &str) -> (Server, Client, Operator) {
 }
 
 async fn at_rest_it_writes_nothing(server: &Server, operator: &Operator) {
-    operator.passes(1).await;
+    operator.passes(2).await;
     let before = server.writes();
-    operator.passes(3).await;
+    operator.passes(5).await;
     assert_eq!(server.writes(), before);
 }
 
@@ -78,7 +78,7 @@ async fn a_generated_secret_is_never_overwritten() {
     let secrets: Api<Secret> = Api::default_namespaced(client.clone());
     let mine = Patch::Merge(json!({"stringData": {"token": "mine"}}));
     let changed = secrets.patch("chat-control-token", &PatchParams::default(), &mine).await.unwrap();
-    operator.passes(2).await;
+    operator.passes(3).await;
     assert_eq!(secrets.get("chat-control-token").await.unwrap().data, changed.data);
 }
 

@@ -4,8 +4,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
@@ -56,14 +55,11 @@ impl Cluster {
 /// Waits until a server takes messages: nchan refuses them until it has reached Redis.
 fn joined(running: &Running) -> io::Result<()> {
     let publisher = running.publisher();
-    let deadline = Instant::now() + JOINED_WITHIN;
-    while !takes_messages(&publisher)? {
-        if Instant::now() > deadline {
-            return Err(io::Error::other("it takes no messages; it may not reach Redis"));
-        }
-        thread::sleep(Duration::from_millis(50));
+    if process::holds_within(JOINED_WITHIN, || takes_messages(&publisher))? {
+        Ok(())
+    } else {
+        Err(io::Error::other("it takes no messages; it may not reach Redis"))
     }
-    Ok(())
 }
 
 /// Whether a POST succeeds. Servers that are published to in another way refuse nobody.

@@ -12,6 +12,8 @@ use std::{
 const SERVER_CORE: &str = "0";
 const LISTEN_WITHIN: Duration = Duration::from_secs(15);
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A running server; dropping it ends it.
 #[derive(Debug)]
@@ -43,6 +45,18 @@ pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
+/// Looks until a condition holds, at most so long; whether it did.
+pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+    let deadline = Instant::now() + limit;
+    while !condition()? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(true)
+}
+
 impl Server {
     /// Starts a server and waits until it listens. Its output goes to a log of its name.
     pub fn start(
@@ -54,20 +68,23 @@ impl Server {
         let log = fs::File::create(logs.join(format!("{name}.log")))?;
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         let mut server = Self { child };
-        let deadline = Instant::now() + LISTEN_WITHIN;
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = server.child.try_wait()? {
-                return Err(io::Error::other(format!(
+        let listens = holds_within(LISTEN_WITHIN, || {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(true);
+            }
+            match server.child.try_wait()? {
+                None => Ok(false),
+                Some(status) => Err(io::Error::other(format!(
                     "{name} ended with {status}; see {name}.log in {}",
                     logs.display()
-                )));
+                ))),
             }
-            if Instant::now() > deadline {
-                return Err(io::Error::other(format!("{name} does not listen on {address}")));
-            }
-            thread::sleep(Duration::from_millis(20));
+        })?;
+        if listens {
+            Ok(server)
+        } else {
+            Err(io::Error::other(format!("{name} does not listen on {address}")))
         }
-        Ok(server)
     }
 
     /// CPU time of all its threads so far, kernel's included.
@@ -111,11 +128,8 @@ impl Drop for Server {
         }
         // Children end with a parent that is asked to; a parent that is not done soon is ended.
         self.ask_to_end();
-        let deadline = Instant::now() + END_WITHIN;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(20));
-        }
         // It may have ended by itself.
+        let _ = holds_within(END_WITHIN, || Ok(self.child.try_wait()?.is_some()));
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
