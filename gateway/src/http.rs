@@ -2,6 +2,7 @@
 
 mod api;
 pub mod reply;
+mod stream;
 mod upgrade;
 
 use std::{
@@ -25,6 +26,7 @@ use hyper::{
 };
 use subtle::ConstantTimeEq as _;
 
+pub use self::stream::HttpStream;
 use self::{reply::Reply, upgrade::BadHandshake};
 use crate::{
     backplane::BackplaneHandle,

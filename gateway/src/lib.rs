@@ -1,8 +1,8 @@
 //! The gateway's shell: sockets, shards, HTTP, backplanes and metrics around `gateway_core`.
 //!
 //! One thread per shard ([`shard`]), each with its own listening socket ([`listener`]), its connections and one [`reactor`] in which
-//! everything that happens to them is a turn. Until the 101 a connection is an HTTP task ([`http`]); after it, it is a socket in the
-//! reactor's poll ([`sockets`]) and nothing else. One thread carries the backplane ([`backplane`]), one the control port
+//! everything that happens to them is a turn. A connection begins as an entry of the shard's poll, is an HTTP task ([`http`]) from its
+//! first bytes to the 101, and then an entry of that poll again ([`sockets`]) and nothing else. One thread carries the backplane ([`backplane`]), one the control port
 //! ([`control`]) and the drain ([`mod@drain`]). Threads talk through bounded queues; [`gateway`] starts and watches them.
 
 mod admission;
@@ -22,6 +22,7 @@ mod node;
 mod ops;
 mod outbound;
 mod page;
+mod poll_token;
 mod reactor;
 pub mod settings;
 mod shard;

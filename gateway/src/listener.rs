@@ -1,21 +1,27 @@
 //! The listening sockets of the client port: one per shard, all on one address; the kernel spreads connections over them.
 
-use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
-
-use bytes::Bytes;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind, Read as _},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
+
+use bytes::{Bytes, BytesMut};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioTimer;
+use mio::{Events, Interest, Registry, net::TcpListener};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     backplane::BackplaneHandle,
-    handshakes::Handshakes,
-    http::ClientPort,
+    handshakes::{Handshakes, Silent},
+    http::{ClientPort, HttpStream},
     node::Node,
+    poll_token::{self, Target},
     reactor::{Accepted, ReactorRef},
 };
 
@@ -31,7 +37,9 @@ const MAX_HEADERS: usize = 64;
 /// For the other side to close after its last answer, and what it may still send until then.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
-/// Connections accepted before others of this thread get their turn.
+/// Bytes of a request that are read before hyper asks; more waits in the socket.
+const FIRST_BYTES: usize = 4096;
+/// Connections accepted in a turn at most.
 const ACCEPTS: usize = 64;
 /// Until accepting is tried again when the process has no file left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -57,41 +65,123 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts connections of one shard for ever.
-pub async fn accept(
-    listener: TcpListener,
+/// What the clients of one shard come in by: the listening socket, and the connections that have not brought a request.
+pub struct Listener {
+    socket: TcpListener,
+    registry: Rc<Registry>,
+    handshakes: Handshakes,
     node: Arc<Node>,
     backplane: BackplaneHandle,
     reactor: ReactorRef,
-    handshakes: Handshakes,
-) {
-    loop {
+    /// Connections may wait, of which the poll does not say anything again.
+    unaccepted: bool,
+    /// Until when nothing is accepted, as monotonic time.
+    paused_until: Option<Duration>,
+    /// For the first bytes of a connection.
+    scratch: Box<[u8]>,
+}
+
+impl Listener {
+    /// Listens on a socket of its own, which joins the shard's poll.
+    pub fn new(
+        socket: std::net::TcpListener,
+        registry: Registry,
+        handshakes: Handshakes,
+        node: Arc<Node>,
+        backplane: BackplaneHandle,
+        reactor: ReactorRef,
+    ) -> io::Result<Self> {
+        let mut socket = TcpListener::from_std(socket);
+        registry.register(&mut socket, poll_token::LISTENER, Interest::READABLE)?;
+        Ok(Self {
+            socket,
+            registry: Rc::new(registry),
+            handshakes,
+            node,
+            backplane,
+            reactor,
+            unaccepted: false,
+            paused_until: None,
+            scratch: vec![0; FIRST_BYTES].into_boxed_slice(),
+        })
+    }
+
+    /// Handles what the poll reported, and accepts some of those who wait.
+    pub fn handle_events(&mut self, events: &Events) {
+        for event in events {
+            match poll_token::target(event.token()) {
+                Target::Listener => self.unaccepted = true,
+                Target::Silent(id) => self.serve(id),
+                Target::Connection(_) | Target::Nobody => {}
+            }
+        }
+        if self.has_unaccepted() {
+            self.accept();
+        }
+    }
+
+    /// Whether a turn is due although the poll reports nothing.
+    #[must_use]
+    pub fn has_unaccepted(&self) -> bool {
+        self.unaccepted && self.paused_until.is_none()
+    }
+
+    /// Handles what is due by now.
+    pub fn handle_timeout(&mut self) {
+        let now = self.node.clock.elapsed();
+        self.paused_until.take_if(|until| *until <= now);
+        self.handshakes.expire(now);
+    }
+
+    /// When [`Listener::handle_timeout`] has something to do, as monotonic time.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        [self.paused_until, self.handshakes.next_timeout()].into_iter().flatten().min()
+    }
+
+    fn accept(&mut self) {
+        let now = self.node.clock.elapsed();
         for _ in 0..ACCEPTS {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    let (node, backplane, reactor) = (node.clone(), backplane.clone(), reactor.clone());
-                    handshakes.spawn(|handshake| async move {
-                        let accepted = Rc::default();
-                        let port = ClientPort { node, backplane, peer, handshake, accepted };
-                        serve(stream, port, reactor).await;
-                    });
+            let taken = self.socket.accept().and_then(|(stream, peer)| {
+                self.handshakes.arrive(stream, peer, now + HEAD_TIMEOUT, &self.registry)
+            });
+            match taken {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.unaccepted = false;
+                    return;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    self.paused_until = Some(now + ACCEPT_PAUSE);
+                    return;
                 }
             }
         }
-        tokio::task::yield_now().await;
+    }
+
+    /// Serves a connection that says something; one that ends without a word is forgotten.
+    fn serve(&mut self, id: u64) {
+        let Some(Silent { mut stream, peer, .. }) = self.handshakes.speak(id) else { return };
+        let first = match stream.read(&mut self.scratch) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Bytes::new()
+            }
+            Ok(length) if length > 0 => Bytes::copy_from_slice(&self.scratch[..length]),
+            _ => return,
+        };
+        let stream = HttpStream::new(stream, first, self.registry.clone());
+        let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
+        self.handshakes.spawn(id, |handshake| async move {
+            let accepted = Rc::default();
+            let port = ClientPort { node, backplane, peer, handshake, accepted };
+            serve(stream, port, reactor).await;
+        });
     }
 }
 
 /// Serves HTTP until the connection ends or becomes a WebSocket, which the reactor then takes with what was read ahead.
-async fn serve(stream: TcpStream, port: ClientPort, reactor: ReactorRef) {
-    // A connection that says nothing gets no buffer.
-    if !matches!(tokio::time::timeout(HEAD_TIMEOUT, stream.readable()).await, Ok(Ok(()))) {
-        return;
-    }
+async fn serve(stream: HttpStream, port: ClientPort, reactor: ReactorRef) {
     let accepted = port.accepted.clone();
     let (stream, read_ahead) = serve_http(stream, port).await;
     let Some(accepted) = accepted.take() else { return linger(stream).await };
@@ -100,21 +190,24 @@ async fn serve(stream: TcpStream, port: ClientPort, reactor: ReactorRef) {
     }
 }
 
-async fn serve_http(stream: TcpStream, port: ClientPort) -> (TcpStream, Bytes) {
+async fn serve_http(stream: HttpStream, port: ClientPort) -> (HttpStream, BytesMut) {
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), port);
+        // Otherwise hyper waits for the client's end while it answers.
+        .half_close(true)
+        .serve_connection(stream, port);
     // Errors are the other side's: a broken request, which hyper has answered, or a broken connection.
     let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let parts = connection.into_parts();
-    (parts.io.into_inner(), parts.read_buf)
+    (parts.io, parts.read_buf.into())
 }
 
 /// Lets the other side read its last answer: a socket closed with unread bytes is reset, and a reset can overtake the answer.
-async fn linger(mut stream: TcpStream) {
+async fn linger(stream: HttpStream) {
+    let Ok(mut stream) = stream.into_tokio() else { return };
     if stream.shutdown().await.is_ok() {
         // However it goes on, the connection ends here.
         let _ = tokio::time::timeout(
@@ -127,10 +220,11 @@ async fn linger(mut stream: TcpStream) {
 
 fn hand_over(
     accepted: Accepted,
-    stream: TcpStream,
-    read_ahead: Bytes,
+    stream: HttpStream,
+    mut read_ahead: BytesMut,
     reactor: &ReactorRef,
 ) -> io::Result<()> {
-    let stream = mio::net::TcpStream::from_std(stream.into_std()?);
+    let (stream, unread) = stream.into_parts()?;
+    read_ahead.extend_from_slice(&unread);
     reactor.borrow_mut().open(accepted, stream, read_ahead)
 }

@@ -43,7 +43,9 @@ pub struct Reactor {
     faults: Vec<Fault>,
     numbers: Arc<ShardNumbers>,
     node: Arc<Node>,
-    /// Tells the loop that a timer may be due earlier.
+    /// What the loop's timer is set to at the latest, as monotonic time.
+    armed: Option<Duration>,
+    /// Tells the loop that a timer is due earlier.
     rearm: Rc<Notify>,
 }
 
@@ -126,29 +128,38 @@ impl Reactor {
             faults: Vec::new(),
             numbers: node.shards[usize::from(index)].clone(),
             node,
+            armed: None,
             rearm: Rc::default(),
         }
     }
 
-    /// Is notified when [`Reactor::next_timeout`] may have become earlier.
+    /// Is notified when a timer is due before the time that [`Reactor::arm`] gave.
     #[must_use]
     pub fn rearm(&self) -> Rc<Notify> {
         self.rearm.clone()
     }
 
     /// Takes a socket whose opening handshake is done, and what was read ahead of it.
-    pub fn open(&mut self, accepted: Accepted, stream: TcpStream, read_ahead: Bytes) -> io::Result<()> {
+    pub fn open(
+        &mut self,
+        accepted: Accepted,
+        stream: TcpStream,
+        mut read_ahead: BytesMut,
+    ) -> io::Result<()> {
         let now = self.node.clock.now();
         let key = self.core.open(accepted.protocol.opening(), now, &mut self.io);
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);
         } else if !read_ahead.is_empty() {
-            self.core.receive(key, &mut BytesMut::from(read_ahead), now, &mut self.io);
+            self.core.receive(key, &mut read_ahead, now, &mut self.io);
         }
         self.finish(now);
         self.numbers.opened();
-        self.rearm.notify_one();
+        let earlier = |due| self.armed.is_none_or(|armed| due < armed);
+        if self.next_timeout().is_some_and(earlier) {
+            self.rearm.notify_one();
+        }
         inserted
     }
 
@@ -202,7 +213,6 @@ impl Reactor {
         self.finish(now);
         self.numbers.evicted(evicted, evicted < count);
         self.node.metrics.moved.inc_by(evicted.into());
-        self.rearm.notify_one();
     }
 
     /// Handles what is due by now.
@@ -216,8 +226,12 @@ impl Reactor {
     }
 
     /// When [`Reactor::handle_timeout`] has something to do, as monotonic time.
-    #[must_use]
-    pub fn next_timeout(&self) -> Option<Duration> {
+    pub fn arm(&mut self) -> Option<Duration> {
+        self.armed = self.next_timeout();
+        self.armed
+    }
+
+    fn next_timeout(&self) -> Option<Duration> {
         let retry = self.io.ops.is_behind().then(|| self.node.clock.elapsed() + RETRY);
         [self.core.next_timeout(), self.io.sockets.next_timeout(), retry].into_iter().flatten().min()
     }

@@ -1,12 +1,20 @@
 //! The thread of one shard: its listening socket, its connections, its timer.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io,
+    ops::ControlFlow,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use gateway_core::{backplane::Inbound, shard};
 use mio::{Events, Poll};
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    net::TcpListener,
     sync::mpsc,
     task::LocalSet,
     time::Instant,
@@ -15,7 +23,7 @@ use tokio::{
 use crate::{
     backplane::BackplaneHandle,
     handshakes::Handshakes,
-    listener,
+    listener::Listener,
     node::Node,
     reactor::{Reactor, ReactorRef},
 };
@@ -67,27 +75,18 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
         let reactor = Reactor::new(node.clone(), settings.shard, settings, registry, backplane.clone());
         let reactor = Rc::new(RefCell::new(reactor));
         let handshakes = Handshakes::new(handshakes, node.metrics.handshakes().clone());
-        let listener = TcpListener::from_std(listener)?;
-        let accepting = tokio::task::spawn_local(listener::accept(
-            listener,
-            node.clone(),
-            backplane,
-            reactor.clone(),
-            handshakes,
-        ));
+        let registry = poll.registry().try_clone()?;
+        let listener =
+            Listener::new(listener, registry, handshakes, node.clone(), backplane, reactor.clone())?;
         ready();
-        let turns = Turns { node, reactor, poll, inbound, orders }.run();
-        tokio::select! {
-            biased;
-            result = turns => result,
-            _ = accepting => Err(io::Error::other("it accepts no more connections")),
-        }
+        Turns { node, reactor, listener, poll, inbound, orders }.run().await
     })
 }
 
 struct Turns {
     node: Arc<Node>,
     reactor: ReactorRef,
+    listener: Listener,
     poll: Poll,
     inbound: mpsc::Receiver<Inbound>,
     orders: mpsc::Receiver<Order>,
@@ -96,7 +95,7 @@ struct Turns {
 impl Turns {
     /// One turn after the other, whatever there is to do; sockets, the backplane and timers get theirs by chance when all have work.
     async fn run(self) -> io::Result<()> {
-        let Self { node, reactor, poll, mut inbound, mut orders } = self;
+        let Self { node, reactor, mut listener, poll, mut inbound, mut orders } = self;
         let mut poll = readiness(poll)?;
         let rearm = reactor.borrow().rearm();
         let timer = tokio::time::sleep(IDLE);
@@ -104,45 +103,64 @@ impl Turns {
         let mut events = Events::with_capacity(EVENTS);
         let mut items = Vec::with_capacity(INBOUND);
         loop {
-            let due = reactor.borrow().next_timeout();
+            let due = [reactor.borrow_mut().arm(), listener.next_timeout()].into_iter().flatten().min();
             let due = due.map_or_else(|| Instant::now() + IDLE, |due| node.clock.instant(due));
             if due != timer.deadline() {
                 timer.as_mut().reset(due);
             }
-            let unread = reactor.borrow().has_unread();
-            tokio::select! {
-                guard = poll.readable_mut() => {
-                    let mut guard = guard?;
-                    poll_now(guard.get_inner_mut(), &mut events)?;
-                    if events.iter().count() < EVENTS {
-                        guard.clear_ready();
+            let unread = reactor.borrow().has_unread() || listener.has_unaccepted();
+            let turn = async {
+                tokio::select! {
+                    guard = poll.readable_mut() => {
+                        let mut guard = guard?;
+                        if take_events(guard.get_inner_mut(), &mut events, &reactor, &mut listener)? {
+                            guard.clear_ready();
+                        }
                     }
-                    reactor.borrow_mut().sockets_ready(&events);
-                }
-                () = std::future::ready(()), if unread => {
-                    poll_now(poll.get_mut(), &mut events)?;
-                    reactor.borrow_mut().sockets_ready(&events);
-                }
-                taken = inbound.recv_many(&mut items, INBOUND) => {
-                    if taken == 0 {
-                        return Err(io::Error::other("the backplane is gone"));
+                    () = std::future::ready(()), if unread => {
+                        take_events(poll.get_mut(), &mut events, &reactor, &mut listener)?;
                     }
-                    reactor.borrow_mut().inbound(&mut items);
+                    taken = inbound.recv_many(&mut items, INBOUND) => {
+                        if taken == 0 {
+                            return Err(io::Error::other("the backplane is gone"));
+                        }
+                        reactor.borrow_mut().inbound(&mut items);
+                    }
+                    order = orders.recv() => match order {
+                        Some(Order::Evict(count)) => reactor.borrow_mut().evict(count),
+                        Some(Order::Stop) | None => return Ok(ControlFlow::Break(())),
+                    },
+                    () = &mut timer => {
+                        read_arrived(poll.get_mut(), &mut events, &reactor, &mut listener)?;
+                        reactor.borrow_mut().handle_timeout();
+                        listener.handle_timeout();
+                    }
+                    () = rearm.notified() => {}
                 }
-                order = orders.recv() => match order {
-                    Some(Order::Evict(count)) => reactor.borrow_mut().evict(count),
-                    Some(Order::Stop) | None => return Ok(()),
-                },
-                () = &mut timer => {
-                    read_arrived(poll.get_mut(), &mut events, &reactor)?;
-                    reactor.borrow_mut().handle_timeout();
-                }
-                () = rearm.notified() => {}
+                Ok(ControlFlow::Continue(()))
+            };
+            let (flow, waited) = with_wait(turn).await;
+            if flow?.is_break() {
+                return Ok(());
             }
-            // The HTTP tasks of this thread get their turn, however much there is to do here.
-            tokio::task::yield_now().await;
+            // While this waits, the HTTP tasks of the thread get their turn; they get it however much there is to do here.
+            if !waited {
+                tokio::task::yield_now().await;
+            }
         }
     }
+}
+
+/// What a future yields, and whether it had to be waited for.
+async fn with_wait<F: Future>(future: F) -> (F::Output, bool) {
+    let mut future = pin!(future);
+    let mut waited = false;
+    let output = poll_fn(|context| {
+        let poll = future.as_mut().poll(context);
+        waited |= poll.is_pending();
+        poll
+    });
+    (output.await, waited)
 }
 
 /// The poll is itself a file that is ready when one of its sockets is.
@@ -153,20 +171,32 @@ fn readiness(poll: Poll) -> io::Result<AsyncFd<Poll>> {
 }
 
 /// Reads what has arrived by now, so that no client is taken for silent because its shard is late: a pong that is here was in time.
-fn read_arrived(poll: &mut Poll, events: &mut Events, reactor: &ReactorRef) -> io::Result<()> {
+fn read_arrived(
+    poll: &mut Poll,
+    events: &mut Events,
+    reactor: &ReactorRef,
+    listener: &mut Listener,
+) -> io::Result<()> {
     for _ in 0..POLLS {
-        poll_now(poll, events)?;
-        reactor.borrow_mut().sockets_ready(events);
-        if events.iter().count() < EVENTS {
+        if take_events(poll, events, reactor, listener)? {
             break;
         }
     }
     Ok(())
 }
 
-fn poll_now(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+/// Handles what the poll reports without waiting; whether that was all.
+fn take_events(
+    poll: &mut Poll,
+    events: &mut Events,
+    reactor: &ReactorRef,
+    listener: &mut Listener,
+) -> io::Result<bool> {
     match poll.poll(events, Some(Duration::ZERO)) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-        result => result,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        result => result?,
     }
+    reactor.borrow_mut().sockets_ready(events);
+    listener.handle_events(events);
+    Ok(events.iter().count() < EVENTS)
 }

@@ -1,17 +1,18 @@
 //! The sockets of one shard: what waits for them, and one poll over all of them.
 //!
 //! An idle connection costs a [`Link`] here and a registration in the kernel: no task, no buffer, no timer. Sockets are registered
-//! once, edge-triggered for both directions, so that neither a full socket nor one that has room again costs a call to change that.
+//! edge-triggered: for reading at first, since a new one has room and would say so, and for both directions once one was full.
 //! What a turn of the shard sends is chained per socket and goes out when the turn ends, in one call per socket.
 //!
 //! A socket that the core closes is written out and shut on our side, and the other side gets a little time to close first: a socket
 //! closed with unread bytes is reset, and a reset can overtake the close frame (RFC 6455, section 7.1.1).
 
+mod link;
+
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read as _},
     mem,
-    net::Shutdown,
     time::Duration,
 };
 
@@ -19,22 +20,20 @@ use bytes::Bytes;
 use gateway_core::key::ConnectionKey;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
+use self::link::{Ending, Link, NONE, is_drained};
 use crate::{
     admission::Permit,
     metrics::Metrics,
-    outbound::{OutQueue, Written},
+    outbound::OutQueue,
+    poll_token::{self, Target},
 };
 
-/// End of a chain.
-const NONE: u32 = u32::MAX;
 /// What one turn may collect before it is written, whatever else waits: bytes of frames that differ, and places that they go to. The
 /// more messages a socket gets at once, the less each costs, so these are bounds on memory and nothing else.
 const TURN_BYTES: usize = 1024 * 1024;
 const TURN_PLACES: usize = 512 * 1024;
 /// How long the other side may take to read the rest and to close.
 const LINGER: Duration = Duration::from_secs(2);
-/// Reads at once of what nobody listens to any more, so that a client that goes on sending holds up nobody.
-const DRAIN_READS: usize = 16;
 
 /// Live sockets by the slot of their connection.
 #[derive(Debug)]
@@ -58,37 +57,6 @@ pub struct Sockets {
     lingering: VecDeque<(Duration, ConnectionKey)>,
     queue_limit: usize,
     metrics: Metrics,
-}
-
-/// One live socket.
-#[derive(Debug)]
-struct Link {
-    stream: TcpStream,
-    generation: u32,
-    /// This turn's frames: first and last index into `turn`.
-    head: u32,
-    tail: u32,
-    dirty: bool,
-    /// A close frame is on its way, so the close is counted.
-    said_goodbye: bool,
-    /// The core wants nothing more of it for now; only as long as it is open.
-    paused: bool,
-    ending: Ending,
-    /// Only while the socket takes no more.
-    queue: Option<Box<OutQueue>>,
-    _permit: Permit,
-}
-
-/// How far the end of a socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    Open,
-    /// The core closed it in this turn.
-    Asked,
-    /// What waits is being written.
-    Flushing,
-    /// Our side is shut; the other side has yet to close.
-    Shut,
 }
 
 #[derive(Debug)]
@@ -138,26 +106,15 @@ impl Sockets {
         }
     }
 
-    /// Takes a socket over; `key` is free by the core's word.
+    /// Takes a socket of the poll over; `key` is free by the core's word.
     pub fn insert(&mut self, key: ConnectionKey, mut stream: TcpStream, permit: Permit) -> io::Result<()> {
-        self.registry.register(&mut stream, token(key), Interest::READABLE | Interest::WRITABLE)?;
+        // What has arrived is reported again.
+        self.registry.reregister(&mut stream, poll_token::of_connection(key), Interest::READABLE)?;
         let slot = key.slot as usize;
         if self.links.len() <= slot {
             self.links.resize_with(slot + 1, || None);
         }
-        let link = Link {
-            stream,
-            generation: key.generation,
-            head: NONE,
-            tail: NONE,
-            dirty: false,
-            said_goodbye: false,
-            paused: false,
-            ending: Ending::Open,
-            queue: None,
-            _permit: permit,
-        };
-        self.links[slot] = Some(link);
+        self.links[slot] = Some(Link::new(stream, key.generation, permit));
         self.live += 1;
         Ok(())
     }
@@ -165,10 +122,9 @@ impl Sockets {
     /// The connection that an event is for, if it is still there.
     #[must_use]
     pub fn key(&self, token: Token) -> Option<ConnectionKey> {
-        let slot = u32::try_from(token.0 & 0xFFFF_FFFF).ok()?;
-        let generation = self.links.get(slot as usize)?.as_ref()?.generation;
-        let key = ConnectionKey { slot, generation };
-        (self::token(key) == token).then_some(key)
+        let Target::Connection(key) = poll_token::target(token) else { return None };
+        let link = self.links.get(key.slot as usize)?.as_ref()?;
+        (link.generation == key.generation).then_some(key)
     }
 
     /// Reads once into `buffer`.
@@ -290,7 +246,9 @@ impl Sockets {
                     queue.append(&mut self.run);
                     Ok(())
                 }
-                None => link.write(&mut self.run, &self.metrics),
+                None => {
+                    link.write(&mut self.run, &self.registry, poll_token::of_connection(key), &self.metrics)
+                }
             };
             if written.is_err() {
                 self.run = OutQueue::default();
@@ -316,7 +274,9 @@ impl Sockets {
     pub fn writable(&mut self, key: ConnectionKey) -> Option<Fault> {
         let link = link_of(&mut self.links, key)?;
         let mut queue = link.queue.take()?;
-        link.write(&mut queue, &self.metrics).is_err().then_some(Fault::Gone(key))
+        link.write(&mut queue, &self.registry, poll_token::of_connection(key), &self.metrics)
+            .is_err()
+            .then_some(Fault::Gone(key))
     }
 
     /// Drops a socket; the core has to hear that it is gone.
@@ -354,30 +314,6 @@ impl Sockets {
     }
 }
 
-impl Link {
-    fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.bytes())
-    }
-
-    /// Writes frames; keeps those that the socket does not take yet. `run` is empty afterwards unless the socket is broken.
-    fn write(&mut self, run: &mut OutQueue, metrics: &Metrics) -> io::Result<()> {
-        let before = run.bytes();
-        let written = run.write_to(&mut self.stream)?;
-        metrics.bytes_sent.inc_by((before - run.bytes()) as u64);
-        if written == Written::Blocked {
-            self.queue = Some(Box::new(mem::take(run)));
-        } else if self.ending == Ending::Flushing {
-            self.ending = Ending::Shut;
-            self.stream.shutdown(Shutdown::Write)?;
-            // What arrived before has had its event.
-            if is_drained(&mut self.stream, &mut [0; 4096]) {
-                return Err(ErrorKind::ConnectionAborted.into());
-            }
-        }
-        Ok(())
-    }
-}
-
 fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
     links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.generation == key.generation)
 }
@@ -402,19 +338,6 @@ fn gather(link: &mut Link, turn: &[Chained], frames: &[Bytes], run: &mut OutQueu
     metrics.frames_sent.inc_by(count);
 }
 
-/// Reads what nobody listens to any more; whether the other side has closed.
-fn is_drained(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
-    for _ in 0..DRAIN_READS {
-        match stream.read(buffer) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return error.kind() != ErrorKind::WouldBlock,
-        }
-    }
-    false
-}
-
 /// The code of a close frame of ours (RFC 6455, section 5.5.1); 1005 stands for none.
 fn close_code(frame: &[u8]) -> Option<u16> {
     match frame {
@@ -422,9 +345,4 @@ fn close_code(frame: &[u8]) -> Option<u16> {
         [0x88, _, high, low, ..] => Some(u16::from_be_bytes([*high, *low])),
         _ => None,
     }
-}
-
-/// Slot and generation: an event that outlived its connection is for nobody.
-fn token(key: ConnectionKey) -> Token {
-    Token((key.slot as usize) | (key.generation as usize) << 32)
 }

@@ -2,8 +2,9 @@
 
 use mooring_gateway::settings::Secret;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::Server;
+use crate::support::{Server, within};
 
 #[tokio::test]
 async fn a_publish_reaches_subscribers_and_answers_its_position() {
@@ -74,6 +75,18 @@ async fn a_call_that_makes_no_sense_is_refused_with_the_field() {
         assert_eq!(answer["error"]["code"], code, "{method} {body}: {answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(message), "{method} {body}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_side_with_its_request_gets_the_answer() {
+    let server = Server::start(|_| {});
+    let mut stream = server.connect().await;
+    let call = "POST /api/publish HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n{\"channel\":\"a\",\"data\":\"b\"}";
+    stream.write_all(call.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"result\""), "{answer}");
 }
 
 #[tokio::test]

@@ -120,8 +120,12 @@ impl Server {
     }
 
     pub async fn web_socket(&self, path: &str) -> WebSocket {
+        self.web_socket_over(self.connect().await, path).await
+    }
+
+    /// A WebSocket over a connection with options of its own.
+    pub async fn web_socket_over(&self, stream: TcpStream, path: &str) -> WebSocket {
         let request = format!("ws://{}{path}", self.client).into_client_request().unwrap();
-        let stream = self.connect().await;
         let (stream, _) = within("a handshake", client_async(request, stream)).await.unwrap();
         WebSocket(stream)
     }
