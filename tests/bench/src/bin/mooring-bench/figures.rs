@@ -63,20 +63,28 @@ impl Figure {
         }
     }
 
-    /// Measures it on servers of its own; `runs` times what can be repeated.
+    /// How often it is measured when others are `runs` times: memory does not vary, and idling takes half a minute.
+    pub fn rounds(self, runs: usize) -> usize {
+        match self {
+            Self::Memory | Self::Idle => 1,
+            _ => runs,
+        }
+    }
+
+    /// Measures it once, on servers of its own.
     pub fn measure(self, peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>, LoadError> {
         let alone = || Running::start(peer, places);
         match self {
             Self::Memory => idle::memory(&alone()?, size.connections),
-            Self::Handshakes => handshakes::measure(&alone()?, size.runs),
+            Self::Handshakes => handshakes::measure(&alone()?),
             Self::Fanout => fanout::measure(&alone()?, size),
-            Self::Echo => echo::measure(&alone()?, size.runs),
+            Self::Echo => echo::measure(&alone()?),
             Self::Idle => idle::cpu(&alone()?, size.connections),
             Self::Backplane => {
                 let Cluster { here, there, redis: _redis } = Cluster::start(peer, places)?;
-                backplane::measure(&here, &there, size.runs)
+                backplane::measure(&here, &there)
             }
-            Self::History => history::measure(peer, places, size.runs),
+            Self::History => history::measure(peer, places),
             Self::Recovery => recovery::measure(peer, places, size),
             Self::Growth => growth::measure(peer, places, size),
         }
@@ -90,8 +98,6 @@ pub struct Size {
     pub connections: usize,
     /// Subscribers of the larger fan-out, of which the smaller has a tenth, and clients that recover.
     pub subscribers: usize,
-    /// Runs of which the median is taken.
-    pub runs: usize,
 }
 
 /// Lets subscriptions that are confirmed to nobody become active.

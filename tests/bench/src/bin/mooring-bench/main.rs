@@ -30,7 +30,7 @@ use crate::{
     figures::{Figure, Size},
     load::LoadError,
     peers::{Peer, Places},
-    table::Table,
+    table::{Measured, Table},
 };
 
 /// Measures the gateway and its peers.
@@ -104,7 +104,7 @@ struct RunArgs {
     /// Subscribers of the larger fan-out, and clients that recover.
     #[arg(long, default_value_t = 10_000)]
     subscribers: usize,
-    /// Runs of which the median is taken.
+    /// Rounds through the servers, of which the median is taken.
     #[arg(long, default_value_t = 3)]
     runs: usize,
 }
@@ -145,7 +145,6 @@ fn obey(command: Command) -> Result<bool, Box<dyn Error>> {
 }
 
 fn run(args: &RunArgs) -> Result<(), LoadError> {
-    let mut table = Table::default();
     let places = Places {
         gateway: args.gateway.clone(),
         tools: args.tools.clone(),
@@ -154,20 +153,39 @@ fn run(args: &RunArgs) -> Result<(), LoadError> {
         redis: None,
         shards: 1,
     };
+    let mut table = Table::default();
     for figure in &args.figures {
-        for peer in args.peers.iter().filter(|peer| figure.applies_to(**peer)) {
-            say(&format!("{figure:?}: {}", peer.name()));
-            let size = Size { connections: args.connections, subscribers: args.subscribers, runs: args.runs };
-            // A peer that fails leaves its column empty; ours must not fail.
-            match figure.measure(*peer, &places, size) {
-                Ok(measured) => table.add(*peer, measured),
-                Err(error) if peer.is_ours() => return Err(error),
-                Err(error) => say(&format!("{figure:?}: {}: {error}", peer.name())),
-            }
+        for (peer, measured) in measure(*figure, args, &places)? {
+            table.add(peer, measured);
         }
     }
     io::stdout().write_all(table.markdown(&args.peers).as_bytes())?;
     Ok(())
+}
+
+/// Measures all servers in turn, and then again: what changes on the machine meanwhile falls to each of them.
+fn measure(figure: Figure, args: &RunArgs, places: &Places) -> Result<Vec<(Peer, Vec<Measured>)>, LoadError> {
+    let size = Size { connections: args.connections, subscribers: args.subscribers };
+    let rounds = figure.rounds(args.runs);
+    let peers = args.peers.iter().filter(|peer| figure.applies_to(**peer));
+    let mut servers: Vec<(Peer, Vec<Measured>)> = peers.map(|peer| (*peer, Vec::new())).collect();
+    for round in 1..=rounds {
+        let mut good = Vec::new();
+        for (peer, mut measured) in servers {
+            say(&format!("{figure:?} {round}/{rounds}: {}", peer.name()));
+            // A peer that fails once has no such figure; ours must not fail.
+            match figure.measure(peer, places, size) {
+                Ok(more) => {
+                    measured.extend(more);
+                    good.push((peer, measured));
+                }
+                Err(error) if peer.is_ours() => return Err(error),
+                Err(error) => say(&format!("{figure:?}: {}: {error}", peer.name())),
+            }
+        }
+        servers = good;
+    }
+    Ok(servers)
 }
 
 fn check(args: &CheckArgs) -> Result<bool, LoadError> {

@@ -15,7 +15,7 @@ const CONNECTIONS: usize = 100;
 const WARM_UP: Duration = Duration::from_millis(300);
 const RUN: Duration = Duration::from_millis(1_500);
 
-pub fn measure(running: &Running, runs: usize) -> Result<Vec<Measured>, LoadError> {
+pub fn measure(running: &Running) -> Result<Vec<Measured>, LoadError> {
     let Some(endpoint) = running.echo() else { return Ok(Vec::new()) };
     let mut load = Load::new()?;
     load.open(&endpoint, CONNECTIONS, AT_ONCE)?;
@@ -23,16 +23,14 @@ pub fn measure(running: &Running, runs: usize) -> Result<Vec<Measured>, LoadErro
     for index in 0..CONNECTIONS {
         send(&mut load, index, 0)?;
     }
-    let mut measured = Vec::new();
-    for _ in 0..runs {
-        exchange(&mut load, &mut next, WARM_UP)?;
-        let (cpu, started) = (running.server.cpu(), Instant::now());
-        let echoes = exchange(&mut load, &mut next, RUN)?;
-        let (cpu, took) = (running.server.cpu() - cpu, started.elapsed());
-        measured.push(Measured::lower("echo, server CPU (µs)", micros(cpu, echoes)));
-        measured.push(Measured::higher("echoes/s", echoes as f64 / took.as_secs_f64()));
-    }
-    Ok(measured)
+    exchange(&mut load, &mut next, WARM_UP)?;
+    let (cpu, started) = (running.server.cpu(), Instant::now());
+    let echoes = exchange(&mut load, &mut next, RUN)?;
+    let (cpu, took) = (running.server.cpu() - cpu, started.elapsed());
+    Ok(vec![
+        Measured::lower("echo, server CPU (µs)", micros(cpu, echoes)),
+        Measured::higher("echoes/s", echoes as f64 / took.as_secs_f64()),
+    ])
 }
 
 /// Answers each echo with the next message; how many came. One that is not the expected one ends the run.

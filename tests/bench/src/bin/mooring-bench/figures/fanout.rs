@@ -28,10 +28,8 @@ pub fn measure(running: &Running, size: Size) -> Result<Vec<Measured>, LoadError
             // New ones, since servers close connections that have not published for some seconds.
             load.close_after(subscribers);
             load.open(&running.publisher(), in_flight, AT_ONCE)?;
-            for _ in 0..size.runs {
-                let run = run(&mut load, running, subscribers, in_flight)?;
-                measured.extend(run.figures(&format!("fan-out {subscribers} × {in_flight}")));
-            }
+            let run = run(&mut load, running, subscribers, in_flight)?;
+            measured.extend(run.figures(&format!("fan-out {subscribers} × {in_flight}")));
         }
         load.close_after(0);
         running.server.settle();

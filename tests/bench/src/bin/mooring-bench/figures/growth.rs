@@ -23,22 +23,20 @@ pub fn measure(peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>,
             Ok(idle::watch_pings(&alone()?, connections)?.0)
         })?);
     }
-    for _ in 0..size.runs {
-        measured.extend(shake_hands(&alone()?, size.connections)?);
-        for in_flight in IN_FLIGHT {
-            let what = format!("CPU per delivery, {in_flight} in flight (µs)");
-            let running = alone()?;
-            measured.extend(grow(&what, "subscribers", size.subscribers, |subscribers| {
-                deliver(&running, subscribers, in_flight)
-            })?);
-        }
-        if peer.is_ours() {
-            let cluster = Cluster::start(peer, places)?;
-            let what = "through Redis, both servers' CPU per message (µs)";
-            measured.extend(grow(what, "channels", CHANNELS, |channels| {
-                Ok(flood(&cluster, "live", channels, 1)?.servers_cpu())
-            })?);
-        }
+    measured.extend(shake_hands(&alone()?, size.connections)?);
+    for in_flight in IN_FLIGHT {
+        let what = format!("CPU per delivery, {in_flight} in flight (µs)");
+        let running = alone()?;
+        measured.extend(grow(&what, "subscribers", size.subscribers, |subscribers| {
+            deliver(&running, subscribers, in_flight)
+        })?);
+    }
+    if peer.is_ours() {
+        let cluster = Cluster::start(peer, places)?;
+        let what = "through Redis, both servers' CPU per message (µs)";
+        measured.extend(grow(what, "channels", CHANNELS, |channels| {
+            Ok(flood(&cluster, "live", channels, 1)?.servers_cpu())
+        })?);
     }
     Ok(measured)
 }

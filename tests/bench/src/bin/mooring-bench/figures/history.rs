@@ -14,24 +14,21 @@ const CHANNELS: usize = 64;
 const FEW: usize = 8;
 const FAN_OUT: usize = 100;
 
-pub fn measure(peer: Peer, places: &Places, runs: usize) -> Result<Vec<Measured>, LoadError> {
+pub fn measure(peer: Peer, places: &Places) -> Result<Vec<Measured>, LoadError> {
     let cluster = Cluster::start(peer, places)?;
     let mut measured = Vec::new();
-    for _ in 0..runs {
-        let (off, on) = (flood(&cluster, "live", CHANNELS, 1)?, flood(&cluster, "kept", CHANNELS, 1)?);
-        for (history, flood) in [("off", &off), ("on", &on)] {
-            let name = |what: &str| format!("through Redis, history {history}: {what}");
-            measured.extend([
-                Measured::higher(name("messages/s"), flood.rate()),
-                Measured::lower(name("both servers' CPU per message (µs)"), flood.servers_cpu()),
-                Measured::lower(name("Redis's CPU per message (µs)"), flood.redis_cpu()),
-                Measured::lower(name("bytes into Redis per message"), flood.received()),
-                Measured::lower(name("bytes out of Redis per message"), flood.sent()),
-            ]);
-        }
-        measured
-            .push(Measured::higher("through Redis, messages/s, history on : off", on.rate() / off.rate()));
+    let (off, on) = (flood(&cluster, "live", CHANNELS, 1)?, flood(&cluster, "kept", CHANNELS, 1)?);
+    for (history, flood) in [("off", &off), ("on", &on)] {
+        let name = |what: &str| format!("through Redis, history {history}: {what}");
+        measured.extend([
+            Measured::higher(name("messages/s"), flood.rate()),
+            Measured::lower(name("both servers' CPU per message (µs)"), flood.servers_cpu()),
+            Measured::lower(name("Redis's CPU per message (µs)"), flood.redis_cpu()),
+            Measured::lower(name("bytes into Redis per message"), flood.received()),
+            Measured::lower(name("bytes out of Redis per message"), flood.sent()),
+        ]);
     }
+    measured.push(Measured::higher("through Redis, messages/s, history on : off", on.rate() / off.rate()));
     measured.push(crossing(&cluster, 1, 1)?);
     measured.push(crossing(&cluster, 1, FAN_OUT)?);
     drop(cluster);

@@ -36,25 +36,18 @@ const CALM: Duration = Duration::from_secs(3);
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 pub fn measure(peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>, LoadError> {
-    let mut measured = Vec::new();
-    for _ in 0..size.runs {
-        let mut cluster = Cluster::start(peer, places)?;
-        let started = Instant::now();
-        let stop = AtomicBool::new(false);
-        let (subscriber, publisher) = (cluster.there.subscriber(), cluster.there.publisher());
-        let (herd, live) = thread::scope(|scope| {
-            let live = scope.spawn(|| serve(&subscriber, &publisher, &stop, started));
-            let herd = Herd::come_back(&mut cluster, size.subscribers / CHANNELS, started);
-            stop.store(true, Relaxed);
-            (
-                herd,
-                live.join()
-                    .unwrap_or_else(|_| Err(LoadError::Refused("the live thread panicked".to_owned()))),
-            )
-        });
-        measured.extend(herd?.figures(&live?));
-    }
-    Ok(measured)
+    let mut cluster = Cluster::start(peer, places)?;
+    let started = Instant::now();
+    let stop = AtomicBool::new(false);
+    let (subscriber, publisher) = (cluster.there.subscriber(), cluster.there.publisher());
+    let (herd, live) = thread::scope(|scope| {
+        let live = scope.spawn(|| serve(&subscriber, &publisher, &stop, started));
+        let herd = Herd::come_back(&mut cluster, size.subscribers / CHANNELS, started);
+        stop.store(true, Relaxed);
+        let panicked = || LoadError::Refused("the live thread panicked".to_owned());
+        (herd, live.join().unwrap_or_else(|_| Err(panicked())))
+    });
+    Ok(herd?.figures(&live?))
 }
 
 /// What became of the clients of the killed node. Times are since the start.
