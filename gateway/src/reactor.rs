@@ -225,7 +225,7 @@ impl Reactor {
         self.finish(now);
     }
 
-    /// When [`Reactor::handle_timeout`] has something to do, as monotonic time.
+    /// When [`Reactor::handle_timeout`] has something to do, as monotonic time; the loop sets its timer to that.
     pub fn arm(&mut self) -> Option<Duration> {
         self.armed = self.next_timeout();
         self.armed
