@@ -15,21 +15,23 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Between looks at the drain, at least and at most.
 const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
-/// Part of the granted pace that is used: clients that a busy shard moves late come together with the next ones, and the grant must
-/// hold for them too.
+/// Part of the granted pace that is used: a close that reaches its client late comes together with the next ones, and the grant must
+/// hold as the clients see it.
 const USED: f64 = 0.9;
 
 /// Decides about the drain and gives the shards their orders.
 pub struct Drain {
     node: Arc<Node>,
     orders: Vec<mpsc::Sender<Order>>,
+    pacer: Pacer,
+    /// What the shards had obeyed when the pacer was told.
+    obeyed: u64,
     running: Option<Running>,
 }
 
 #[derive(Debug)]
 struct Running {
     trigger: DrainTrigger,
-    pacer: Pacer,
     /// Connections per second that were granted.
     granted: f64,
     /// Until then clients are served as ever: load balancers have yet to hear that this gateway is going.
@@ -47,7 +49,7 @@ impl Drain {
     /// No drain yet. `orders` go to the shards, by index.
     #[must_use]
     pub fn new(node: Arc<Node>, orders: Vec<mpsc::Sender<Order>>) -> Self {
-        Self { node, orders, running: None }
+        Self { node, orders, pacer: Pacer::default(), obeyed: 0, running: None }
     }
 
     /// Starts a drain, or steers the one under way.
@@ -57,7 +59,7 @@ impl Drain {
         let deadline = now.saturating_add(Duration::from_secs(request.deadline_seconds));
         match &mut self.running {
             Some(running) => {
-                running.pacer.steer(rate * USED, deadline, now);
+                self.pacer.steer(rate * USED, deadline, now);
                 running.granted = rate;
                 running.deadline = deadline;
                 running.settled_at = now;
@@ -97,32 +99,40 @@ impl Drain {
 
     /// Moves the clients that are due; returns the time until there is more to do.
     pub fn tick(&mut self) -> Duration {
+        let obeyed = self.node.shards.iter().map(|shard| shard.obeyed()).sum();
+        let newly = obeyed - std::mem::replace(&mut self.obeyed, obeyed);
         let now = self.node.clock.elapsed();
+        self.pacer.closed(u32::try_from(newly).unwrap_or(u32::MAX), now);
         let Some(running) = &mut self.running else { return TICK.1 };
         if now < running.settled_at {
             return (running.settled_at - now).clamp(TICK.0, TICK.1);
         }
         self.node.admission.set_draining(true);
         let evictable: Vec<u32> = self.node.shards.iter().map(|shard| shard.evictable()).collect();
-        let due = running.pacer.due(now, evictable.iter().sum());
+        let due = self.pacer.due(now, evictable.iter().sum());
         for (orders, share) in self.orders.iter().zip(shares(due, &evictable)) {
             // A shard that is too busy for an order keeps its clients, which are due again with the next tick.
             if share > 0 && orders.try_send(Order::Evict(share)).is_err() {
+                self.pacer.withdraw(share);
                 tracing::debug!("a shard is too busy to move clients");
             }
         }
-        running.pacer.next(now).clamp(TICK.0, TICK.1)
+        // The sooner a close is seen, the sooner its second is over.
+        let longest = if self.pacer.pending() > 0 { TICK.0 } else { TICK.1 };
+        self.pacer.next(now).clamp(TICK.0, longest)
     }
 
     /// How far the drain is, while there is one.
     #[must_use]
     pub fn progress(&self) -> Option<DrainProgress> {
         let running = self.running.as_ref()?;
-        let remaining = self.node.connections().total();
-        let progress = running.pacer.progress(running.trigger, remaining, self.node.clock.elapsed());
-        // The shards count what they did; the pacer counts what it asked for.
-        let moved = self.moved() - running.moved_before;
-        Some(DrainProgress { moved, connections_per_second: running.granted, ..progress })
+        Some(DrainProgress {
+            trigger: running.trigger,
+            connections_per_second: running.granted,
+            moved: self.moved() - running.moved_before,
+            remaining: self.node.connections().total(),
+            seconds_left: running.deadline.saturating_sub(self.node.clock.elapsed()).as_secs(),
+        })
     }
 
     /// Whether the process may end: it was told to, and every client is gone or had its time.
@@ -135,9 +145,9 @@ impl Drain {
     }
 
     fn start(&mut self, trigger: DrainTrigger, rate: f64, settled_at: Duration, deadline: Duration) {
-        let pacer = Pacer::new(rate * USED, deadline, self.node.clock.elapsed());
+        self.pacer.steer(rate * USED, deadline, self.node.clock.elapsed());
         let moved_before = self.moved();
-        self.running = Some(Running { trigger, pacer, granted: rate, settled_at, deadline, moved_before });
+        self.running = Some(Running { trigger, granted: rate, settled_at, deadline, moved_before });
     }
 
     fn moved(&self) -> u64 {

@@ -49,6 +49,7 @@ pub struct ShardNumbers {
     new: AtomicU64,
     resumed: AtomicU64,
     evicted: AtomicU64,
+    obeyed: AtomicU64,
     all_evicted: AtomicBool,
 }
 
@@ -66,16 +67,23 @@ impl ShardNumbers {
         self.all_evicted.store(false, Relaxed);
     }
 
-    /// Counts connections that were sent elsewhere; `all` when none is left that was not.
-    pub fn evicted(&self, count: u32, all: bool) {
+    /// Counts an order that was carried out: of `ordered` connections `count` were sent elsewhere, because there were no more.
+    pub fn evicted(&self, count: u32, ordered: u32) {
         self.evicted.fetch_add(count.into(), Relaxed);
-        self.all_evicted.store(all, Relaxed);
+        self.all_evicted.store(count < ordered, Relaxed);
+        self.obeyed.fetch_add(ordered.into(), Relaxed);
     }
 
     /// Connections that were sent elsewhere since the start.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.evicted.load(Relaxed)
+    }
+
+    /// Connections that orders carried out since the start were about, whether they were there or not.
+    #[must_use]
+    pub fn obeyed(&self) -> u64 {
+        self.obeyed.load(Relaxed)
     }
 
     /// Connections that may still be sent elsewhere.

@@ -211,7 +211,7 @@ impl Reactor {
         let now = self.node.clock.now();
         let evicted = self.core.evict(count, now, &mut self.io);
         self.finish(now);
-        self.numbers.evicted(evicted, evicted < count);
+        self.numbers.evicted(evicted, count);
         self.node.metrics.moved.inc_by(evicted.into());
     }
 
