@@ -19,6 +19,8 @@ const FAN_OUT: usize = 100;
 /// Between the messages of an idle server.
 const SELDOM: Duration = Duration::from_millis(10);
 const RUN: Duration = Duration::from_secs(2);
+/// Paced messages at least, so that one of a hundred is ten.
+const SAMPLES: u32 = 1_000;
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// `here` is published to; subscribers are `there`.
@@ -57,7 +59,7 @@ fn paced(
     let mut audit = Audit::new(subscribers, PUBLISHERS);
     let started = Instant::now();
     let mut published = 0;
-    while started.elapsed() < RUN {
+    while started.elapsed() < RUN || published < SAMPLES {
         let due = interval * published;
         if started.elapsed() >= due {
             let publisher = published as usize % PUBLISHERS;
