@@ -57,15 +57,8 @@ impl Drain {
         let now = self.node.clock.elapsed();
         let rate = request.connections_per_second;
         let deadline = now.saturating_add(Duration::from_secs(request.deadline_seconds));
-        match &mut self.running {
-            Some(running) => {
-                self.pacer.steer(rate * USED, deadline, now);
-                running.granted = rate;
-                running.deadline = deadline;
-                running.settled_at = now;
-            }
-            None => self.start(DrainTrigger::Requested, rate, now, deadline),
-        }
+        let trigger = self.running.as_ref().map_or(DrainTrigger::Requested, |running| running.trigger);
+        self.steer(trigger, rate, now, deadline);
         self.node.admission.set_draining(true);
         tracing::info!(rate, seconds = request.deadline_seconds, "drain requested");
     }
@@ -94,7 +87,7 @@ impl Drain {
         let deadline = now + Duration::from_secs(config.timeout_seconds.into());
         let settled_at = (now + self.node.settings.settle).min(deadline);
         tracing::info!(connections = self.node.connections().total(), rate, "told to terminate; draining");
-        self.start(DrainTrigger::Terminated, rate, settled_at, deadline);
+        self.steer(DrainTrigger::Terminated, rate, settled_at, deadline);
     }
 
     /// Moves the clients that are due; returns the time until there is more to do.
@@ -144,9 +137,9 @@ impl Drain {
         self.node.admission.open() == 0 || self.node.clock.elapsed() >= *deadline + FAREWELL
     }
 
-    fn start(&mut self, trigger: DrainTrigger, rate: f64, settled_at: Duration, deadline: Duration) {
+    fn steer(&mut self, trigger: DrainTrigger, rate: f64, settled_at: Duration, deadline: Duration) {
         self.pacer.steer(rate * USED, deadline, self.node.clock.elapsed());
-        let moved_before = self.moved();
+        let moved_before = self.running.as_ref().map_or_else(|| self.moved(), |running| running.moved_before);
         self.running = Some(Running { trigger, granted: rate, settled_at, deadline, moved_before });
     }
 

@@ -67,7 +67,7 @@ impl ShardNumbers {
         self.all_evicted.store(false, Relaxed);
     }
 
-    /// Counts an order that was carried out: of `ordered` connections `count` were sent elsewhere, because there were no more.
+    /// Counts an order that was carried out: of `ordered` connections `count` were sent elsewhere, fewer when there were no more.
     pub fn evicted(&self, count: u32, ordered: u32) {
         self.evicted.fetch_add(count.into(), Relaxed);
         self.all_evicted.store(count < ordered, Relaxed);

@@ -8,8 +8,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MAX_RATE: f64 = 1e6;
 
 /// Paces drains: a token bucket of at most 100 ms worth of connections, and a log of what was closed in the last second. What is due
-/// counts from when it is due until a second after it was closed, so that every second keeps to the rate, as clients see it,
-/// however late the connections are closed. Times are monotonic, since the process started.
+/// counts from when it is due until a second after it was closed, so that every second keeps to the rate, however
+/// late the connections are closed. Times are monotonic, since the process started.
 #[derive(Clone, Debug)]
 pub struct Pacer {
     /// Connections per second.

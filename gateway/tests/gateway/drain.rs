@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway_core::control::DrainTrigger;
+use gateway_core::control::{DrainProgress, DrainTrigger};
 use mooring_gateway::settings::Secret;
 
 use crate::support::{Answer, Server, WebSocket, until};
@@ -74,6 +74,27 @@ async fn a_paused_drain_goes_on_when_it_is_steered_and_ends_at_its_deadline() {
     drain(&server, 0.0, 0).await;
     assert_eq!(follow(clients).await.len(), 10);
     server.holds(0).await;
+}
+
+#[tokio::test]
+async fn a_report_tells_the_pace_that_was_granted_last_and_the_time_that_is_left() {
+    let server = Server::start(|_| {});
+    let _following = tokio::spawn(follow(clients(&server, 9).await));
+    drain(&server, 0.0, 3_600).await;
+    let start = Instant::now();
+    drain(&server, 0.001, 90).await;
+    until("the first client's end", || async { server.report().await.connections.total() == 8 }).await;
+    let progress = server.report().await.drain.unwrap();
+    let seconds_left = progress.seconds_left;
+    let expected = DrainProgress {
+        trigger: DrainTrigger::Requested,
+        connections_per_second: 0.001,
+        moved: 1,
+        remaining: 8,
+        seconds_left,
+    };
+    assert_eq!(progress, expected);
+    assert!((89 - start.elapsed().as_secs()..=90).contains(&seconds_left), "{seconds_left}");
 }
 
 #[tokio::test]
