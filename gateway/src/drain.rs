@@ -134,7 +134,7 @@ impl Drain {
         let Some(Running { trigger: DrainTrigger::Terminated, deadline, .. }) = &self.running else {
             return false;
         };
-        self.node.admission.open() == 0 || self.node.clock.elapsed() >= *deadline + FAREWELL
+        self.node.admission.open() == 0 || self.node.clock.elapsed() >= deadline.saturating_add(FAREWELL)
     }
 
     fn steer(&mut self, trigger: DrainTrigger, rate: f64, settled_at: Duration, deadline: Duration) {

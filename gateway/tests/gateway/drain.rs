@@ -120,6 +120,20 @@ async fn a_terminating_gateway_can_be_steered_but_not_taken_back() {
 }
 
 #[tokio::test]
+async fn a_deadline_beyond_all_time_is_one_that_never_comes() {
+    let server = Server::start(|_| {});
+    let clients = clients(&server, 2).await;
+    drain(&server, 0.0, u64::MAX).await;
+    server.terminate();
+    let terminating =
+        async || server.report().await.drain.is_some_and(|d| d.trigger == DrainTrigger::Terminated);
+    until("the signal", terminating).await;
+    drain(&server, 1_000.0, u64::MAX).await;
+    follow(clients).await;
+    assert_eq!(server.ended().await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_at_once_and_says_so() {
     let server = Server::start(|s| s.settle = Duration::from_secs(3_600));
     let _clients = clients(&server, 2).await;
