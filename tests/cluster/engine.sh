@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Gives the cluster a Docker engine: one that runs already, or Debian's dockerd, started here and stopped by `stop`.
 #
-# usage: engine.sh start|stop
+# usage: engine.sh start|stop      stop leaves an engine that runs somebody's containers
 source "$(dirname "$0")/lib.sh"
 
-PID_FILE="$STATE/dockerd.pid"
+PID_FILE="$MOORING_CACHE/cluster/dockerd.pid"
 LOG="$MOORING_CACHE/log/dockerd.log"
 
 # ours: the process in the pid file is the dockerd that start left behind, not a later one with its number.
@@ -39,6 +39,10 @@ stop() {
   STEPS=1
   if ! ours; then
     step "engine: none was started here, nothing to stop"
+    return
+  fi
+  if [[ -n "$(docker ps --quiet)" ]]; then
+    step "engine: it runs other containers, and stays"
     return
   fi
   pid="$(<"$PID_FILE")"

@@ -2,12 +2,14 @@
 # Sourced by every script here: places, and how a step says what it does and how far it is.
 set -euo pipefail
 
-CLUSTER_NAME=mooring
 CLUSTER_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$CLUSTER_DIR/versions.sh"
 MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
+# The kind cluster that is meant, and this machine's port that leads to its NodePort 30080. Clusters of other names are left alone.
+CLUSTER_NAME="${MOORING_CLUSTER:-mooring}"
+CLUSTER_PORT="${MOORING_PORT:-8000}"
 TOOLS="$MOORING_CACHE/tools"
-STATE="$MOORING_CACHE/cluster"
+STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
 export MOORING_CACHE
 # CLUSTER=current means the cluster that kubectl already talks to.
 [[ "${CLUSTER:-kind}" == current ]] || export KUBECONFIG="$STATE/kubeconfig"

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Brings up the kind cluster `mooring`: a control plane and two workers, storage, DNS, and 127.0.0.1:8000 to NodePort 30080.
-# A healthy one that is there already is kept. Its kubeconfig is $MOORING_CACHE/cluster/kubeconfig.
+# Brings up a kind cluster: a control plane and two workers, storage, DNS, and a port of 127.0.0.1 to NodePort 30080. A healthy
+# one that is there already is kept. Its kubeconfig is $MOORING_CACHE/cluster/NAME/kubeconfig.
+#
+#   MOORING_CLUSTER=mooring   its name
+#   MOORING_PORT=8000         the port
 #
 # usage: up.sh [--no-wait]      without waiting for what ready.sh waits for
 source "$(dirname "$0")/lib.sh"
@@ -13,6 +16,13 @@ healthy() {
   [[ -s "$KUBECONFIG" ]] &&
     kubectl --request-timeout=5s wait --for=condition=Ready nodes --all --timeout=5s &&
     kubectl --request-timeout=5s wait --for=condition=Available --namespace kube-system deployment/coredns --timeout=5s
+}
+
+# Each node's programs watch files, and the kernel allows root, whose they all are, 128 watchers unless told otherwise.
+allow_watches() {
+  local limit=/proc/sys/fs/inotify/max_user_instances
+  (($(<"$limit") >= 1024)) || echo 1024 2>/dev/null >"$limit" ||
+    note "fs.inotify.max_user_instances is $(<"$limit"), which may be too few for a second cluster; 1024 are enough"
 }
 
 step "tools (cached in $MOORING_CACHE)"
@@ -33,9 +43,11 @@ note "$image"
 
 step "cluster $CLUSTER_NAME: a control plane and two workers (1 to 3 minutes)"
 kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" 2>/dev/null
-# The paths in kind.yaml are relative to it.
+allow_watches
+sed "s/hostPort: 8000/hostPort: $CLUSTER_PORT/" "$CLUSTER_DIR/kind.yaml" >"$STATE/kind.yaml"
+# kind takes relative paths from where it runs.
 (cd "$CLUSTER_DIR" && run_long kind-create \
-  kind create cluster --name "$CLUSTER_NAME" --config kind.yaml --image "$image" --kubeconfig "$KUBECONFIG")
+  kind create cluster --name "$CLUSTER_NAME" --config "$STATE/kind.yaml" --image "$image" --kubeconfig "$KUBECONFIG")
 
 [[ "${1:-}" == --no-wait ]] || "$CLUSTER_DIR/ready.sh"
 note "export KUBECONFIG=$KUBECONFIG"
