@@ -26,7 +26,7 @@ start() {
   step "engine: starting dockerd, log in $LOG"
   if lacks_sys_resource; then
     note "root lacks CAP_SYS_RESOURCE here: containers start through a wrapper of runc"
-    CGO_ENABLED=0 go build -C "$CLUSTER_DIR/node/runc" -buildvcs=false -trimpath -o "$wrapper" .
+    CGO_ENABLED=0 go build -C "$CLUSTER_DIR/offline/runc" -buildvcs=false -trimpath -o "$wrapper" .
     options+=(--add-runtime "mooring=$wrapper" --default-runtime mooring)
   fi
   rm -f "$PID_FILE"

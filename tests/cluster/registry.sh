@@ -18,7 +18,7 @@ start() {
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive run_long apt-install \
       apt-get install --yes --no-install-recommends docker-registry
   fi
-  image="$("$CLUSTER_DIR/../../images/debian.sh" registry)"
+  image="$("$CLUSTER_DIR/offline/images/debian.sh" registry)"
 
   step "registry localhost:$PORT"
   docker rm --force --volumes "$NAME" >/dev/null 2>&1 || true

@@ -53,7 +53,7 @@ install_kubernetes() {
   mkdir -p "$dir"
   if [[ ! -x "$dir/kubernetes" ]]; then
     CGO_ENABLED=0 run_long build-kubernetes \
-      go build -C "$CLUSTER_DIR/node/kubernetes" -v -buildvcs=false -trimpath -o "$dir/kubernetes" -ldflags "-s -w
+      go build -C "$CLUSTER_DIR/offline/kubernetes" -v -buildvcs=false -trimpath -o "$dir/kubernetes" -ldflags "-s -w
         -X $version.gitVersion=v$KUBERNETES_VERSION -X $version.gitTreeState=clean
         -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")" .
   fi

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034  # used by the scripts that source it
 # What the cluster and its tools are made of. A change here makes a new node image.
-KUBERNETES_VERSION=1.36.3 # also in node/kubernetes/go.mod
-ETCD_VERSION=3.6.8        # the one this kubeadm names; also in node/kubernetes/go.mod
+KUBERNETES_VERSION=1.36.3 # also in offline/kubernetes/go.mod
+ETCD_VERSION=3.6.8        # the one this kubeadm names; also in offline/kubernetes/go.mod
 COREDNS_VERSION=1.14.2    # the one this kubeadm names
 PAUSE_VERSION=3.10.2      # the one this kubeadm names
 KIND_VERSION=0.33.0

@@ -3,7 +3,7 @@
 # mooring.dev/NAME:VERSION, with the version that it really is.
 #
 # usage: debian.sh redis|registry
-source "$(dirname "$0")/../tests/cluster/lib.sh"
+source "$(dirname "$0")/../../lib.sh"
 
 IMAGES="$(cd "$(dirname "$0")" && pwd)"
 NAME="${1:-}"

@@ -3,10 +3,10 @@
 # Go module, the Kubernetes programs, and /kind/images with the images that kubeadm expects to find.
 #
 # usage: assemble.sh BASE_IMAGE DIRECTORY
-source "$(dirname "$0")/../lib.sh"
+source "$(dirname "$0")/../../lib.sh"
 
 BASE="$1" CONTEXT="$2"
-NODE="$CLUSTER_DIR/node" ROOTFS="$CONTEXT/rootfs"
+OFFLINE="$CLUSTER_DIR/offline" NODE="$CLUSTER_DIR/offline/node" ROOTFS="$CONTEXT/rootfs"
 STORAGE_MODULE="github.com/rancher/local-path-provisioner@v$LOCAL_PATH_VERSION"
 IMAGES=()
 
@@ -47,7 +47,7 @@ cp -R "$TOOLS/kubernetes-$KUBERNETES_VERSION"/{kubernetes,kubeadm,kubectl,kubele
 cp "$TOOLS/coredns-$COREDNS_VERSION/coredns" "$TOOLS/local-path-provisioner-$LOCAL_PATH_VERSION/local-path-provisioner" \
   "$CONTEXT/bin/"
 cc -static -Os -o "$CONTEXT/bin/pause" "$NODE/pause.c"
-CGO_ENABLED=0 go build -C "$NODE/runc" -buildvcs=false -trimpath -o "$ROOTFS/usr/local/sbin/runc" .
+CGO_ENABLED=0 go build -C "$OFFLINE/runc" -buildvcs=false -trimpath -o "$ROOTFS/usr/local/sbin/runc" .
 
 echo "images"
 image kubernetes "registry.k8s.io/etcd:$ETCD_VERSION-0" \

@@ -1,4 +1,4 @@
-module mooring.dev/tests/cluster/node/kubernetes
+module mooring.dev/tests/cluster/offline/kubernetes
 
 go 1.26.0
 

@@ -1,3 +1,0 @@
-module mooring.dev/tests/cluster/node/runc
-
-go 1.26

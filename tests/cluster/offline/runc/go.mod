@@ -1,0 +1,3 @@
+module mooring.dev/tests/cluster/offline/runc
+
+go 1.26
