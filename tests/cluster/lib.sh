@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts that source it
 # Sourced by every script here: places, and how a step says what it does and how far it is.
 set -euo pipefail
+shopt -s inherit_errexit # $(...) ends at its first failure too
 
 CLUSTER_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$CLUSTER_DIR/versions.sh"
@@ -75,6 +76,25 @@ until_true() {
 }
 
 need() { command -v "$1" >/dev/null || die "$1 is missing: $2"; }
+
+# architecture -> amd64 or arm64: this machine's, as Go, Docker and Kubernetes call it.
+architecture() {
+  case "$(uname -s) $(uname -m)" in
+  'Linux x86_64') echo amd64 ;;
+  'Linux aarch64' | 'Linux arm64') echo arm64 ;;
+  *) die "this machine is $(uname -s) on $(uname -m); run this on Linux on x86_64 (amd64) or aarch64 (arm64)" ;;
+  esac
+}
+
+# rust_target -> the same as Rust calls it.
+rust_target() {
+  local architecture
+  architecture="$(architecture)"
+  case "$architecture" in
+  amd64) echo x86_64-unknown-linux-gnu ;;
+  arm64) echo aarch64-unknown-linux-gnu ;;
+  esac
+}
 
 # module_dir MODULE@VERSION -> where Go keeps that module's files, fetched if need be.
 module_dir() { (cd / && GOFLAGS=-mod=mod go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
