@@ -213,6 +213,10 @@ impl Reactor {
         self.finish(now);
         self.numbers.evicted(evicted, count);
         self.node.metrics.moved.inc_by(evicted.into());
+        if evicted > 0 {
+            // One line per order: its time is when these clients were told to go, whatever the network does then.
+            tracing::debug!(count = evicted, "moved clients");
+        }
     }
 
     /// Handles what is due by now.

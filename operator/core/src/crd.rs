@@ -125,6 +125,10 @@ pub struct WebSocketClusterSpec {
     /// What gateway pods carry beyond what the operator sets.
     #[serde(default)]
     pub pod_template: PodTemplate,
+    /// What gateways log, as `tracing` filter directives like `info` or `info,mooring_gateway::reactor=debug`; `info` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub log: Option<String>,
     /// The operator reports the cluster's state and changes nothing.
     #[serde(default)]
     pub paused: bool,

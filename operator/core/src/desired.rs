@@ -62,6 +62,8 @@ pub struct Desired {
     pub service: ClientService,
     /// What pods carry beyond what the operator sets.
     pub pod_template: PodTemplate,
+    /// What gateways log; their own default when absent.
+    pub log: Option<String>,
     /// Change nothing.
     pub paused: bool,
 }

@@ -37,6 +37,11 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
         (json!({"replicas": 2, "scaling": {"maxReplicas": 3}}), ["spec.replicas", "remove one of them"]),
         (json!({"scaling": {"minReplicas": 4, "maxReplicas": 3}}), ["spec.scaling.minReplicas", "lower it"]),
         (json!({"scaling": {"maxReplicas": 0}}), ["spec.scaling.maxReplicas", "greater than or equal to 1"]),
+        (json!({"replicas": -1}), ["spec.replicas", "greater than or equal to 0"]),
+        (
+            json!({"disruption": {"maxReconnectsPerSecond": 0}}),
+            ["spec.disruption.maxReconnectsPerSecond", "greater than or equal to 1"],
+        ),
         (
             json!({"replicas": 2, "backplane": {"memory": {}}}),
             ["spec.backplane.memory", "use spec.backplane.redis"],
@@ -91,8 +96,25 @@ async fn a_spec_that_cannot_work_is_refused_with_the_field_and_the_remedy() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    a_field_that_there_is_not_is_refused_by_name(&client).await;
+    a_name_too_long_for_pods_is_refused(&client).await;
     the_smallest_spec_gets_its_defaults(&client).await;
     a_fixed_size_is_scaled_by_the_sub_resource(&client).await;
+}
+
+/// With the strict validation that kubectl asks for.
+async fn a_field_that_there_is_not_is_refused_by_name(client: &Client) {
+    let mut cluster = DynamicObject::new("unknown", &ApiResource::erase::<WebSocketCluster>(&()));
+    cluster.data = json!({"spec": {"replica": 3}});
+    let strict = PatchParams::apply("test").validation_strict();
+    let answer = clusters(client).patch("unknown", &strict, &Patch::Apply(&cluster)).await;
+    let refusal = answer.unwrap_err().to_string();
+    assert!(refusal.contains("spec.replica") && refusal.contains("field not declared"), "{refusal}");
+}
+
+async fn a_name_too_long_for_pods_is_refused(client: &Client) {
+    let refusal = create(client, &"a".repeat(60), json!({})).await.unwrap_err().to_string();
+    assert!(refusal.contains("metadata.name") && refusal.contains("at most 46"), "{refusal}");
 }
 
 async fn the_smallest_spec_gets_its_defaults(client: &Client) {

@@ -73,6 +73,7 @@ impl Desired {
             listener_port: port("spec.listener.port", spec.listener.port)?,
             service: service(&spec.expose.service)?,
             pod_template: spec.pod_template.clone(),
+            log: spec.log.clone(),
             paused: spec.paused,
         };
         desired.revision = super::revision::of(&desired, spec);

@@ -25,6 +25,7 @@ struct Meaning<'a> {
     redis: Option<External<'a>>,
     memory: bool,
     template: &'a crate::crd::PodTemplate,
+    log: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +46,7 @@ pub(super) fn of(desired: &Desired, spec: &WebSocketClusterSpec) -> Revision {
         },
         memory: desired.backplane == Backplane::Memory,
         template: &desired.pod_template,
+        log: desired.log.as_deref(),
     };
     // The defaults are taken out, so that a field added later with a default changes no hash.
     let default = serde_json::to_value(GatewayConfig::default()).unwrap_or_default();

@@ -106,6 +106,7 @@ fn container(desired: &Desired, name: &PodName) -> Container {
         format!("--revision={}", desired.revision),
     ];
     args.extend(secrets::arguments(desired));
+    args.extend(desired.log.iter().map(|directives| format!("--log={directives}")));
     Container {
         name: "gateway".into(),
         image: Some(desired.image.clone()),

@@ -15,6 +15,7 @@ fn full() -> Desired {
         "backplane": {"redis": {"urlFrom": {"name": "redis", "key": "url"}, "passwordFrom": {"name": "redis", "key": "password"}}},
         "disruption": {"drainTimeout": "2m"},
         "expose": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"lb": "fast"}}},
+        "log": "debug",
         "podTemplate": {
             "labels": {"team": "chat"}, "annotations": {"note": "x"}, "nodeSelector": {"pool": "ws"},
             "resources": {"limits": {"memory": "1Gi"}}, "tolerations": [{"operator": "Exists"}],

@@ -49,6 +49,7 @@ fn what_a_gateway_would_do_otherwise_rolls() {
         json!({"backplane": {"redis": {"url": "redis://a"}}}),
         json!({"backplane": {"memory": {}}}),
         json!({"podTemplate": {"annotations": {"restarted": "now"}}}),
+        json!({"log": "debug"}),
         json!({"podTemplate": {"resources": {"requests": {"cpu": "1"}}}}),
     ] {
         revisions.push(desired(&spec).revision);
