@@ -35,6 +35,12 @@ impl Fleet {
         fleet
     }
 
+    /// Starts it, or gives the one that is there.
+    pub async fn ensure(gateways: &Gateways) -> Self {
+        let fleet = Self { scope: gateways.scope.clone() };
+        if fleet.try_stats().await.is_ok() { fleet } else { Self::start(gateways).await }
+    }
+
     /// What it saw since the last reset.
     pub async fn stats(&self) -> Stats {
         self.try_stats().await.expect("the fleet answers")

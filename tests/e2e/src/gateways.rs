@@ -11,7 +11,7 @@ use operator_core::{
     crd::{WebSocketCluster, WebSocketClusterSpec, WebSocketClusterStatus},
     names::{APP_NAME, CLUSTER, CONTROL_PORT, DRAINING, GATEWAY, REDIS, TRAFFIC},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{scope::Scope, wait::eventually};
 
@@ -39,6 +39,18 @@ impl Gateways {
     /// Creates a WebSocketCluster and waits until it is ready.
     pub async fn deploy(scope: &Scope, name: &str, spec: WebSocketClusterSpec) -> Self {
         let gateways = Self::create(scope, name, spec).await;
+        gateways.ready().await;
+        gateways
+    }
+
+    /// Creates a WebSocketCluster, or gives the one that is there the size of `spec`; waits until it is ready.
+    pub async fn ensure(scope: &Scope, name: &str, spec: WebSocketClusterSpec) -> Self {
+        let existing = scope.api::<WebSocketCluster>().get_opt(name).await;
+        if existing.expect("the API server answers").is_none() {
+            return Self::deploy(scope, name, spec).await;
+        }
+        let gateways = Self { scope: scope.clone(), name: name.to_owned() };
+        gateways.patch(&json!({"spec": {"replicas": spec.replicas}})).await;
         gateways.ready().await;
         gateways
     }

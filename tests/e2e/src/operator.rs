@@ -1,9 +1,13 @@
 //! The operator as it was installed: its pods, and its Helm release.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Client, api::ListParams};
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::wait::eventually;
@@ -22,6 +26,29 @@ pub async fn pods(client: &Client) -> Vec<Pod> {
     pods.list(&selector).await.map(|list| list.items).unwrap_or_default()
 }
 
+/// Images that clusters get from the operator whose spec names none.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// Of gateways.
+    pub gateway: String,
+    /// Of the managed Redis.
+    pub redis: String,
+}
+
+impl Images {
+    /// Those that the installed operator was told.
+    pub async fn installed(client: &Client) -> Self {
+        let pods = pods(client).await;
+        let arguments = pods.first().and_then(|pod| pod.spec.as_ref()?.containers.first()?.args.clone());
+        let arguments = arguments.expect("the operator has arguments");
+        let value = |flag: &str| {
+            let value = arguments.iter().find_map(|argument| argument.strip_prefix(flag));
+            value.unwrap_or_else(|| panic!("no {flag} among {arguments:?}")).to_owned()
+        };
+        Self { gateway: value("--gateway-image="), redis: value("--redis-image=") }
+    }
+}
+
 /// Waits until every replica of the operator is there.
 pub async fn available(client: &Client) {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
@@ -34,6 +61,31 @@ pub async fn available(client: &Client) {
         }
     })
     .await;
+}
+
+/// A chart of an earlier commit, and the operator's image of then.
+#[derive(Debug)]
+pub struct Previous {
+    chart: PathBuf,
+    image: String,
+}
+
+impl Previous {
+    /// What tests/bin/e2e has made, unless the commit is not to be had.
+    #[must_use]
+    pub fn from_environment() -> Option<Self> {
+        let chart = std::env::var_os("MOORING_PREVIOUS_CHART")?.into();
+        let image =
+            std::env::var("MOORING_PREVIOUS_IMAGE").expect("MOORING_PREVIOUS_IMAGE goes with its chart");
+        Some(Self { chart, image })
+    }
+
+    /// `helm install`, for clusters of these images.
+    pub async fn install(self, images: Images) {
+        let Images { gateway, redis } = images;
+        let values = json!({"image": self.image, "defaults": {"gatewayImage": gateway, "redisImage": redis}});
+        install(&self.chart, &values.to_string()).await;
+    }
 }
 
 /// A Helm release that was taken away, with what it was installed with.
@@ -50,28 +102,19 @@ pub async fn uninstall() -> Uninstalled {
 }
 
 impl Uninstalled {
-    /// `helm install`, as it was.
+    /// `helm upgrade --install` of this commit's chart, with the values as they were.
     pub async fn install(self) {
-        let file = std::env::temp_dir().join(format!("mooring-e2e-{}.json", std::process::id()));
-        std::fs::write(&file, &self.values).expect("the values can be kept");
-        let chart = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/mooring");
-        let (chart, values) = (chart.to_string_lossy(), file.to_string_lossy());
-        let arguments = [
-            "upgrade",
-            "--install",
-            RELEASE,
-            &chart,
-            "--namespace",
-            NAMESPACE,
-            "--values",
-            &values,
-            "--wait",
-            "--timeout",
-            "3m",
-        ];
-        helm(&arguments).await;
-        std::fs::remove_file(&file).expect("the values can be removed");
+        install(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/mooring"), &self.values).await;
     }
+}
+
+async fn install(chart: &Path, values: &str) {
+    let file = std::env::temp_dir().join(format!("mooring-e2e-{}.json", std::process::id()));
+    std::fs::write(&file, values).expect("the values can be kept");
+    let (chart, values) = (chart.to_string_lossy(), file.to_string_lossy());
+    let arguments = ["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--values", &values];
+    helm(&[&arguments[..], &["--wait", "--timeout", "3m"]].concat()).await;
+    std::fs::remove_file(&file).expect("the values can be removed");
 }
 
 async fn helm(arguments: &[&str]) -> String {

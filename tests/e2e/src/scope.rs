@@ -1,9 +1,12 @@
-//! One test's namespace.
+//! The namespace that a test runs in: one of its own, or that of its lane.
+//!
+//! The tests of a lane run one after the other in one namespace, so that they share a cluster, its Redis and its clients; lanes run
+//! beside each other. Which tests are a lane, and which need the cluster for themselves, stands in .config/nextest.toml.
 
 use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, resume_unwind},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -13,18 +16,21 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::RwLock;
 
 use crate::{fleet, situation, wait::eventually};
 
-/// Held exclusively by tests that count what a busy machine would change, or take the operator away.
-static CLUSTER: RwLock<()> = RwLock::const_new(());
+/// Label of every namespace made here; its value is the lane or the test.
+const LABEL: &str = "mooring.dev/e2e";
+/// Label that tells the namespaces of one run from those of others.
+const RUN: &str = "mooring.dev/e2e-run";
+/// Label of a lane's namespace in which a test failed: the next one gets a fresh one.
+const FAILED: &str = "mooring.dev/e2e-failed";
 
-/// A namespace of one test's own, which enforces the restricted Pod Security Standard.
+/// A namespace, which enforces the restricted Pod Security Standard.
 #[derive(Clone)]
 pub struct Scope {
     /// To the cluster.
@@ -33,36 +39,52 @@ pub struct Scope {
     pub namespace: String,
 }
 
-/// Runs a test that has the cluster for itself, in a namespace that is deleted afterwards. When the test fails, the situation is
-/// printed first, and with `KEEP=1` the namespace stays.
-pub async fn alone(name: &str, test: impl AsyncFnOnce(Scope)) {
-    let _cluster = CLUSTER.write().await;
-    with_namespace(name, test).await;
-}
-
-/// Like [`alone`], but beside others of its kind.
-pub async fn beside_others(name: &str, test: impl AsyncFnOnce(Scope)) {
-    let _cluster = CLUSTER.read().await;
-    with_namespace(name, test).await;
-}
-
-async fn with_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
-    let started = Instant::now();
-    let client = Client::try_default().await.expect("KUBECONFIG names no cluster; run `make up`");
-    let scope = Scope::create(client, name).await;
-    let outcome = AssertUnwindSafe(test(scope.clone())).catch_unwind().await;
-    if outcome.is_err() {
-        situation::print(&scope).await;
-    }
-    if std::env::var_os("KEEP").is_some_and(|keep| keep == "1") && outcome.is_err() {
+/// Runs a test in a namespace of its own, which is deleted afterwards. When the test fails, the situation is printed first, and with
+/// `KEEP=1` the namespace stays.
+pub async fn in_namespace(name: &str, test: impl AsyncFnOnce(Scope)) {
+    let scope = Scope::create(client().await, name).await;
+    let outcome = run(&scope, test).await;
+    if outcome.is_err() && keeps() {
         eprintln!("KEEP=1: namespace {} stays", scope.namespace);
     } else {
         scope.delete().await;
     }
-    eprintln!("{name}: {} s", started.elapsed().as_secs());
-    if let Err(panic) = outcome {
-        resume_unwind(panic);
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+/// Runs a test in its lane's namespace, which stays for the lane's next test; the run's end deletes it.
+pub async fn in_lane(lane: &str, test: impl AsyncFnOnce(Scope)) {
+    let client = client().await;
+    let scope = match Scope::find(&client, lane).await {
+        Some(scope) => scope,
+        None => Scope::create(client, lane).await,
+    };
+    let outcome = run(&scope, test).await;
+    if outcome.is_err() {
+        scope.mark_failed().await;
     }
+    outcome.unwrap_or_else(|panic| resume_unwind(panic));
+}
+
+async fn client() -> Client {
+    Client::try_default().await.expect("KUBECONFIG names no cluster; run `make e2e`")
+}
+
+async fn run(scope: &Scope, test: impl AsyncFnOnce(Scope)) -> std::thread::Result<()> {
+    let outcome = AssertUnwindSafe(test(scope.clone())).catch_unwind().await;
+    if outcome.is_err() {
+        situation::print(scope).await;
+    }
+    outcome
+}
+
+fn keeps() -> bool {
+    std::env::var_os("KEEP").is_some_and(|keep| keep == "1")
+}
+
+/// This run among others, as tests/bin/e2e names it.
+fn run_name() -> String {
+    std::env::var("MOORING_E2E_RUN").expect("MOORING_E2E_RUN is unset; run `make e2e`")
 }
 
 impl Scope {
@@ -70,7 +92,7 @@ impl Scope {
         let namespace: Namespace = serde_json::from_value(json!({
             "metadata": {
                 "generateName": format!("e2e-{name}-"),
-                "labels": {"mooring.dev/e2e": name, "pod-security.kubernetes.io/enforce": "restricted"},
+                "labels": {LABEL: name, RUN: run_name(), "pod-security.kubernetes.io/enforce": "restricted"},
             }
         }))
         .unwrap();
@@ -86,23 +108,31 @@ impl Scope {
         scope
     }
 
-    /// Waits for the end of its pods, so that the next test has the machine for itself; volumes and the rest go by themselves.
+    /// The lane's namespace, if a test of it has made one in which none has failed.
+    async fn find(client: &Client, lane: &str) -> Option<Self> {
+        let labels = format!("{LABEL}={lane},{RUN}={},!{FAILED}", run_name());
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let found = namespaces.list(&ListParams::default().labels(&labels)).await;
+        let namespace = found.expect("namespaces can be listed").items.pop()?;
+        Some(Self { client: client.clone(), namespace: namespace.name_any() })
+    }
+
+    async fn mark_failed(&self) {
+        let mark = Patch::Merge(json!({"metadata": {"labels": {FAILED: "true"}}}));
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        let marked = namespaces.patch(&self.namespace, &PatchParams::default(), &mark).await;
+        marked.expect("the namespace is marked");
+    }
+
+    /// Deletes it without waiting for its end.
     async fn delete(&self) {
-        let pods = self.api::<Pod>();
         // Without clients there is nothing to drain, which gateways would take their time for. Not every test has a fleet.
         let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-        let _ = pods.delete(fleet::NAME, &at_once).await;
+        let _ = self.api::<Pod>().delete(fleet::NAME, &at_once).await;
         let namespaces = Api::<Namespace>::all(self.client.clone());
         if let Err(error) = namespaces.delete(&self.namespace, &DeleteParams::default()).await {
             eprintln!("namespace {} is not deleted: {error}", self.namespace);
-            return;
         }
-        eventually("the test's pods are gone", Duration::from_secs(120), async || {
-            let left = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let left: Vec<_> = left.items.iter().map(ResourceExt::name_any).collect();
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
     }
 
     /// Objects of one kind in the namespace.

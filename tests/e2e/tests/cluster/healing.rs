@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Gateways, beside_others, eventually};
+use e2e::{Gateways, eventually, in_namespace};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{Patch, PatchParams};
 use operator_core::crd::{Auth, Backplane, Jwt, Redis, WebSocketClusterSpec};
@@ -45,7 +45,7 @@ fn in_memory() -> WebSocketClusterSpec {
 
 #[tokio::test]
 async fn a_missing_secret_is_named_and_the_cluster_starts_once_it_is_there() {
-    beside_others("secret", async |scope| {
+    in_namespace("secret", async |scope| {
         let key = serde_json::from_value(json!({"name": "tokens", "key": "hmac"})).expect("a reference");
         let jwt = Some(Jwt { hmac_secret_ref: Some(key), ..Jwt::default() });
         let spec = WebSocketClusterSpec { auth: Auth { jwt, ..Auth::default() }, ..in_memory() };
@@ -59,7 +59,7 @@ async fn a_missing_secret_is_named_and_the_cluster_starts_once_it_is_there() {
 
 #[tokio::test]
 async fn an_image_that_cannot_be_pulled_is_named_and_the_cluster_starts_once_it_is_corrected() {
-    beside_others("image", async |scope| {
+    in_namespace("image", async |scope| {
         let spec = WebSocketClusterSpec { image: Some("mooring.dev/absent:dev".to_owned()), ..in_memory() };
         let gateways = Gateways::create(&scope, "chat", spec).await;
         shows(&gateways, "Progressing", "ImagePullFailed", "correct spec.image").await;
@@ -71,7 +71,7 @@ async fn an_image_that_cannot_be_pulled_is_named_and_the_cluster_starts_once_it_
 
 #[tokio::test]
 async fn a_redis_out_of_reach_is_reported_and_the_cluster_recovers_once_it_is_reachable() {
-    beside_others("redis", async |scope| {
+    in_namespace("redis", async |scope| {
         // A Redis to reach: that of a cluster without gateways.
         let _store = Gateways::create(&scope, "store", spec(0, 200)).await;
         let service = |app: &str| {

@@ -1,21 +1,20 @@
-//! What is left when a cluster, or the operator, is taken away.
+//! What is left when a cluster is taken away.
 
 use std::collections::BTreeSet;
 
-use e2e::{Fleet, Gateways, alone, beside_others, eventually, inventory, operator};
+use e2e::{Gateways, eventually, in_namespace, inventory};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
 };
 use operator_core::crd::WebSocketCluster;
-use serde_json::json;
 
-use crate::support::{LATER, SOON, aftermath, assert_nothing_lost, clients, spec, steadily};
+use crate::support::{LATER, SOON, spec};
 
 #[tokio::test]
 async fn a_deleted_cluster_leaves_nothing_behind() {
-    beside_others("deletion", async |scope| {
+    in_namespace("deletion", async |scope| {
         let before: BTreeSet<String> = inventory::names(&scope).await.into_iter().collect();
         let gateways = Gateways::deploy(&scope, "chat", spec(2, 200)).await;
         let made = inventory::names(&scope).await.len() - before.len();
@@ -42,38 +41,6 @@ async fn a_deleted_cluster_leaves_nothing_behind() {
             }
         })
         .await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn clusters_go_on_serving_while_the_operator_is_uninstalled_and_obey_it_when_it_is_back() {
-    alone("uninstall", async |scope| {
-        let gateways = Gateways::deploy(&scope, "chat", spec(2, 200)).await;
-        let fleet = Fleet::start(&gateways).await;
-        fleet.connect(&clients(200)).await;
-        fleet.publish(&steadily()).await;
-        fleet.reset().await;
-        let before: BTreeSet<String> = gateways.pods().await.into_keys().collect();
-
-        let release = operator::uninstall().await;
-        let delivered = fleet.stats().await.deliveries.delivered + 1_000;
-        fleet
-            .until("messages flow without an operator", SOON, |stats| stats.deliveries.delivered >= delivered)
-            .await;
-        fleet.connect(&clients(300)).await;
-        let without: BTreeSet<String> = gateways.pods().await.into_keys().collect();
-        release.install().await;
-        operator::available(&scope.client).await;
-        assert_eq!(without, before, "every pod stayed while there was no operator");
-
-        gateways.patch(&json!({"spec": {"replicas": 3}})).await;
-        gateways.ready().await;
-        let after: BTreeSet<String> = gateways.pods().await.into_keys().collect();
-        assert!(after.is_superset(&before) && after.len() == 3, "{before:?} became {after:?}");
-        let stats = aftermath(&fleet, "helm uninstall and install").await;
-        assert_nothing_lost(&stats);
-        assert_eq!(stats.reconnects.closed, 0, "{stats:#?}");
     })
     .await;
 }

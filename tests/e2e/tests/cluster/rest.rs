@@ -24,8 +24,12 @@ async fn audited(scope: &Scope, since: Timestamp) -> Vec<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the audit log can't be read: {said}");
     let log = String::from_utf8(output.stdout).expect("text");
-    assert!(log.contains("/leases\t"), "the operator renews its lease at least, so this is not its log: {log}");
-    let ours = |line: &&str| line.contains(operator::USER) && line.ends_with(&format!("\t{}", scope.namespace));
+    assert!(
+        log.contains("/leases\t"),
+        "the operator renews its lease at least, so this is not its log: {log}"
+    );
+    let ours =
+        |line: &&str| line.contains(operator::USER) && line.ends_with(&format!("\t{}", scope.namespace));
     log.lines().filter(ours).map(str::to_owned).collect()
 }
 
@@ -47,7 +51,10 @@ async fn a_cluster_at_rest_causes_no_write_to_the_api_server_for_a_minute() {
             assert!(writes.is_empty(), "{}", writes.join("\n"));
             measured("writes of the operator within a minute, its lease apart", writes.len());
         } else {
-            skipped("that nothing is written that changes nothing", "only our kind cluster's audit log can be read");
+            skipped(
+                "that nothing is written that changes nothing",
+                "only our kind cluster's audit log can be read",
+            );
         }
         let aftermath = load.aftermath("a minute at rest").await;
         aftermath.assert_nothing_lost();
