@@ -12,7 +12,7 @@ for name in "$@"; do
   packages+=(--package "mooring-$name")
 done
 need cargo "install Rust by rustup; rust-toolchain.toml names the version"
-need jq "run tests/cluster/tools.sh packages"
+need jq "run tests/cluster/tools.sh build"
 target="$(rust_target)"
 # jemalloc takes pages as large as the machine's that built it, or smaller: arm64 kernels have 4, 16 or 64 KiB.
 [[ "$target" != aarch64-* ]] || export JEMALLOC_SYS_WITH_LG_PAGE=16

@@ -11,13 +11,7 @@ PORT=5000
 start() {
   local image node
   STEPS=3
-  step "Debian's docker-registry, and an image of it"
-  if ! command -v docker-registry >/dev/null; then
-    ((EUID == 0)) || die "as root: apt-get install --no-install-recommends docker-registry"
-    # RUNLEVEL=1 keeps the package's own service from starting.
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive run_long apt-install \
-      apt-get install --yes --no-install-recommends docker-registry
-  fi
+  step "an image of Debian's docker-registry"
   image="$("$CLUSTER_DIR/offline/images/debian.sh" registry)"
 
   step "registry localhost:$PORT"
