@@ -70,7 +70,7 @@ says() {
 tells() {
   local text
   for text in "${@:2}"; do
-    grep --quiet --fixed-strings -- "$text" "$1" || { printf 'no "%s" in:\n%s\n' "$text" "$(<"$1")" && return 1; }
+    grep --quiet --fixed-strings -- "$text" "$1" || { printf '%s\nThat lacks "%s".\n' "$(<"$1")" "$text" && return 1; }
   done
 }
 
