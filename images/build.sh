@@ -7,6 +7,10 @@ source "$(dirname "$0")/../tests/cluster/lib.sh"
 IMAGES="$(cd "$(dirname "$0")" && pwd)"
 
 (($#)) || die "usage: build.sh NAME..., with names of gateway, operator, fleet"
+need docker "run tests/cluster/tools.sh engine"
+engine="$(docker version --format '{{.Server.Arch}}')"
+[[ "$engine" == "$(architecture)" ]] || die "this machine is $(architecture), and its Docker engine is $engine (DOCKER_HOST is \
+'${DOCKER_HOST:-}'): use an engine of the same architecture"
 directory="$("$IMAGES/binaries.sh" "$@")"
 
 STEPS=$#

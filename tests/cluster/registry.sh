@@ -9,7 +9,7 @@ NAME=mooring-registry
 PORT=5000
 
 start() {
-  local image node
+  local image nodes node
   STEPS=3
   step "an image of Debian's docker-registry"
   image="$("$CLUSTER_DIR/offline/images/debian.sh" registry)"
@@ -20,10 +20,11 @@ start() {
   until_true 30 "the registry to answer" curl --fail --silent "http://localhost:$PORT/v2/"
 
   step "the nodes of $CLUSTER_NAME pull localhost:$PORT from it"
+  nodes="$(kind get nodes --name "$CLUSTER_NAME")"
   while read -r node; do
     docker exec --interactive "$node" sh -c "mkdir -p /etc/containerd/certs.d/localhost:$PORT &&
       cat >/etc/containerd/certs.d/localhost:$PORT/hosts.toml" <<<"[host.\"http://$NAME:5000\"]"
-  done < <(kind get nodes --name "$CLUSTER_NAME")
+  done <<<"$nodes"
 }
 
 stop() {
