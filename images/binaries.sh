@@ -24,4 +24,5 @@ for name in "$@"; do
   step "static binary mooring-$name (some minutes the first time)"
   run_long "binary-$name" cargo build --locked --release --target "$target" --package "mooring-$name" --bins
 done
-echo "$(cargo metadata --no-deps --format-version 1 | jq --raw-output .target_directory)/$target/release"
+directory="$(cargo metadata --no-deps --format-version 1 | jq --raw-output .target_directory)"
+echo "$directory/$target/release"

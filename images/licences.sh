@@ -33,8 +33,8 @@ while IFS=$'\t' read -r crate version licence manifest; do
 done <<<"$crates"
 
 # Rust's standard library and the C library are in it, too.
-printf 'rust\t%s\tMIT OR Apache-2.0\n' "$(rustc --version | cut -d ' ' -f 2)" >>"$DIRECTORY/third-party.tsv"
-printf 'glibc\t%s\tLGPL-2.1-or-later\n' "$(getconf GNU_LIBC_VERSION | cut -d ' ' -f 2)" >>"$DIRECTORY/third-party.tsv"
-rust="$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html"
-[[ ! -f "$rust" ]] || cp "$rust" "$DIRECTORY/rust.html"
+rust="$(rustc --version | cut -d ' ' -f 2)" glibc="$(getconf GNU_LIBC_VERSION | cut -d ' ' -f 2)"
+printf 'rust\t%s\tMIT OR Apache-2.0\nglibc\t%s\tLGPL-2.1-or-later\n' "$rust" "$glibc" >>"$DIRECTORY/third-party.tsv"
+texts="$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html"
+[[ ! -f "$texts" ]] || cp "$texts" "$DIRECTORY/rust.html"
 [[ ! -f /usr/share/doc/libc6-dev/copyright ]] || cp --dereference /usr/share/doc/libc6-dev/copyright "$DIRECTORY/glibc.txt"

@@ -14,5 +14,6 @@ for name in "$@"; do
   docker tag "mooring.dev/$name:dev" "$repository:$TAG"
   run_long "push-$name" docker push "$repository:$TAG"
   digests="$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$repository:$TAG")"
-  printf '%s\t%s\n' "$name" "$(grep --fixed-strings "$repository@" <<<"$digests")"
+  pushed="$(grep --fixed-strings "$repository@" <<<"$digests")"
+  printf '%s\t%s\n' "$name" "$pushed"
 done
