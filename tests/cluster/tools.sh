@@ -33,9 +33,9 @@ own() {
 # link FILE: on the PATH.
 link() { ln -sfn "$1" "$MOORING_CACHE/bin/${1##*/}"; }
 
-# What cargo needs to build the images, and the rest to make them.
 install_build() {
-  step "Debian packages that the build needs"
+  step "what builds the images: Rust, and a C compiler and the like from Debian"
+  need cargo "install Rust by rustup (https://rustup.rs); rust-toolchain.toml names the version"
   install_packages ca-certificates curl gcc jq libc6-dev make
 }
 
