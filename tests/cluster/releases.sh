@@ -19,7 +19,8 @@ reachable() {
   local server answer
   server="$(grep --only-matching --extended-regexp '^[a-z]+://[^/]+' <<<"$1")"
   if [[ -z "${REACHABLE[$server]:-}" ]]; then
-    if answer="$(get "$1" --head --output /dev/null --max-time 10 2>&1)"; then
+    # One byte of it: what GitHub redirects to does not always answer HEAD.
+    if answer="$(get "$1" --range 0-0 --output /dev/null --max-time 10 2>&1)"; then
       REACHABLE[$server]=true
     else
       REACHABLE[$server]=false
