@@ -1,15 +1,18 @@
 # Every verb of the project; CI calls `make test` and nothing else.
 #
 #   CLUSTER=kind      (default) a kind cluster of our own, made and removed by these targets
-#   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY, and REDIS_IMAGE is the
-#                     managed Redis's where the chart's default can't be pulled
+#   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY
+#   NODE_IMAGE        instead of kind's node image, say one from a mirror
+#   REDIS_IMAGE       instead of the managed Redis's default image
+#   OPERATOR_IMAGE, GATEWAY_IMAGE, FLEET_IMAGE
+#                     images that the cluster can pull; those that are not named are built
 #   KEEP=1            `make test` leaves the kind cluster running
 
 CLUSTER ?= kind
-export CLUSTER KEEP REGISTRY REDIS_IMAGE
+export CLUSTER KEEP REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance e2e bench bench-million bench-check generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +22,9 @@ up: ## Run a cluster, the operator and an example WebSocketCluster; print its UR
 
 down: ## Remove what `make up` made
 	@tests/bin/down
+
+images: ## Build the images, push them to REGISTRY, and print the command that installs Mooring from them
+	@images/publish.sh
 
 test: ## Pass every test, the end-to-end ones included
 	@tests/bin/test static unit page conformance e2e

@@ -20,17 +20,19 @@ start() {
     step "engine: the one that runs already, $(docker version --format '{{.Server.Version}}')"
     return
   fi
-  need docker "run tools.sh packages, or start a Docker engine"
-  need dockerd "run tools.sh packages, or start a Docker engine"
-  ((EUID == 0)) || die "no engine answers: start Docker, or run this as root so that it can start dockerd"
+  need docker "run tools.sh engine, or start a Docker engine"
+  need dockerd "run tools.sh engine, or start a Docker engine"
+  ((EUID == 0)) || die "no engine answers: start Docker (sudo systemctl start docker; you have to be in the group docker), or run \
+this as root so that it can start dockerd"
   step "engine: starting dockerd, log in $LOG"
   if lacks_sys_resource; then
     note "root lacks CAP_SYS_RESOURCE here: containers start through a wrapper of runc"
+    need go "install Go 1.26 or later"
     CGO_ENABLED=0 go build -C "$CLUSTER_DIR/offline/runc" -buildvcs=false -trimpath -o "$wrapper" .
-    options+=(--add-runtime "mooring=$wrapper" --default-runtime mooring)
+    options+=(--add-runtime "$WRAPPED_RUNTIME=$wrapper" --default-runtime "$WRAPPED_RUNTIME")
   fi
   rm -f "$PID_FILE"
-  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null &
+  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null 9>&- &
   until_true 60 "dockerd (see $LOG)" docker info
 }
 
@@ -53,6 +55,9 @@ stop() {
   rm -f "$PID_FILE"
 }
 
+# Two scripts that start it at once would start two.
+exec 9>"$MOORING_CACHE/cluster/engine.lock"
+flock 9
 case "${1:-}" in
 start | stop) "$1" ;;
 *) die "usage: engine.sh start|stop" ;;

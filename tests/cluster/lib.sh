@@ -10,7 +10,10 @@ MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
 CLUSTER_NAME="${MOORING_CLUSTER:-mooring}"
 CLUSTER_PORT="${MOORING_PORT:-8000}"
 TOOLS="$MOORING_CACHE/tools"
+KUBERNETES="$TOOLS/kubernetes-$KUBERNETES_VERSION" # kubectl, kube-apiserver, etcd, ...
 STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
+# The engine's default runtime where root lacks CAP_SYS_RESOURCE; what it is called tells that later on.
+WRAPPED_RUNTIME=mooring
 export MOORING_CACHE
 # CLUSTER=current means the cluster that kubectl already talks to.
 [[ "${CLUSTER:-kind}" == current ]] || export KUBECONFIG="$STATE/kubeconfig"
@@ -99,13 +102,31 @@ rust_target() {
 # module_dir MODULE@VERSION -> where Go keeps that module's files, fetched if need be.
 module_dir() { (cd / && GOFLAGS=-mod=mod go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 
-# go_tool NAME VERSION PACKAGE: a program from its Go module, in its own directory of the cache and on the PATH.
+# go_tool NAME VERSION PACKAGE: $TOOLS/NAME-VERSION/NAME, a program from its Go module.
 go_tool() {
   local dir="$TOOLS/$1-$2"
-  if [[ ! -x "$dir/$1" ]]; then
-    CGO_ENABLED=0 GOBIN="$dir" run_long "build-$1" go install -v -trimpath -ldflags '-s -w' "$3@v$2"
+  if [[ -x "$dir/$1" ]]; then return; fi
+  need go "install Go 1.26 or later"
+  CGO_ENABLED=0 GOBIN="$dir" run_long "build-$1" go install -v -trimpath -ldflags '-s -w' "$3@v$2"
+}
+
+# install_packages PACKAGE...: those of Debian's packages that are missing.
+install_packages() {
+  local missing=()
+  if ! command -v dpkg-query >/dev/null; then
+    note "not a Debian machine: see that you have what Debian calls $*"
+    return
   fi
-  ln -sfn "$dir/$1" "$MOORING_CACHE/bin/$1"
+  for package in "$@"; do
+    dpkg-query --show --showformat '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
+  done
+  if ((${#missing[@]} == 0)); then return; fi
+  ((EUID == 0)) || die "as root: apt-get install --no-install-recommends ${missing[*]}"
+  note "installing ${missing[*]}"
+  run_long apt-update apt-get update
+  # RUNLEVEL=1 keeps the packages' own services from starting.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive run_long apt-install \
+    apt-get install --yes --no-install-recommends "${missing[@]}"
 }
 
 # cargo_tool NAME VERSION [ARGUMENTS]...: a program from its crate, with the crate's own lock file, in its own directory of the cache

@@ -9,15 +9,9 @@ NAME=mooring-registry
 PORT=5000
 
 start() {
-  local image node
+  local image nodes node
   STEPS=3
-  step "Debian's docker-registry, and an image of it"
-  if ! command -v docker-registry >/dev/null; then
-    ((EUID == 0)) || die "as root: apt-get install --no-install-recommends docker-registry"
-    # RUNLEVEL=1 keeps the package's own service from starting.
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive run_long apt-install \
-      apt-get install --yes --no-install-recommends docker-registry
-  fi
+  step "an image of Debian's docker-registry"
   image="$("$CLUSTER_DIR/offline/images/debian.sh" registry)"
 
   step "registry localhost:$PORT"
@@ -26,10 +20,11 @@ start() {
   until_true 30 "the registry to answer" curl --fail --silent "http://localhost:$PORT/v2/"
 
   step "the nodes of $CLUSTER_NAME pull localhost:$PORT from it"
+  nodes="$(kind get nodes --name "$CLUSTER_NAME")"
   while read -r node; do
     docker exec --interactive "$node" sh -c "mkdir -p /etc/containerd/certs.d/localhost:$PORT &&
       cat >/etc/containerd/certs.d/localhost:$PORT/hosts.toml" <<<"[host.\"http://$NAME:5000\"]"
-  done < <(kind get nodes --name "$CLUSTER_NAME")
+  done <<<"$nodes"
 }
 
 stop() {

@@ -26,7 +26,7 @@ allow_watches() {
 }
 
 step "tools (cached in $MOORING_CACHE)"
-"$CLUSTER_DIR/tools.sh" packages kind kubernetes
+"$CLUSTER_DIR/tools.sh" engine kind kubectl
 
 step "Docker engine"
 "$CLUSTER_DIR/engine.sh" start
@@ -44,7 +44,7 @@ note "$image"
 step "cluster $CLUSTER_NAME: a control plane and two workers (1 to 3 minutes)"
 kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" 2>/dev/null
 allow_watches
-sed "s/hostPort: 8000/hostPort: $CLUSTER_PORT/" "$CLUSTER_DIR/kind.yaml" >"$STATE/kind.yaml"
+"$CLUSTER_DIR/kind-config.sh" "$image" >"$STATE/kind.yaml"
 # kind takes relative paths from where it runs.
 (cd "$CLUSTER_DIR" && run_long kind-create \
   kind create cluster --name "$CLUSTER_NAME" --config "$STATE/kind.yaml" --image "$image" --kubeconfig "$KUBECONFIG")

@@ -14,9 +14,7 @@ registry) PACKAGE=docker-registry PROGRAMS=(/usr/bin/docker-registry) ;;
 esac
 
 STEPS=1
-for program in "${PROGRAMS[@]}"; do
-  need "$program" "apt-get install $PACKAGE"
-done
+install_packages "$PACKAGE"
 # The first dotted number: Redis server v=7.0.15 ..., docker-registry ... 2.8.2+ds1
 version="$("${PROGRAMS[0]}" --version | sed -nE '1s/^[^0-9]*([0-9]+(\.[0-9]+)+).*/\1/p')"
 image="mooring.dev/$NAME:$version"

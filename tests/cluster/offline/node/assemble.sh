@@ -4,6 +4,7 @@
 #
 # usage: assemble.sh BASE_IMAGE DIRECTORY
 source "$(dirname "$0")/../../lib.sh"
+source "$(dirname "$0")/../versions.sh"
 
 BASE="$1" CONTEXT="$2"
 OFFLINE="$CLUSTER_DIR/offline" NODE="$CLUSTER_DIR/offline/node" ROOTFS="$CONTEXT/rootfs"
@@ -42,8 +43,8 @@ fill "$NODE/manifests/default-cni.yaml" >"$ROOTFS/kind/manifests/default-cni.yam
 } >"$ROOTFS/kind/manifests/default-storage.yaml"
 
 echo "programs"
-cp -R "$TOOLS/kubernetes-$KUBERNETES_VERSION/." "$CONTEXT/bin/kubernetes"
-cp -R "$TOOLS/kubernetes-$KUBERNETES_VERSION"/{kubernetes,kubeadm,kubectl,kubelet} "$ROOTFS/usr/bin/"
+cp -R "$KUBERNETES/." "$CONTEXT/bin/kubernetes"
+cp -R "$KUBERNETES"/{kubernetes,kubeadm,kubectl,kubelet} "$ROOTFS/usr/bin/"
 cp "$TOOLS/coredns-$COREDNS_VERSION/coredns" "$TOOLS/local-path-provisioner-$LOCAL_PATH_VERSION/local-path-provisioner" \
   "$CONTEXT/bin/"
 cc -static -Os -o "$CONTEXT/bin/pause" "$NODE/pause.c"
