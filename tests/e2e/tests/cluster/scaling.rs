@@ -5,11 +5,13 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::{Fleet, Gateways, in_namespace, measured};
+use e2e::{
+    Fleet, Gateways, in_namespace,
+    load::{CLIENTS, LATER, Load, SOON, clients, spec, steadily},
+    measured,
+};
 use mooring_fleet::stats::{ClientsRequest, Stats};
 use operator_core::crd::{Behavior, Scaling, ScalingRules, WebSocketClusterSpec};
-
-use crate::support::{CLIENTS, LATER, Load, SOON, clients, spec, steadily};
 
 const MIN: i32 = 2;
 const MAX: i32 = 4;
