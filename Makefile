@@ -38,7 +38,7 @@ test-conformance: ## The official client and a WebSocket conformance suite again
 e2e: ## The end-to-end tests on kind, or on CLUSTER=current
 	@tests/bin/test e2e
 
-bench: ## The gateway and its peers side by side, in one table
+bench: ## The gateway and its peers side by side; RECORD=1 writes docs/performance/table.md
 	@tests/bin/bench
 
 bench-million: ## A million connections on this machine, and one publish to all of them
