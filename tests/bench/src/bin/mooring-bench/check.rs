@@ -29,7 +29,7 @@ const SUBSCRIBERS: usize = 100;
 const HANDSHAKES: usize = 100;
 const PUBLISHES: usize = 48;
 /// Batches that are counted. The first one is not: it pays for what is allocated once.
-const BATCHES: usize = 7;
+const BATCHES: usize = 12;
 
 /// A unit of work.
 #[derive(Clone, Copy)]
