@@ -98,6 +98,19 @@ impl Dialect {
         }
     }
 
+    /// The answer to a ping that came in one frame with messages, which servers do that coalesce.
+    pub fn pong_among(self, payload: &[u8]) -> Option<Vec<u8>> {
+        let text = str::from_utf8(payload).ok()?;
+        match self {
+            // A line of its own; every other brace has something in it.
+            Self::Centrifuge => {
+                (text.starts_with("{}\n") || text.contains("\n{}")).then(|| frames::masked(TEXT, b"{}"))
+            }
+            Self::Nats => text.contains("PING\r\n").then(|| frames::masked(BINARY, b"PONG\r\n")),
+            _ => None,
+        }
+    }
+
     /// The bytes that publish a message. `path` is where a POST goes.
     pub fn publish(self, path: &str, channel: &str, message: &[u8; SIZE]) -> Vec<u8> {
         let text = str::from_utf8(message).unwrap_or_default();
@@ -165,6 +178,19 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ping_is_found_among_messages_and_nowhere_else() {
+        let push = r#"{"push":{"channel":"c","pub":{"data":"@xx"}}}"#;
+        let reply = r#"{"id":3,"publish":{}}"#;
+        let asks = |dialect: Dialect, text: &str| dialect.pong_among(text.as_bytes()).is_some();
+        for pinged in [format!("{{}}\n{push}"), format!("{push}\n{{}}"), format!("{push}\n{{}}\n{push}")] {
+            assert!(asks(Dialect::Centrifuge, &pinged), "{pinged}");
+        }
+        assert!(!asks(Dialect::Centrifuge, &format!("{push}\n{reply}\n{push}")));
+        assert!(asks(Dialect::Nats, "MSG c 1 3\r\n@xx\r\nPING\r\n"));
+        assert!(!asks(Dialect::Nats, "MSG c 1 3\r\n@xx\r\n") && !asks(Dialect::Bare, "PING\r\n"));
+    }
 
     #[test]
     fn a_returning_client_is_ready_only_when_it_has_recovered() {
