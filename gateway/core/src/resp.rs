@@ -14,29 +14,36 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// One reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Resp {
+pub enum Resp {
+    /// No value.
     Nil,
+    /// A number.
     Int(i64),
     /// A bulk or a simple string.
     Text(Bytes),
+    /// An error, in Redis's words.
     Error(String),
+    /// Replies in a reply.
     Array(Vec<Resp>),
 }
 
 /// The bytes are no reply.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Redis sent what is no RESP2: {0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 /// Keeps an unfinished reply between reads, so that a long one is not looked through again and again.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     open: Vec<(usize, Vec<Resp>)>,
 }
 
 impl Decoder {
-    /// The next whole reply; nothing when more bytes are needed.
-    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
+    /// Takes the next whole reply off the front of `input`; nothing when more bytes are needed.
+    ///
+    /// # Errors
+    /// The bytes are no RESP2. Nothing that follows is to be read.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
         while let Some(item) = self.item(input)? {
             if let Some(reply) = self.close(item) {
                 return Ok(Some(reply));
