@@ -3,8 +3,8 @@
 use http::{
     HeaderMap, Method, Response, StatusCode, Version,
     header::{
-        CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use tungstenite::handshake::derive_accept_key;
@@ -18,6 +18,9 @@ pub enum BadHandshake {
     /// HTTP/1.0 knows no upgrade.
     #[error("the opening handshake needs HTTP/1.1")]
     OldHttp,
+    /// Where the frames begin would depend on who reads it.
+    #[error("the opening handshake has no body; send neither Content-Length nor Transfer-Encoding")]
+    Body,
     /// Not version 13.
     #[error("Sec-WebSocket-Version has to be 13")]
     Version,
@@ -39,6 +42,7 @@ impl BadHandshake {
         match self {
             Self::NoUpgrade => "no_upgrade",
             Self::OldHttp => "old_http",
+            Self::Body => "body",
             Self::Version => "version",
             Self::Key => "key",
             Self::Origin => "origin",
@@ -53,7 +57,7 @@ impl BadHandshake {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::OldHttp | Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::OldHttp | Self::Body | Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -86,6 +90,11 @@ pub fn accept(
     }
     if version < Version::HTTP_11 {
         return Err(BadHandshake::OldHttp);
+    }
+    if headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+    {
+        return Err(BadHandshake::Body);
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(BadHandshake::Version);
@@ -181,6 +190,8 @@ mod tests {
         let cases = [
             (without(UPGRADE), BadHandshake::NoUpgrade),
             (without(CONNECTION), BadHandshake::NoUpgrade),
+            (with(CONTENT_LENGTH, "3"), BadHandshake::Body),
+            (with(TRANSFER_ENCODING, "chunked"), BadHandshake::Body),
             (with(SEC_WEBSOCKET_VERSION, "8"), BadHandshake::Version),
             (without(SEC_WEBSOCKET_VERSION), BadHandshake::Version),
             (without(SEC_WEBSOCKET_KEY), BadHandshake::Key),
@@ -195,6 +206,12 @@ mod tests {
             accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), &[]).map(|r| r.status()),
             Err(BadHandshake::OldHttp)
         );
+    }
+
+    #[test]
+    fn a_body_of_no_bytes_is_none() {
+        let empty = headers(|h| drop(h.insert(CONTENT_LENGTH, HeaderValue::from_static("0"))));
+        assert_eq!(outcome(&empty), Ok(StatusCode::SWITCHING_PROTOCOLS));
     }
 
     #[test]
