@@ -58,7 +58,8 @@ impl Decoder {
         let Some(end) = input.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
             return if input.len() < MAX_LINE { Ok(None) } else { Err(Malformed("a line without end")) };
         };
-        let line = input.get(1..end.saturating_sub(1)).ok_or(Malformed("an empty line"))?;
+        let line = input[..end].strip_suffix(b"\r").and_then(|line| line.get(1..));
+        let line = line.ok_or(Malformed("a line that is empty or ends without a carriage return"))?;
         match input[0] {
             b'+' => {
                 let text = Bytes::copy_from_slice(line);
@@ -80,10 +81,12 @@ impl Decoder {
                     input.advance(end + 1);
                     return Ok(Some(Some(Resp::Nil)));
                 };
-                let whole = end + 1 + length + 2;
-                if input.len() < whole {
-                    input.reserve(whole - input.len());
+                // Room is made as bytes arrive, not as they are announced.
+                let Some(rest) = input.get(end + 1 + length..).filter(|rest| rest.len() >= 2) else {
                     return Ok(None);
+                };
+                if !rest.starts_with(b"\r\n") {
+                    return Err(Malformed("a string of another length than it says"));
                 }
                 input.advance(end + 1);
                 let text = input.split_to(length).freeze();
@@ -208,5 +211,19 @@ mod tests {
             let (mut decoder, mut input) = (Decoder::default(), BytesMut::from(bytes.as_slice()));
             while let Ok(Some(_)) = decoder.decode(&mut input) {}
         }
+    }
+    #[test]
+    fn what_does_not_end_as_it_should_is_refused() {
+        for bytes in ["+OK\n", "\r\n", "\n", "$2\r\nabXY+OK\r\n"] {
+            let result = Decoder::default().decode(&mut BytesMut::from(bytes));
+            assert!(result.is_err(), "{bytes:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_takes_memory_as_it_arrives() {
+        let mut input = BytesMut::from("$536870912\r\nabc");
+        assert_eq!(Decoder::default().decode(&mut input), Ok(None));
+        assert!(input.capacity() < 1024, "{}", input.capacity());
     }
 }
