@@ -146,13 +146,14 @@ fn subscribed(role: &Role, reply: &[u8]) -> Answer {
     position(reply).map_or(Answer::Ready, Answer::ReadyAt)
 }
 
-/// The place in the stream that a subscribe reply names first.
+/// The place in the stream that a subscribe reply names: no publication that it brings is further. None is named at the start.
 fn position(reply: &[u8]) -> Option<Position> {
-    let (_, epoch) = str::from_utf8(reply).ok()?.split_once(r#""epoch":""#)?;
-    let (epoch, rest) = epoch.split_once('"')?;
-    let (_, offset) = rest.split_once(r#""offset":"#)?;
-    let digits = offset.split(|c: char| !c.is_ascii_digit()).next()?;
-    Some(Position { epoch: epoch.to_owned(), offset: digits.parse().ok()? })
+    let reply = str::from_utf8(reply).ok()?;
+    let (_, epoch) = reply.split_once(r#""epoch":""#)?;
+    let (epoch, _) = epoch.split_once('"')?;
+    let offsets = reply.split(r#""offset":"#).skip(1);
+    let offsets = offsets.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    Some(Position { epoch: epoch.to_owned(), offset: offsets.max().unwrap_or(0) })
 }
 
 fn nats(role: &Role, channel: &str, payload: &[u8]) -> Answer {
@@ -205,6 +206,8 @@ mod tests {
         assert_eq!(answer(Role::Returning(at(40)), reply("")), Answer::Refused);
         assert_eq!(answer(Role::Returning(at(40)), reply(r#","recovered":true"#)), Answer::ReadyAt(at(42)));
         assert_eq!(answer(Role::Subscriber, reply("")), Answer::ReadyAt(at(42)));
+        let start = r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"ab","positioned":true}}"#;
+        assert_eq!(answer(Role::Subscriber, start.to_owned()), Answer::ReadyAt(at(0)));
         assert_eq!(answer(Role::Subscriber, r#"{"id":2,"subscribe":{}}"#.to_owned()), Answer::Ready);
     }
 }
