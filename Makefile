@@ -13,7 +13,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP T HOURS SEED REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance e2e soak bench bench-million bench-check generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-page: ## The chat page in Chromium
 
 test-conformance: ## The official client and a WebSocket conformance suite against a gateway
 	@tests/bin/test conformance
+
+test-versions: ## The operator on API servers of the oldest and the newest Kubernetes (minutes; builds may take half an hour)
+	@tests/bin/versions
 
 e2e: ## The end-to-end tests on a kind cluster of their own, or on CLUSTER=current
 	@tests/bin/test e2e

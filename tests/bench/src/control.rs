@@ -6,6 +6,7 @@
 //! | POST /clients | [`ClientsRequest`] | 204 |
 //! | POST /publish | [`PublishRequest`] | 204 |
 //! | POST /abuse | [`AbuseRequest`] | 204 |
+//! | POST /probe | [`ProbeRequest`] | [`Reach`](crate::stats::Reach) |
 //! | POST /reset | | 204; counters start from 0 |
 
 use std::{convert::Infallible, io, rc::Rc};
@@ -16,15 +17,16 @@ use hyper::{
     Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::TcpListener, task::spawn_local};
 
 use crate::{
     abuse::Abuses,
     context::Context,
     fleet::Fleet,
+    probe::probe,
     publisher::Publisher,
-    stats::{AbuseRequest, ClientsRequest, PublishRequest},
+    stats::{AbuseRequest, ClientsRequest, ProbeRequest, PublishRequest},
 };
 
 /// Size in bytes of the largest body that is read.
@@ -78,21 +80,26 @@ async fn route(control: &Control, request: Request<Incoming>) -> Result<Option<V
         (&Method::GET, "/stats") => {
             let now = control.context.now();
             let stats = control.context.auditor().stats(control.fleet.wanted(), now);
-            let body = serde_json::to_vec(&stats);
-            return body
-                .map(Some)
-                .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
+            return json(&stats).map(Some);
         }
         (&Method::POST, "/clients") => control.fleet.set(&body::<ClientsRequest>(request).await?),
         (&Method::POST, "/publish") => control.publisher.publish(&body::<PublishRequest>(request).await?),
         (&Method::POST, "/abuse") => control.abuses.set(&body::<AbuseRequest>(request).await?),
+        (&Method::POST, "/probe") => {
+            let ProbeRequest { address } = body(request).await?;
+            return json(&probe(address).await).map(Some);
+        }
         (&Method::POST, "/reset") => control.context.auditor().reset(control.context.now()),
         (method, path) => {
-            let served = "GET /stats, POST /clients, /publish, /abuse and /reset are served here";
+            let served = "GET /stats, POST /clients, /publish, /abuse, /probe and /reset are served here";
             return Err(Refusal(StatusCode::NOT_FOUND, format!("{method} {path}: {served}\n")));
         }
     }
     Ok(None)
+}
+
+fn json(answer: &impl Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(answer).map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {

@@ -12,6 +12,7 @@ pub mod context;
 pub mod control;
 pub mod fleet;
 pub mod message;
+pub mod probe;
 pub mod publisher;
 pub mod run;
 pub mod stats;

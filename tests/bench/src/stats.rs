@@ -1,6 +1,6 @@
 //! What the control port takes and answers. JSON, camelCase; rates per second, times in the unit that the name ends with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,25 @@ pub enum Abuse {
     HalfOpen,
     /// Subscribes to a channel and never reads.
     NeverReads,
+}
+
+/// Body of `POST /probe`: a TCP connection is opened there, and closed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeRequest {
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// Answer of `POST /probe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reach {
+    /// The connection was made.
+    Reached,
+    /// It was turned down: nobody listens there, or a firewall says so.
+    Refused,
+    /// Nobody answered.
+    TimedOut,
 }
 
 /// Answer of `GET /stats`: what happened since the last `POST /reset`, and how things are.

@@ -7,5 +7,6 @@ mod disruption;
 mod healing;
 mod lifecycle;
 mod operator;
+mod policies;
 mod rest;
 mod scaling;
