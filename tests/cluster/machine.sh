@@ -1,8 +1,6 @@
 # shellcheck shell=bash
 # Sourced by tests/bin/machines: machines to try set-up on, and the servers on loopback that stand for the places that releases and
 # images come from.
-PASSED=0
-FAILED=0
 WORK="$(mktemp --directory)"
 RELEASES="$WORK/releases"
 # What any machine has, and what the scripts may count on everywhere.
@@ -18,25 +16,10 @@ finish() {
 }
 trap finish EXIT
 
-# check WHAT FUNCTION: in a shell of its own, which ends at the first failure; on a machine of its own.
-check() {
-  local status
-  set +e
-  (
-    set -e
-    new_machine
-    "$2"
-  ) >"$WORK/output" 2>&1
-  status=$?
-  set -e
-  if ((status == 0)); then
-    PASSED=$((PASSED + 1))
-    printf 'ok    %s\n' "$1"
-  else
-    FAILED=$((FAILED + 1))
-    printf 'FAIL  %s\n' "$1"
-    sed 's/^/      /' "$WORK/output" | tail -n 40
-  fi
+# on_a_machine FUNCTION: on one of its own.
+on_a_machine() {
+  new_machine
+  "$1"
 }
 
 # The machine of a check: a cache of its own, the basics, and nothing else.
