@@ -6,13 +6,14 @@
 #   REDIS_IMAGE       instead of the managed Redis's default image
 #   OPERATOR_IMAGE, GATEWAY_IMAGE, FLEET_IMAGE
 #                     images that the cluster can pull; those that are not named are built
-#   KEEP=1            `make test` leaves the kind cluster running
+#   KEEP=1            `make test` and `make e2e` leave their kind cluster running
+#   T=name            `make e2e` and `make test-unit` run only the tests whose names contain it
 
 CLUSTER ?= kind
-export CLUSTER KEEP REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
+export CLUSTER KEEP T HOURS SEED REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance e2e bench bench-million bench-check generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance e2e soak bench bench-million bench-check generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,10 +42,13 @@ test-page: ## The chat page in Chromium
 test-conformance: ## The official client and a WebSocket conformance suite against a gateway
 	@tests/bin/test conformance
 
-e2e: ## The end-to-end tests on kind, or on CLUSTER=current
+e2e: ## The end-to-end tests on a kind cluster of their own, or on CLUSTER=current
 	@tests/bin/test e2e
 
-bench: ## The gateway and its peers side by side, in one table
+soak: ## A cluster under faults at random for HOURS
+	@tests/bin/soak
+
+bench: ## The gateway and its peers side by side; RECORD=1 writes docs/performance/table.md
 	@tests/bin/bench
 
 bench-million: ## A million connections on this machine, and one publish to all of them

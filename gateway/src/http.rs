@@ -3,7 +3,6 @@
 mod api;
 pub mod reply;
 mod stream;
-mod upgrade;
 
 use std::{
     cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
@@ -15,9 +14,10 @@ use gateway_core::{
     backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
+    handshake::{self, BadHandshake},
     raw::backplane_channel,
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
@@ -26,8 +26,8 @@ use hyper::{
 };
 use subtle::ConstantTimeEq as _;
 
+use self::reply::Reply;
 pub use self::stream::HttpStream;
-use self::{reply::Reply, upgrade::BadHandshake};
 use crate::{
     backplane::BackplaneHandle,
     handshakes::Handshake,
@@ -115,13 +115,13 @@ impl ClientPort {
         protocol: Protocol,
         subprotocols: &[&'static str],
     ) -> Reply {
-        let valid = upgrade::accept(request.method(), request.version(), request.headers(), subprotocols)
+        let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
             .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
         let reply = match valid {
-            Ok(reply) => reply,
+            Ok(reply) => reply.map(|()| Full::default()),
             Err(flaw) => {
                 self.node.metrics.refused(flaw.label());
-                return flaw.reply();
+                return reply::bad_handshake(flaw);
             }
         };
         match self.node.admission.admit(self.node.clock.elapsed()) {
@@ -137,7 +137,7 @@ impl ClientPort {
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), BadHandshake> {
-        upgrade::check_origin(headers, &self.node.settings.config.allowed_origins)
+        handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
     /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
@@ -156,7 +156,7 @@ impl ClientPort {
 
     async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {
         if let Err(flaw) = self.check_origin(request.headers()) {
-            return flaw.reply();
+            return reply::bad_handshake(flaw);
         }
         let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
         let body = match self.body(request).await {

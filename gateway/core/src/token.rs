@@ -97,6 +97,9 @@ pub enum Flaw {
     /// Not signed by a configured key.
     #[error("no configured key has signed it")]
     Signature,
+    /// `crit` (RFC 7515, section 4.1.11).
+    #[error("its header asks for extensions that are not understood here")]
+    Extension,
     /// `nbf`.
     #[error("it is not valid yet")]
     NotYetValid,
@@ -207,12 +210,15 @@ impl Verifier {
 
     fn claims(&self, token: &str, now: Now) -> Result<Claims, TokenError> {
         let malformed = |_| TokenError::Invalid(Flaw::Malformed);
-        let family = jsonwebtoken::decode_header(token).map_err(malformed)?.alg.family();
-        let key = self.keys.iter().find(|key| key.family() == family);
+        let header = jsonwebtoken::decode_header(token).map_err(malformed)?;
+        let key = self.keys.iter().find(|key| key.family() == header.alg.family());
         let key = key.ok_or(TokenError::Invalid(Flaw::Signature))?;
         let claims = jsonwebtoken::decode::<Box<RawValue>>(token, &key.decoding, &key.validation)
             .map_err(|_| TokenError::Invalid(Flaw::Signature))?
             .claims;
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid(Flaw::Extension));
+        }
         let claims: Claims =
             serde_json::from_str(claims.get()).map_err(|_| TokenError::Invalid(Flaw::Malformed))?;
         if self.issuer.is_some() && self.issuer != claims.iss {
@@ -288,8 +294,10 @@ impl Claims {
 
     /// `expire_at` takes the place of `exp`, and 0 there means never.
     fn expires_at(&self, now: Now) -> Result<Option<u64>, TokenError> {
+        if self.expire_at == Some(0.0) {
+            return Ok(None);
+        }
         match self.expire_at.or(self.exp).map(|seconds| seconds as u64) {
-            Some(0) if self.expire_at.is_some() => Ok(None),
             Some(at) if at <= now.unix_seconds => Err(TokenError::Expired),
             at => Ok(at),
         }

@@ -13,7 +13,6 @@ mod live;
 mod members;
 mod pending;
 mod requests;
-mod resp;
 mod scripts;
 mod trouble;
 mod upkeep;

@@ -1,6 +1,7 @@
 //! Answers of both HTTP ports.
 
 use bytes::Bytes;
+use gateway_core::handshake::BadHandshake;
 use http_body_util::Full;
 use hyper::{
     Method, Response, StatusCode,
@@ -31,6 +32,13 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Reply {
 /// `{"error":{"code":…,"message":…}}`, the form of the server API's errors, with the status as its code.
 pub fn refuse(status: StatusCode, message: &str) -> Reply {
     error(status, status.as_u16().into(), message)
+}
+
+/// Why no WebSocket comes of a request, and what would be one.
+pub fn bad_handshake(flaw: BadHandshake) -> Reply {
+    let mut reply = refuse(flaw.status(), &flaw.to_string());
+    flaw.explain(reply.headers_mut());
+    reply
 }
 
 /// `{"error":{"code":…,"message":…}}` with a code of the server API.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds every Kubernetes program and etcd as one binary, $TOOLS/kubernetes-VERSION/kubernetes, with a link for each program
-# beside it.
+# Builds every Kubernetes program, etcd and kube-router's firewall as one binary, $TOOLS/kubernetes-VERSION/kubernetes, with a link
+# for each program beside it.
 source "$(dirname "$0")/../lib.sh"
 
 version=k8s.io/component-base/version
@@ -17,6 +17,6 @@ if [[ ! -x "$KUBERNETES/kubernetes" || "$(cat "$KUBERNETES/sources" 2>/dev/null)
       -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<"$KUBERNETES_VERSION")" .
   echo "$sources" >"$KUBERNETES/sources"
 fi
-for program in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl etcd; do
+for program in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kube-router-firewall kubelet kubeadm kubectl etcd; do
   ln -sfn kubernetes "$KUBERNETES/$program"
 done

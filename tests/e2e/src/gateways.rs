@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::{
     ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -17,6 +17,11 @@ use crate::{scope::Scope, wait::eventually};
 
 /// How long a cluster may take to become as its spec says, image pulls and a volume included.
 const READY: Duration = Duration::from_secs(180);
+
+/// The pod's only container.
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
 
 /// A handle on a WebSocketCluster.
 #[derive(Clone)]
@@ -108,6 +113,20 @@ impl Gateways {
     /// The pod of the managed Redis.
     pub async fn redis(&self) -> Pod {
         self.try_redis().await.expect("Redis has a pod")
+    }
+
+    /// Kills the managed Redis, and waits until it has a new container.
+    pub async fn kill_redis(&self) {
+        let redis = self.redis().await;
+        self.scope.kill(&redis).await;
+        eventually("Redis has a new container", READY, async || {
+            let now = self.try_redis().await.ok_or("it has no pod")?;
+            let is_new = container(&now).is_some_and(|new| {
+                new.ready && Some(&new.container_id) != container(&redis).map(|old| &old.container_id)
+            });
+            if is_new { Ok(()) } else { Err(format!("{:?}", now.status)) }
+        })
+        .await;
     }
 
     async fn pods_of(&self, app: &str) -> Vec<Pod> {

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod gateways;
 pub mod inventory;
 pub mod journal;
+pub mod load;
 pub mod node;
 pub mod operator;
 pub mod scope;

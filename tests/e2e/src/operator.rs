@@ -6,11 +6,11 @@ use std::{
 };
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::wait::eventually;
+use crate::{node, scope::Scope, wait::eventually};
 
 /// Namespace of the release.
 pub const NAMESPACE: &str = "mooring-system";
@@ -46,6 +46,17 @@ impl Images {
             value.unwrap_or_else(|| panic!("no {flag} among {arguments:?}")).to_owned()
         };
         Self { gateway: value("--gateway-image="), redis: value("--redis-image=") }
+    }
+}
+
+/// Ends every operator without warning, and so that none comes back in its pod.
+pub async fn kill(client: &Client) {
+    let scope = Scope { client: client.clone(), namespace: NAMESPACE.to_owned() };
+    for pod in pods(client).await {
+        if node::is_local(&pod).await {
+            node::kill(&pod).await;
+        }
+        scope.delete_pod(&pod.name_any(), Some(0)).await;
     }
 }
 

@@ -21,7 +21,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{fleet, situation, wait::eventually};
+use crate::{fleet, node, situation, wait::eventually};
 
 /// Label of every namespace made here; its value is the lane or the test.
 const LABEL: &str = "mooring.dev/e2e";
@@ -180,6 +180,15 @@ impl Scope {
             .body(body)
             .expect("a valid request");
         self.client.request_text(request).await
+    }
+
+    /// Ends a pod's container without warning: on the node where that can be reached, else by a deletion without grace.
+    pub async fn kill(&self, pod: &Pod) {
+        if node::is_local(pod).await {
+            node::kill(pod).await;
+        } else {
+            self.delete_pod(&pod.name_any(), Some(0)).await;
+        }
     }
 
     /// Deletes a pod; `grace` in seconds, 0 for at once.

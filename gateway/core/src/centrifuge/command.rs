@@ -206,15 +206,19 @@ fn parse(line: &str) -> Result<Command<'_>, CommandError> {
     let line: Line<'_> = serde_json::from_str(line).map_err(|_| CommandError::Malformed)?;
     let id = line.id;
     let method = method(line)?;
-    let needs_id = !matches!(method, Method::Pong | Method::Send(_));
-    if needs_id && id == 0 { Err(CommandError::MissingId) } else { Ok(Command { id, method }) }
+    // A reply, be it an error, needs the id.
+    if id == 0 && !matches!(method, Method::Pong | Method::Send(_)) {
+        return Err(CommandError::MissingId);
+    }
+    if names_valid_channels(&method) {
+        Ok(Command { id, method })
+    } else {
+        Err(CommandError::InvalidChannel { id })
+    }
 }
 
 fn method(line: Line<'_>) -> Result<Method<'_>, CommandError> {
     let id = line.id;
-    let channel = |name: &str| {
-        if valid_channel(name) { Ok(()) } else { Err(CommandError::InvalidChannel { id }) }
-    };
     let mut methods = [
         line.connect.map(Method::Connect),
         line.subscribe.map(Method::Subscribe),
@@ -231,22 +235,24 @@ fn method(line: Line<'_>) -> Result<Method<'_>, CommandError> {
     ]
     .into_iter()
     .flatten();
-    let method = match (methods.next(), methods.next()) {
-        (None, _) if id == 0 => Method::Pong,
-        (None, _) => return Err(CommandError::UnknownMethod { id }),
-        (Some(method), None) => method,
-        (Some(_), Some(_)) => return Err(CommandError::Ambiguous),
-    };
-    match &method {
-        Method::Connect(connect) => connect.subs.keys().try_for_each(|name| channel(name))?,
-        Method::Subscribe(s) => channel(&s.channel)?,
-        Method::Unsubscribe(r) | Method::Presence(r) | Method::PresenceStats(r) => channel(&r.channel)?,
-        Method::Publish(p) => channel(&p.channel)?,
-        Method::History(h) => channel(&h.channel)?,
-        Method::SubRefresh(r) => channel(&r.channel)?,
-        Method::Pong | Method::Ping | Method::Send(_) | Method::Rpc(_) | Method::Refresh(_) => {}
+    match (methods.next(), methods.next()) {
+        (None, _) if id == 0 => Ok(Method::Pong),
+        (None, _) => Err(CommandError::UnknownMethod { id }),
+        (Some(method), None) => Ok(method),
+        (Some(_), Some(_)) => Err(CommandError::Ambiguous),
     }
-    Ok(method)
+}
+
+fn names_valid_channels(method: &Method<'_>) -> bool {
+    match method {
+        Method::Connect(connect) => connect.subs.keys().all(|name| valid_channel(name)),
+        Method::Subscribe(s) => valid_channel(&s.channel),
+        Method::Unsubscribe(r) | Method::Presence(r) | Method::PresenceStats(r) => valid_channel(&r.channel),
+        Method::Publish(p) => valid_channel(&p.channel),
+        Method::History(h) => valid_channel(&h.channel),
+        Method::SubRefresh(r) => valid_channel(&r.channel),
+        Method::Pong | Method::Ping | Method::Send(_) | Method::Rpc(_) | Method::Refresh(_) => true,
+    }
 }
 
 /// The deepest nesting of arrays and objects, judged before parsing: raw documents are skipped by it, not counted.

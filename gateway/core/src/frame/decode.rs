@@ -4,7 +4,7 @@ use std::{io::Cursor, mem};
 
 use tungstenite::protocol::frame::{
     FrameHeader,
-    coding::{CloseCode, Control, Data, OpCode},
+    coding::{Control, Data, OpCode},
 };
 
 use super::{encode::MAX_CONTROL, mask::unmask};
@@ -342,7 +342,7 @@ fn event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, FrameError> {
             [] => None,
             [high, low, reason @ ..] => {
                 let code = u16::from_be_bytes([*high, *low]);
-                if !CloseCode::from(code).is_allowed() {
+                if !may_be_sent(code) {
                     return Err(FrameError::InvalidClose);
                 }
                 Some(Close { code, reason: utf8(reason)? })
@@ -350,6 +350,11 @@ fn event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, FrameError> {
             [_] => return Err(FrameError::InvalidClose),
         }),
     })
+}
+
+/// Section 7.4, with the codes registered since (<https://www.iana.org/assignments/websocket>).
+fn may_be_sent(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str, FrameError> {

@@ -98,6 +98,14 @@ fn an_unsigned_token_is_refused() {
 }
 
 #[test]
+fn a_token_that_asks_for_an_extension_is_refused() {
+    let header = Header { crit: Some(vec!["b64".to_owned()]), ..Header::new(Algorithm::HS256) };
+    let token =
+        jsonwebtoken::encode(&header, &json!({"sub": "ada"}), &EncodingKey::from_secret(SECRET)).unwrap();
+    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Extension));
+}
+
+#[test]
 fn a_token_expires_in_the_second_it_names() {
     assert_eq!(connection(&json!({"exp": 1_001})).unwrap().expires_at, Some(1_001));
     assert_eq!(connection(&json!({"exp": 1_000})), Err(TokenError::Expired));
@@ -109,7 +117,9 @@ fn expire_at_outlives_the_token_and_zero_never_ends() {
     assert_eq!(connection(&json!({"exp": 1_001, "expire_at": 5_000})).unwrap().expires_at, Some(5_000));
     assert_eq!(connection(&json!({"exp": 1_001, "expire_at": 0})).unwrap().expires_at, None);
     assert_eq!(connection(&json!({"exp": 900, "expire_at": 0})), Err(TokenError::Expired));
-    assert_eq!(connection(&json!({"expire_at": 900})), Err(TokenError::Expired));
+    for past in [json!(900), json!(-1), json!(0.5)] {
+        assert_eq!(connection(&json!({"expire_at": past})), Err(TokenError::Expired), "{past}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use gateway_core::{
     backplane::{BackplaneError, Outcome},
+    resp::Resp,
     sequencer::{Generation, Read},
 };
 
@@ -12,7 +13,6 @@ use super::{
     keys,
     pending::{Pending, Request},
     requests,
-    resp::Resp,
     wire::Event,
 };
 use crate::backplane::Reply;

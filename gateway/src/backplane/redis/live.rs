@@ -3,14 +3,16 @@
 use std::{mem, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use gateway_core::sequencer::{Effect, Generation};
+use gateway_core::{
+    resp::Resp,
+    sequencer::{Effect, Generation},
+};
 
 use super::{
     actor::Actor,
     envelope::{self, Live},
     keys,
     pending::Ack,
-    resp::Resp,
     wire::Event,
 };
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use gateway_core::{
     backplane::{BackplaneError, ClientInfo, Outcome, Publication, Retention, StreamPosition},
+    resp::Resp,
     sequencer::{Entry, Page, Read},
 };
 use redis::Cmd;
@@ -12,7 +13,6 @@ use redis::Cmd;
 use super::{
     envelope::{self, JOINED, LEFT, PASSING},
     keys,
-    resp::Resp,
     scripts::{Scripts, call},
 };
 

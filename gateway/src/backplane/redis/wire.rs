@@ -3,14 +3,13 @@
 use std::{future::Future, io, pin::Pin, time::Duration};
 
 use bytes::{Buf, BytesMut};
+use gateway_core::resp::{Decoder, Resp};
 use redis::{Cmd, ConnectionAddr, ConnectionInfo};
 use tokio::{
     io::Interest,
     net::TcpStream,
     time::{sleep, timeout},
 };
-
-use super::resp::{Decoder, Resp};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);

@@ -1,5 +1,5 @@
-// Command kubernetes holds every Kubernetes program that a node runs, and etcd, in one binary: the name it is called by
-// (argv[0], a symbolic link) says which one runs. One link of the shared packages instead of eight makes the build and
+// Command kubernetes holds every Kubernetes program that a node runs, etcd, and kube-router's firewall, in one binary: the name it
+// is called by (argv[0], a symbolic link) says which one runs. One link of the shared packages instead of eight makes the build and
 // the node image several times smaller.
 package main
 
@@ -37,6 +37,7 @@ var programs = map[string]func(){
 	"kube-apiserver":          func() { serve(apiserver.NewAPIServerCommand()) },
 	"kube-controller-manager": func() { serve(controllermanager.NewControllerManagerCommand()) },
 	"kube-proxy":              func() { serve(kubeproxy.NewProxyCommand()) },
+	"kube-router-firewall":    runFirewall,
 	"kube-scheduler":          func() { serve(scheduler.NewSchedulerCommand()) },
 	"kubeadm":                 func() { kubeadmutil.HandleError(kubeadm.Run()) },
 	"kubectl":                 runKubectl,

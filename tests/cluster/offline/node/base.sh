@@ -6,7 +6,7 @@ set -euo pipefail
 
 SUITE=bookworm
 PACKAGES=(busybox-static ca-certificates conntrack containerd containernetworking-plugins curl dbus ebtables ethtool
-  hostname iproute2 iptables jq kmod libcap2-bin mount nftables procps rsync runc socat systemd systemd-sysv)
+  hostname iproute2 ipset iptables jq kmod libcap2-bin mount nftables procps rsync runc socat systemd systemd-sysv)
 
 root="$(mktemp -d)"
 trap 'rm -rf "$root"' EXIT

@@ -1,9 +1,11 @@
 # The images that kubeadm and the node's own manifests name, one target each, from programs that assemble.sh puts in bin/.
 ARG BASE
 FROM ${BASE} AS base
-# busybox for shell scripts, nft and the libraries it is linked with for kube-proxy and node-network.
-RUN mkdir -p /out/bin && busybox --install -s /out/bin && cp --parents "$(readlink /out/bin/sh)" /out \
- && cp --parents --dereference /usr/sbin/nft $(ldd /usr/sbin/nft | grep --only-matching '/[^ ]*') /out
+# busybox for shell scripts; nft for kube-proxy and node-network, iptables and ipset for kube-router, each with what it loads.
+RUN mkdir -p /out/bin && busybox --install -s /out/bin && cp --parents "$(readlink /out/bin/sh)" /out
+RUN programs="/usr/sbin/nft /usr/sbin/ipset /usr/sbin/iptables /usr/sbin/iptables-save /usr/sbin/iptables-restore" \
+ && cp --parents --dereference $programs $(ldd $programs | grep --only-matching '/[^ :]*\.so[^ :]*' | sort --unique) /out \
+ && cp --parents --recursive /usr/lib/*/xtables /out
 
 FROM scratch AS busybox
 COPY --from=base /out/bin /bin

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::in_namespace;
+use e2e::{
+    in_namespace,
+    load::{SOON, first_pod, spec, under_load},
+};
 use serde_json::json;
-
-use crate::support::{SOON, first_pod, spec, under_load};
 
 const BUDGET: i32 = 5;
 /// Seconds that a pod has to move its clients.

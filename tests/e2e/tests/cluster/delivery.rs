@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Fleet, Gateways, in_lane};
+use e2e::{
+    Fleet, Gateways, in_lane,
+    load::{Aftermath, Load, SOON, spec},
+};
 use mooring_fleet::stats::{ClientsRequest, Form, Protocol, PublishRequest};
 
-use crate::{
-    rest::LANE,
-    support::{Aftermath, Load, SOON, spec},
-};
+use crate::rest::LANE;
 
 /// Gateways of the lane's cluster.
 pub const PODS: usize = 3;

@@ -1,40 +1,20 @@
 //! Pods go away, for every reason there is, while messages flow; and so does the backplane. A lane: one cluster for all of it.
 
-use e2e::{Scope, eventually, in_lane, measured, node};
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
+use e2e::{
+    Scope, eventually, in_lane,
+    load::{CHANNELS, CLIENTS, LATER, Load, SOON, first_pod, spec, under_load},
+    measured,
+};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{ResourceExt as _, api::DeleteParams};
 use mooring_fleet::stats::Stats;
 use serde_json::json;
-
-use crate::support::{CHANNELS, CLIENTS, LATER, Load, SOON, first_pod, spec, under_load};
 
 const LANE: &str = "disruption";
 const BUDGET: u64 = 100;
 
 async fn load(scope: &Scope) -> Load {
     under_load(scope, spec(2, BUDGET as i32), CLIENTS).await
-}
-
-/// Ends a pod's container without warning: on the node where that can be reached, else by a deletion without grace.
-async fn kill(scope: &Scope, pod: &Pod) {
-    if node::is_local(pod).await {
-        node::kill(pod).await;
-    } else {
-        scope.delete_pod(&pod.name_any(), Some(0)).await;
-    }
-}
-
-/// The pod's only container.
-fn status(pod: &Pod) -> Option<&ContainerStatus> {
-    pod.status.as_ref()?.container_statuses.as_ref()?.first()
-}
-
-fn container(pod: &Pod) -> Option<&String> {
-    status(pod)?.container_id.as_ref()
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    status(pod).is_some_and(|status| status.ready)
 }
 
 #[tokio::test]
@@ -73,7 +53,7 @@ async fn a_killed_gateway_cuts_off_its_clients_and_no_others_and_loses_nothing()
     in_lane(LANE, async |scope| {
         let load = load(&scope).await;
         let (pod, connections) = first_pod(&load.gateways).await;
-        kill(&scope, &pod).await;
+        scope.kill(&pod).await;
         load.fleet.until("clients notice", SOON, |stats| stats.reconnects.closed >= connections).await;
         load.fleet.subscribed().await;
         load.gateways.ready().await;
@@ -95,14 +75,7 @@ async fn a_killed_redis_closes_nobody_and_loses_nothing() {
     in_lane(LANE, async |scope| {
         let load = load(&scope).await;
         let Load { gateways, fleet, .. } = &load;
-        let redis = gateways.redis().await;
-        kill(&scope, &redis).await;
-        eventually("Redis has a new container", LATER, async || {
-            let now = gateways.try_redis().await.ok_or("it has no pod")?;
-            let is_new = container(&now) != container(&redis) && is_ready(&now);
-            if is_new { Ok(()) } else { Err(format!("{:?}", now.status)) }
-        })
-        .await;
+        gateways.kill_redis().await;
         let accepted = fleet.stats().await.published.acknowledged + 2 * CHANNELS as u64;
         fleet
             .until("messages are accepted again", LATER, |stats| stats.published.acknowledged >= accepted)

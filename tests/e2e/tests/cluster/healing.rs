@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use e2e::{Gateways, eventually, in_namespace};
+use e2e::{
+    Gateways, eventually, in_namespace,
+    load::{LATER, SOON, spec},
+};
 use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::api::{Patch, PatchParams};
 use operator_core::crd::{Auth, Backplane, Jwt, Redis, WebSocketClusterSpec};
 use serde_json::json;
-
-use crate::support::{LATER, SOON, spec};
 
 /// A gateway is asked for its report each 2 s, and kubelet pulls again after up to a minute.
 const HEALED: Duration = LATER;

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Gateways, eventually, in_namespace, inventory};
+use e2e::{
+    Gateways, eventually, in_namespace, inventory,
+    load::{LATER, SOON, spec},
+};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{
     Api,
     api::{DeleteParams, ListParams},
 };
 use operator_core::crd::WebSocketCluster;
-
-use crate::support::{LATER, SOON, spec};
 
 #[tokio::test]
 async fn a_deleted_cluster_leaves_nothing_behind() {

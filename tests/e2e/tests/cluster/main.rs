@@ -9,4 +9,3 @@ mod lifecycle;
 mod operator;
 mod rest;
 mod scaling;
-mod support;

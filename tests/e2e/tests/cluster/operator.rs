@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Gateways, eventually, in_lane, in_namespace, node, operator, skipped};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, ResourceExt as _, api::DeleteParams};
+use e2e::{
+    Gateways, eventually, in_lane, in_namespace,
+    load::{LATER, Load, SOON, spec, under_load},
+    operator, skipped,
+};
 use mooring_fleet::stats::Stats;
 use operator_core::crd::WebSocketClusterSpec;
 use serde_json::json;
-
-use crate::support::{LATER, Load, SOON, spec, under_load};
 
 const LANE: &str = "operator";
 /// Slow, so that a drain outlives the operator's lease.
@@ -47,14 +47,7 @@ async fn the_successor_of_a_killed_operator_finishes_its_drain_and_drains_no_sec
         fleet.until("clients are being moved", SOON, moving).await;
         let draining = gateways.draining().await;
         assert_eq!(draining.len(), 1, "{draining:?}");
-        for pod in operator::pods(&scope.client).await {
-            if node::is_local(&pod).await {
-                node::kill(&pod).await;
-            }
-            let pods = Api::<Pod>::namespaced(scope.client.clone(), operator::NAMESPACE);
-            let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-            pods.delete(&pod.name_any(), &at_once).await.expect("the operator's pod is deleted");
-        }
+        operator::kill(&scope.client).await;
         eventually("the drain is finished", LATER, async || {
             let now = gateways.draining().await;
             let second = now.iter().find(|pod| !draining.contains(pod));

@@ -2,15 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
-use e2e::{Scope, in_lane, inventory, measured, node, operator, skipped};
+use e2e::{
+    Scope, in_lane, inventory,
+    load::{SOON, spec, under_load},
+    measured, node, operator, skipped,
+};
 use jiff::Timestamp;
 use operator_core::crd::WebSocketClusterStatus;
 use tokio::{process::Command, time::sleep};
 
-use crate::{
-    delivery::PODS,
-    support::{SOON, spec, under_load},
-};
+use crate::delivery::PODS;
 
 /// One cluster for what disturbs nobody.
 pub const LANE: &str = "rest";

@@ -5,11 +5,13 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::{Fleet, Gateways, in_namespace, measured};
+use e2e::{
+    Fleet, Gateways, in_namespace,
+    load::{CLIENTS, LATER, Load, SOON, clients, spec, steadily},
+    measured,
+};
 use mooring_fleet::stats::{ClientsRequest, Stats};
 use operator_core::crd::{Behavior, Scaling, ScalingRules, WebSocketClusterSpec};
-
-use crate::support::{CLIENTS, LATER, Load, SOON, clients, spec, steadily};
 
 const MIN: i32 = 2;
 const MAX: i32 = 4;
@@ -43,7 +45,8 @@ fn unix_millis() -> u64 {
 async fn rise(gateways: &Gateways, fleet: &Fleet) {
     let old: BTreeSet<String> = gateways.pods().await.into_keys().collect();
     let (step, step_millis) = (Instant::now(), unix_millis());
-    fleet.clients(&ClientsRequest { per_second: 100.0, ..clients(CLIENTS) }).await;
+    // Slowly enough that some are still to come when the new pods are there.
+    fleet.clients(&ClientsRequest { per_second: 10.0, ..clients(CLIENTS) }).await;
     gateways.until("pods are added", LATER, |status| status.desired_replicas > MIN).await;
     measured("from the step in connections to the decision", format!("{} ms", step.elapsed().as_millis()));
     let is_new = |stats: &Stats| stats.nodes.keys().any(|node| !old.contains(node));

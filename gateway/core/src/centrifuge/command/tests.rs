@@ -109,6 +109,7 @@ fn a_command_that_breaks_the_protocol_ends_the_connection() {
         (r#"{"id":1,"publish":{"channel":"c","data":1},"ping":{}}"#, CommandError::Ambiguous),
         (r#"{"ping":{}}"#, CommandError::MissingId),
         (r#"{"id":0,"publish":{"channel":"c","data":1}}"#, CommandError::MissingId),
+        (r#"{"subscribe":{"channel":""}}"#, CommandError::MissingId),
     ] {
         assert_eq!(refused(text), (error, BAD_REQUEST), "{text}");
     }

@@ -137,6 +137,7 @@ fn a_close_tells_code_and_reason_if_any() {
     for (payload, close) in [
         (&b""[..], None),
         (b"\x03\xe8", Some((1000, String::new()))),
+        (b"\x03\xf6", Some((1014, String::new()))),
         (b"\x0b\xb8bye", Some((3000, "bye".to_owned()))),
     ] {
         assert_eq!(decode([&frame(0x88, payload)[..]]).0, [Seen::Close(close)]);

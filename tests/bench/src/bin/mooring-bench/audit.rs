@@ -97,6 +97,11 @@ impl Audit {
         self.publishers.iter().all(|publisher| publisher.open.is_empty())
     }
 
+    /// Messages that have not reached everybody, with those that came after them.
+    pub fn waiting(&self) -> usize {
+        self.publishers.iter().map(|publisher| publisher.open.len()).sum()
+    }
+
     /// How many messages of a publisher a subscriber has got, when none is lost.
     pub fn seen(&self, subscriber: usize, publisher: usize) -> u32 {
         self.expected[subscriber * self.publishers.len() + publisher]
@@ -130,8 +135,10 @@ mod tests {
         assert_eq!(audit.publish(0, secs(1)), 0);
         assert!(!audit.receive(0, 0, 0, || secs(2)));
         assert!(!audit.is_settled());
+        assert_eq!(audit.waiting(), 1);
         assert!(audit.receive(1, 0, 0, || secs(4)));
         assert!(audit.is_settled());
+        assert_eq!(audit.waiting(), 0);
         assert_eq!(audit.finish(), (Tally { delivered: 2, ..Tally::default() }, vec![secs(3)]));
     }
 

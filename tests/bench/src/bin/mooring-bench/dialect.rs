@@ -98,6 +98,19 @@ impl Dialect {
         }
     }
 
+    /// The answer to a ping that came in one frame with messages, which servers do that coalesce.
+    pub fn pong_among(self, payload: &[u8]) -> Option<Vec<u8>> {
+        let text = str::from_utf8(payload).ok()?;
+        match self {
+            // A line of its own; every other brace has something in it.
+            Self::Centrifuge => {
+                (text.starts_with("{}\n") || text.contains("\n{}")).then(|| frames::masked(TEXT, b"{}"))
+            }
+            Self::Nats => text.contains("PING\r\n").then(|| frames::masked(BINARY, b"PONG\r\n")),
+            _ => None,
+        }
+    }
+
     /// The bytes that publish a message. `path` is where a POST goes.
     pub fn publish(self, path: &str, channel: &str, message: &[u8; SIZE]) -> Vec<u8> {
         let text = str::from_utf8(message).unwrap_or_default();
@@ -133,13 +146,14 @@ fn subscribed(role: &Role, reply: &[u8]) -> Answer {
     position(reply).map_or(Answer::Ready, Answer::ReadyAt)
 }
 
-/// The place in the stream that a subscribe reply names first.
+/// The place in the stream that a subscribe reply names: no publication that it brings is further. None is named at the start.
 fn position(reply: &[u8]) -> Option<Position> {
-    let (_, epoch) = str::from_utf8(reply).ok()?.split_once(r#""epoch":""#)?;
-    let (epoch, rest) = epoch.split_once('"')?;
-    let (_, offset) = rest.split_once(r#""offset":"#)?;
-    let digits = offset.split(|c: char| !c.is_ascii_digit()).next()?;
-    Some(Position { epoch: epoch.to_owned(), offset: digits.parse().ok()? })
+    let reply = str::from_utf8(reply).ok()?;
+    let (_, epoch) = reply.split_once(r#""epoch":""#)?;
+    let (epoch, _) = epoch.split_once('"')?;
+    let offsets = reply.split(r#""offset":"#).skip(1);
+    let offsets = offsets.filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+    Some(Position { epoch: epoch.to_owned(), offset: offsets.max().unwrap_or(0) })
 }
 
 fn nats(role: &Role, channel: &str, payload: &[u8]) -> Answer {
@@ -167,6 +181,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_ping_is_found_among_messages_and_nowhere_else() {
+        let push = r#"{"push":{"channel":"c","pub":{"data":"@xx"}}}"#;
+        let reply = r#"{"id":3,"publish":{}}"#;
+        let asks = |dialect: Dialect, text: &str| dialect.pong_among(text.as_bytes()).is_some();
+        for pinged in [format!("{{}}\n{push}"), format!("{push}\n{{}}"), format!("{push}\n{{}}\n{push}")] {
+            assert!(asks(Dialect::Centrifuge, &pinged), "{pinged}");
+        }
+        assert!(!asks(Dialect::Centrifuge, &format!("{push}\n{reply}\n{push}")));
+        assert!(asks(Dialect::Nats, "MSG c 1 3\r\n@xx\r\nPING\r\n"));
+        assert!(!asks(Dialect::Nats, "MSG c 1 3\r\n@xx\r\n") && !asks(Dialect::Bare, "PING\r\n"));
+    }
+
+    #[test]
     fn a_returning_client_is_ready_only_when_it_has_recovered() {
         let reply = |recovered: &str| {
             format!(
@@ -179,6 +206,8 @@ mod tests {
         assert_eq!(answer(Role::Returning(at(40)), reply("")), Answer::Refused);
         assert_eq!(answer(Role::Returning(at(40)), reply(r#","recovered":true"#)), Answer::ReadyAt(at(42)));
         assert_eq!(answer(Role::Subscriber, reply("")), Answer::ReadyAt(at(42)));
+        let start = r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"ab","positioned":true}}"#;
+        assert_eq!(answer(Role::Subscriber, start.to_owned()), Answer::ReadyAt(at(0)));
         assert_eq!(answer(Role::Subscriber, r#"{"id":2,"subscribe":{}}"#.to_owned()), Answer::Ready);
     }
 }

@@ -9,6 +9,8 @@ mod growth;
 mod handshakes;
 mod history;
 mod idle;
+mod open_loop;
+mod paced;
 mod recovery;
 
 use std::time::Duration;
@@ -28,16 +30,16 @@ const AT_ONCE: usize = 64;
 /// A figure of the table, in order of importance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Figure {
-    /// Memory per idle connection.
-    Memory,
+    /// Memory and CPU of idle connections.
+    Idle,
     /// CPU per opening handshake.
     Handshakes,
     /// CPU per delivery, by subscribers and publishes in flight.
     Fanout,
+    /// Latency at offered rates, and the highest rate that is kept up with.
+    OpenLoop,
     /// Messages sent back.
     Echo,
-    /// CPU of idle connections.
-    Idle,
     /// Latency through Redis.
     Backplane,
     /// What history costs on the way through Redis.
@@ -52,22 +54,27 @@ impl Figure {
     /// Whether the figure exists for a server.
     pub fn applies_to(self, peer: Peer) -> bool {
         match self {
-            Self::Memory | Self::Handshakes | Self::Fanout => true,
-            Self::Echo => matches!(peer, Peer::Raw | Peer::Floor | Peer::Ws),
-            // The others do not ping, or not at our interval.
-            Self::Idle => matches!(peer, Peer::Raw | Peer::Centrifuge | Peer::Nchan | Peer::Sockudo),
-            Self::Backplane => !matches!(peer, Peer::Ws | Peer::Nats),
+            Self::Idle | Self::Handshakes | Self::Fanout | Self::OpenLoop => true,
+            Self::Echo => peer.is_floor() || matches!(peer, Peer::Raw | Peer::Uws | Peer::Ws),
+            Self::Backplane => !matches!(peer, Peer::Uws | Peer::Ws | Peer::Nats),
             // Bare messages have no place in a stream, and Socket.IO's recovery none in its Redis adapter.
-            Self::History | Self::Recovery => peer == Peer::Centrifuge,
-            Self::Growth => peer.is_ours() || peer == Peer::Floor,
+            Self::History | Self::Recovery => matches!(peer, Peer::Centrifuge | Peer::Centrifugo),
+            Self::Growth => peer.is_ours() || peer.is_floor(),
         }
     }
 
-    /// How often it is measured when others are `runs` times: memory does not vary, and idling takes half a minute.
-    pub fn rounds(self, runs: usize) -> usize {
+    /// The heading over its table.
+    pub fn title(self) -> &'static str {
         match self {
-            Self::Memory | Self::Idle => 1,
-            _ => runs,
+            Self::Idle => "Idle connections",
+            Self::Handshakes => "Opening handshakes",
+            Self::Fanout => "Fan-out, closed loop",
+            Self::OpenLoop => "Fan-out, open loop",
+            Self::Echo => "Echo",
+            Self::Backplane => "Through Redis",
+            Self::History => "History",
+            Self::Recovery => "Recovery",
+            Self::Growth => "Growth",
         }
     }
 
@@ -75,11 +82,11 @@ impl Figure {
     pub fn measure(self, peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>, LoadError> {
         let alone = || Running::start(peer, places);
         match self {
-            Self::Memory => idle::memory(&alone()?, size.connections),
             Self::Handshakes => handshakes::measure(&alone()?),
             Self::Fanout => fanout::measure(&alone()?, size),
+            Self::OpenLoop => open_loop::measure(peer, places, size),
             Self::Echo => echo::measure(&alone()?),
-            Self::Idle => idle::cpu(&alone()?, size.connections),
+            Self::Idle => idle::measure(peer, places, size.connections),
             Self::Backplane => {
                 let Cluster { here, there, redis: _redis } = Cluster::start(peer, places)?;
                 backplane::measure(&here, &there)

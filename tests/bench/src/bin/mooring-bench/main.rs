@@ -2,6 +2,7 @@
 //! docs/performance.md.
 
 mod audit;
+mod cgroup;
 mod check;
 mod cluster;
 mod dialect;
@@ -45,6 +46,9 @@ struct Args {
 enum Command {
     /// Serve as the floor: one epoll loop, one write per socket and message, no protocol.
     Floor {
+        /// One write per socket for all messages of a turn of the loop.
+        #[arg(long)]
+        coalesce: bool,
         /// Where to listen.
         address: SocketAddr,
         /// The Redis that messages go through, if any.
@@ -96,7 +100,7 @@ struct RunArgs {
     #[arg(long, value_delimiter = ',', value_parser = peer, default_values = Peer::ALL.map(Peer::name))]
     peers: Vec<Peer>,
     /// Figures.
-    #[arg(long, value_delimiter = ',', default_values = ["memory", "handshakes", "fanout", "echo", "idle", "backplane", "history", "recovery", "growth"])]
+    #[arg(long, value_delimiter = ',', default_values = ["idle", "handshakes", "fanout", "open-loop", "echo", "backplane", "history", "recovery", "growth"])]
     figures: Vec<Figure>,
     /// Idle connections.
     #[arg(long, default_value_t = 15_000)]
@@ -131,7 +135,7 @@ fn main() -> ExitCode {
 /// Whether what was measured is good.
 fn obey(command: Command) -> Result<bool, Box<dyn Error>> {
     match command {
-        Command::Floor { address, redis } => floor::run(address, redis)?,
+        Command::Floor { coalesce, address, redis } => floor::run(address, redis, coalesce)?,
         Command::Run(args) => run(&args)?,
         Command::Million(args) => {
             let (report, good) = million::run(&args)?;
@@ -153,26 +157,26 @@ fn run(args: &RunArgs) -> Result<(), LoadError> {
         redis: None,
         shards: 1,
     };
-    let mut table = Table::default();
     for figure in &args.figures {
+        let mut table = Table::default();
         for (peer, measured) in measure(*figure, args, &places)? {
             table.add(peer, measured);
         }
+        // At once: what is measured so far is not to be lost with what fails later.
+        writeln!(io::stdout(), "## {}\n\n{}", figure.title(), table.markdown(&args.peers))?;
     }
-    io::stdout().write_all(table.markdown(&args.peers).as_bytes())?;
     Ok(())
 }
 
-/// Measures all servers in turn, and then again: what changes on the machine meanwhile falls to each of them.
+/// Measures all servers in turn, and then again, the other way round: what changes on the machine meanwhile falls to each of them.
 fn measure(figure: Figure, args: &RunArgs, places: &Places) -> Result<Vec<(Peer, Vec<Measured>)>, LoadError> {
     let size = Size { connections: args.connections, subscribers: args.subscribers };
-    let rounds = figure.rounds(args.runs);
     let peers = args.peers.iter().filter(|peer| figure.applies_to(**peer));
     let mut servers: Vec<(Peer, Vec<Measured>)> = peers.map(|peer| (*peer, Vec::new())).collect();
-    for round in 1..=rounds {
+    for round in 1..=args.runs {
         let mut good = Vec::new();
         for (peer, mut measured) in servers {
-            say(&format!("{figure:?} {round}/{rounds}: {}", peer.name()));
+            say(&format!("{figure:?} {round}/{}: {}", args.runs, peer.name()));
             // A peer that fails once has no such figure; ours must not fail.
             match figure.measure(peer, places, size) {
                 Ok(more) => {
@@ -183,6 +187,7 @@ fn measure(figure: Figure, args: &RunArgs, places: &Places) -> Result<Vec<(Peer,
                 Err(error) => say(&format!("{figure:?}: {}: {error}", peer.name())),
             }
         }
+        good.reverse();
         servers = good;
     }
     Ok(servers)

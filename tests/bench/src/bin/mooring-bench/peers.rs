@@ -1,10 +1,11 @@
-//! The servers side by side: how each is started, and where its clients go.
+//! The servers side by side, and where their clients go.
+
+mod command;
 
 use std::{
-    fs, io,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use crate::{
@@ -14,6 +15,10 @@ use crate::{
     pusher,
 };
 
+pub use command::gateway;
+
+const SOCKETIO: &str = "/socket.io/?EIO=4&transport=websocket";
+
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -21,7 +26,12 @@ pub enum Peer {
     Raw,
     /// The gateway, the centrifuge protocol.
     Centrifuge,
+    /// One epoll loop that writes each message by itself.
     Floor,
+    /// One epoll loop that writes all that waits for a socket in one call.
+    CoalescingFloor,
+    Centrifugo,
+    Uws,
     Nchan,
     Ws,
     Nats,
@@ -30,10 +40,13 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Raw,
         Self::Centrifuge,
         Self::Floor,
+        Self::CoalescingFloor,
+        Self::Centrifugo,
+        Self::Uws,
         Self::Nchan,
         Self::Ws,
         Self::Nats,
@@ -46,6 +59,9 @@ impl Peer {
             Self::Raw => "raw",
             Self::Centrifuge => "centrifuge",
             Self::Floor => "floor",
+            Self::CoalescingFloor => "coalescing-floor",
+            Self::Centrifugo => "centrifugo",
+            Self::Uws => "uws",
             Self::Nchan => "nchan",
             Self::Ws => "ws",
             Self::Nats => "nats",
@@ -70,13 +86,19 @@ impl Peer {
         matches!(self, Self::Raw | Self::Centrifuge)
     }
 
+    /// What any server could do at best, and no server to choose.
+    pub fn is_floor(self) -> bool {
+        matches!(self, Self::Floor | Self::CoalescingFloor)
+    }
+
     fn subscriber(self, channel: &str) -> (Dialect, String) {
         match self {
             Self::Raw => (Dialect::Bare, format!("/raw/{channel}")),
-            Self::Centrifuge => (Dialect::Centrifuge, "/connection/websocket".to_owned()),
-            Self::Floor | Self::Nchan | Self::Ws => (Dialect::Bare, "/sub".to_owned()),
+            Self::Centrifuge | Self::Centrifugo => (Dialect::Centrifuge, "/connection/websocket".to_owned()),
+            Self::Floor | Self::CoalescingFloor => (Dialect::Bare, "/sub".to_owned()),
+            Self::Nchan | Self::Uws | Self::Ws => (Dialect::Bare, format!("/sub?id={channel}")),
             Self::Nats => (Dialect::Nats, "/".to_owned()),
-            Self::SocketIo => (Dialect::SocketIo, "/socket.io/?EIO=4&transport=websocket&sub=1".to_owned()),
+            Self::SocketIo => (Dialect::SocketIo, format!("{SOCKETIO}&sub={channel}")),
             Self::Sockudo => (Dialect::Pusher, pusher::SUBSCRIBE.to_owned()),
         }
     }
@@ -84,17 +106,18 @@ impl Peer {
     fn publisher(self, channel: &str) -> (Dialect, String) {
         match self {
             Self::Raw => (Dialect::Post, format!("/raw/{channel}")),
-            Self::Nchan => (Dialect::Post, "/pub".to_owned()),
-            Self::Floor | Self::Ws => (Dialect::Bare, "/pub".to_owned()),
-            Self::SocketIo => (Dialect::SocketIo, "/socket.io/?EIO=4&transport=websocket".to_owned()),
+            Self::Nchan => (Dialect::Post, format!("/pub?id={channel}")),
+            Self::Floor | Self::CoalescingFloor => (Dialect::Bare, "/pub".to_owned()),
+            Self::Uws | Self::Ws => (Dialect::Bare, format!("/pub?id={channel}")),
+            Self::SocketIo => (Dialect::SocketIo, format!("{SOCKETIO}&id={channel}")),
             Self::Sockudo => (Dialect::PusherPost, pusher::EVENTS.to_owned()),
-            Self::Centrifuge | Self::Nats => self.subscriber(channel),
+            Self::Centrifuge | Self::Centrifugo | Self::Nats => self.subscriber(channel),
         }
     }
 
     /// Where a server that sends everything back does so.
     fn echo(self) -> Option<&'static str> {
-        matches!(self, Self::Raw | Self::Floor | Self::Ws).then_some("/echo")
+        (self.is_floor() || matches!(self, Self::Raw | Self::Uws | Self::Ws)).then_some("/echo")
     }
 }
 
@@ -138,14 +161,9 @@ pub struct Running {
 impl Running {
     pub fn start(peer: Peer, places: &Places) -> io::Result<Self> {
         let address = process::free_address()?;
-        let mut command = command(peer, places, address)?;
+        let mut command = command::command(peer, places, address)?;
         let server = Server::start(peer.name(), &mut command, address, &places.state)?;
-        Ok(Self::at(peer, server, address))
-    }
-
-    /// A peer that is started already.
-    pub fn at(peer: Peer, server: Server, address: SocketAddr) -> Self {
-        Self { peer, server, address }
+        Ok(Self { peer, server, address })
     }
 
     pub fn subscriber(&self) -> Endpoint {
@@ -169,103 +187,4 @@ impl Running {
         let path = self.peer.echo()?.to_owned();
         Some(Endpoint { path, dialect: Dialect::Bare, ..self.subscriber() })
     }
-}
-
-/// Bounds far above what is measured, so that none of them is. Channels with history are those that begin with `kept:`.
-const GATEWAY_CONFIG: &str = r#"{"limits":{"maxConnections":19000,"connectionsPerSecond":100000},
-    "channels":{"namespaces":[{"name":"live","publish":"Clients"},
-        {"name":"kept","publish":"Clients","history":{"size":300,"ttlSeconds":300}}]}}"#;
-
-fn command(peer: Peer, places: &Places, address: SocketAddr) -> io::Result<Command> {
-    let port = address.port().to_string();
-    Ok(match peer {
-        Peer::Raw | Peer::Centrifuge => gateway(process::pinned(&places.gateway), places, address)?,
-        Peer::Floor => {
-            let mut command = process::pinned(std::env::current_exe()?);
-            command.args(["floor", &address.to_string()]);
-            if let Some(redis) = places.redis {
-                command.args(["--redis", &redis.to_string()]);
-            }
-            command
-        }
-        Peer::Nchan => nchan(places, address)?,
-        Peer::Ws | Peer::SocketIo => {
-            let script = if peer == Peer::Ws { "ws.cjs" } else { "socketio.cjs" };
-            let mut command = process::pinned("node");
-            command
-                .arg(places.scripts.join(script))
-                .arg(port)
-                .env("NODE_PATH", places.tools.join("js/node_modules"));
-            if let Some(redis) = places.redis {
-                command.arg(redis.to_string());
-            }
-            command
-        }
-        Peer::Nats => nats(places, address)?,
-        Peer::Sockudo => sockudo(places, address),
-    })
-}
-
-/// The gateway; `command` says how it is run.
-pub fn gateway(mut command: Command, places: &Places, address: SocketAddr) -> io::Result<Command> {
-    let control = process::free_address()?;
-    command
-        .args(["--listen", &address.to_string(), "--control", &control.to_string()])
-        .args(["--shards", &places.shards.to_string(), "--settle", "0", "--shutdown-window", "1"])
-        .args(["--echo", "--log", "warn"])
-        .env("MOORING_CONFIG", GATEWAY_CONFIG);
-    if let Some(redis) = places.redis {
-        command.args(["--redis-url", &format!("redis://{redis}")]);
-    }
-    Ok(command)
-}
-
-fn nchan(places: &Places, address: SocketAddr) -> io::Result<Command> {
-    let prefix = places.state.join("nginx");
-    fs::create_dir_all(&prefix)?;
-    let module = places.tools.join("nginx/usr/lib/nginx/modules/ngx_nchan_module.so");
-    let mut template = fs::read_to_string(places.scripts.join("nchan.conf"))?;
-    if let Some(redis) = places.redis {
-        template = template.replace("#redis", "").replace("REDIS", &redis.to_string());
-    }
-    let config = template
-        .replace("MODULE", &module.display().to_string())
-        .replace("ADDRESS", &address.to_string())
-        .replace("PREFIX", &prefix.display().to_string());
-    let file = write(&prefix.join("nginx.conf"), &config)?;
-    let mut command = process::pinned(places.tools.join("nginx/usr/sbin/nginx"));
-    command.arg("-p").arg(&prefix).arg("-c").arg(file).args(["-e", "stderr"]);
-    Ok(command)
-}
-
-fn nats(places: &Places, address: SocketAddr) -> io::Result<Command> {
-    let native = process::free_address()?;
-    let config = format!(
-        "listen: \"{native}\"\nmax_connections: 19000\nmax_pending: 67108864\n\
-         websocket {{ listen: \"{address}\", no_tls: true, compression: false }}\n"
-    );
-    let file = write(&places.state.join("nats.conf"), &config)?;
-    let mut command = process::pinned(places.tools.join("bin/nats-server"));
-    command.arg("-c").arg(file);
-    Ok(command)
-}
-
-fn sockudo(places: &Places, address: SocketAddr) -> Command {
-    let mut command = process::pinned(places.tools.join("bin/sockudo"));
-    command
-        .arg("--config")
-        .arg(places.scripts.join("sockudo.toml"))
-        .env("HOST", address.ip().to_string())
-        .env("PORT", address.port().to_string())
-        .env("RUST_LOG", "warn");
-    if let Some(redis) = places.redis {
-        command.env("ADAPTER_DRIVER", "redis").env("CACHE_DRIVER", "redis");
-        command.env("REDIS_URL", format!("redis://{redis}"));
-    }
-    command
-}
-
-fn write(path: &Path, text: &str) -> io::Result<PathBuf> {
-    fs::write(path, text)?;
-    Ok(path.to_owned())
 }

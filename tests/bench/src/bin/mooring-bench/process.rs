@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::cgroup::Group;
+
 /// The core of the servers; the generator is started on the other one.
 const SERVER_CORE: &str = "0";
 const LISTEN_WITHIN: Duration = Duration::from_secs(15);
@@ -87,6 +89,10 @@ impl Server {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time of all its threads so far, kernel's included.
     pub fn cpu(&self) -> Duration {
         cpu(self.child.id())
@@ -95,6 +101,11 @@ impl Server {
     /// Resident bytes.
     pub fn rss(&self) -> u64 {
         rss(self.child.id())
+    }
+
+    /// Moves it and all that descend from it into a control group.
+    pub fn join(&self, group: &Group) -> io::Result<()> {
+        family(self.child.id()).into_iter().try_for_each(|pid| group.add(pid))
     }
 
     /// Ends it without a warning, as a node that dies.

@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{AT_ONCE, rest};
+use super::{
+    AT_ONCE,
+    paced::{Offer, Outcome},
+    rest,
+};
 use crate::{
-    audit::Audit,
+    audit::{Audit, Tally},
     load::{Load, LoadError},
     peers::Running,
     table::{Measured, percentile},
@@ -16,11 +20,11 @@ use crate::{
 /// Publishers take turns, so that none waits for an answer before its next message.
 const PUBLISHERS: usize = 32;
 const FAN_OUT: usize = 100;
-/// Between the messages of an idle server.
-const SELDOM: Duration = Duration::from_millis(10);
+/// Messages per second of an idle server.
+const SELDOM: f64 = 100.0;
 const RUN: Duration = Duration::from_secs(2);
 /// Paced messages at least, so that one of a hundred is ten.
-const SAMPLES: u32 = 1_000;
+const SAMPLES: u64 = 1_000;
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// `here` is published to; subscribers are `there`.
@@ -29,7 +33,7 @@ pub fn measure(here: &Running, there: &Running) -> Result<Vec<Measured>, LoadErr
     // First, so that what is compiled or allocated once is there for the rest.
     let most = most(here, there)?;
     measured.push(Measured::higher("through Redis, fan-out 100: messages/s at most", most));
-    let half = paced(here, there, FAN_OUT, Duration::from_secs_f64(2.0 / most))?;
+    let half = paced(here, there, FAN_OUT, most / 2.0)?;
     measured.extend(percentiles("through Redis, fan-out 100, half of that, to the last", &half));
     measured.extend(percentiles("through Redis, idle", &paced(here, there, 1, SELDOM)?));
     Ok(measured)
@@ -48,36 +52,16 @@ fn connect(here: &Running, there: &Running, subscribers: usize) -> Result<Load, 
     Ok(load)
 }
 
-/// Latencies to the last subscriber with a publish each `interval`, sorted.
-fn paced(
-    here: &Running,
-    there: &Running,
-    subscribers: usize,
-    interval: Duration,
-) -> Result<Vec<Duration>, LoadError> {
+/// Latencies to the last subscriber with so many publishes per second, sorted.
+fn paced(here: &Running, there: &Running, subscribers: usize, rate: f64) -> Result<Vec<Duration>, LoadError> {
     let mut load = connect(here, there, subscribers)?;
-    let mut audit = Audit::new(subscribers, PUBLISHERS);
-    let started = Instant::now();
-    let mut published = 0;
-    while started.elapsed() < RUN || published < SAMPLES {
-        let due = interval * published;
-        if started.elapsed() >= due {
-            let publisher = published as usize % PUBLISHERS;
-            // From when it was due: a generator that is late must not hide a server that is.
-            let sequence = audit.publish(publisher, due);
-            load.publish(subscribers + publisher, publisher as u8, sequence)?;
-            published += 1;
+    let offer = Offer { subscribers, publishers: PUBLISHERS, rate, time: RUN, samples: SAMPLES };
+    match offer.make(&mut load)? {
+        Outcome::Served(latencies) => Ok(latencies),
+        Outcome::Behind(tally) => {
+            Err(LoadError::Refused(format!("behind at {rate:.0} messages/s: {tally:?}")))
         }
-        let wait = (interval * published).saturating_sub(started.elapsed());
-        // The poll waits whole milliseconds.
-        turn(
-            &mut load,
-            &mut audit,
-            started,
-            if wait < Duration::from_millis(2) { Duration::ZERO } else { wait - Duration::from_millis(1) },
-        )?;
     }
-    drain(&mut load, audit, started)
 }
 
 /// Messages per second when each publisher waits for its last message to reach everybody.
@@ -114,15 +98,13 @@ fn turn(
 }
 
 /// Waits for the rest; a message that is lost or repeated ends the figure.
-fn drain(load: &mut Load, mut audit: Audit, started: Instant) -> Result<Vec<Duration>, LoadError> {
+fn drain(load: &mut Load, mut audit: Audit, started: Instant) -> Result<(), LoadError> {
     let deadline = Instant::now() + DRAIN;
     while !audit.is_settled() && Instant::now() < deadline {
         turn(load, &mut audit, started, Duration::from_millis(100))?;
     }
-    let (tally, mut latencies) = audit.finish();
-    if tally.lost + tally.repeated > 0 {
-        return Err(LoadError::Refused(format!("{tally:?}")));
+    match audit.finish().0 {
+        Tally { lost: 0, repeated: 0, .. } => Ok(()),
+        wrong => Err(LoadError::Refused(format!("{wrong:?}"))),
     }
-    latencies.sort_unstable();
-    Ok(latencies)
 }

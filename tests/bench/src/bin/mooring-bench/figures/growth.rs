@@ -1,6 +1,12 @@
 //! The main figures at a quarter, at half and at the whole of their size, per unit of work: nothing may grow faster than its work.
 
-use super::{AT_ONCE, Size, fanout, flood::flood, handshakes, idle, rest};
+use super::{
+    AT_ONCE, Size, fanout,
+    flood::flood,
+    handshakes,
+    idle::{self, Held, Layout},
+    rest,
+};
 use crate::{
     cluster::Cluster,
     load::{Load, LoadError},
@@ -16,12 +22,13 @@ pub fn measure(peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>,
     let alone = || Running::start(peer, places);
     let mut measured = Vec::new();
     if peer.is_ours() {
-        measured.extend(grow("idle RSS (bytes)", "connections", size.connections, |connections| {
-            Ok(idle::hold(&alone()?, connections)?.each())
-        })?);
-        measured.extend(grow("idle CPU (µs/s)", "connections", size.connections, |connections| {
-            Ok(idle::watch_pings(&alone()?, connections)?.0)
-        })?);
+        let mut held = Vec::new();
+        for connections in sizes(size.connections) {
+            held.push(idle::hold(&mut Load::new()?, &alone()?, None, Layout::OneChannel, connections)?);
+        }
+        let row = |what, values| rows(what, "connections", size.connections, values);
+        measured.extend(row("idle RSS (bytes)", held.iter().map(Held::user).collect()));
+        measured.extend(row("idle CPU (µs/s)", held.iter().filter_map(|held| held.cpu).collect()));
     }
     measured.extend(shake_hands(&alone()?, size.connections)?);
     for in_flight in IN_FLIGHT {
@@ -41,23 +48,31 @@ pub fn measure(peer: Peer, places: &Places, size: Size) -> Result<Vec<Measured>,
     Ok(measured)
 }
 
+fn sizes(most: usize) -> [usize; 3] {
+    [most / 4, most / 2, most]
+}
+
 /// A figure's value at each size, and how the largest's relates to the smallest's.
 fn grow(
     what: &str,
     of: &str,
     most: usize,
-    mut value: impl FnMut(usize) -> Result<f64, LoadError>,
+    value: impl FnMut(usize) -> Result<f64, LoadError>,
 ) -> Result<Vec<Measured>, LoadError> {
-    let small = value(most / 4)?;
-    let middle = value(most / 2)?;
-    let large = value(most)?;
-    let name = |size: usize| format!("growth, {what}: {size} {of}");
-    Ok(vec![
-        Measured::lower(name(most / 4), small),
-        Measured::lower(name(most / 2), middle),
-        Measured::lower(name(most), large),
-        Measured::lower(format!("growth, {what}: largest : smallest"), large / small),
-    ])
+    let values: Result<Vec<f64>, LoadError> = sizes(most).into_iter().map(value).collect();
+    Ok(rows(what, of, most, values?))
+}
+
+fn rows(what: &str, of: &str, most: usize, values: Vec<f64>) -> Vec<Measured> {
+    let ratio = values
+        .first()
+        .zip(values.last())
+        .map(|(small, large)| Measured::lower(format!("growth, {what}: largest : smallest"), large / small));
+    let sized = sizes(most).into_iter().zip(values);
+    sized
+        .map(|(size, value)| Measured::lower(format!("growth, {what}: {size} {of}"), value))
+        .chain(ratio)
+        .collect()
 }
 
 /// Handshakes while so many connections are open.

@@ -161,11 +161,13 @@ impl Connection {
 
     fn message(&mut self, payload: &[u8], arrived: &mut impl FnMut((u8, u32))) -> Result<(), LoadError> {
         let messages = message::decode(payload).map(arrived).count();
+        let Endpoint { dialect, role, channel, .. } = &*self.endpoint;
         // A reply may bring what was missed.
         if messages > 0 && self.stage == Stage::Ready {
-            return Ok(());
+            let Some(pong) = dialect.pong_among(payload) else { return Ok(()) };
+            self.pings = self.pings.saturating_add(1);
+            return Ok(self.write(&pong)?);
         }
-        let Endpoint { dialect, role, channel, .. } = &*self.endpoint;
         match dialect.answer(role, channel, payload) {
             Answer::Nothing => {}
             Answer::Send(bytes) => {

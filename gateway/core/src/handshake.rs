@@ -1,16 +1,13 @@
 //! The opening handshake of RFC 6455, section 4.2, on the server's side.
 
-use http_body_util::Full;
-use hyper::{
+use http::{
     HeaderMap, Method, Response, StatusCode, Version,
     header::{
-        CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
     },
 };
 use tungstenite::handshake::derive_accept_key;
-
-use super::reply::{self, Reply};
 
 /// Why a request is no opening handshake that this server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +18,9 @@ pub enum BadHandshake {
     /// HTTP/1.0 knows no upgrade.
     #[error("the opening handshake needs HTTP/1.1")]
     OldHttp,
+    /// Where the frames begin would depend on who reads it.
+    #[error("the opening handshake has no body; send neither Content-Length nor Transfer-Encoding")]
+    Body,
     /// Not version 13.
     #[error("Sec-WebSocket-Version has to be 13")]
     Version,
@@ -42,6 +42,7 @@ impl BadHandshake {
         match self {
             Self::NoUpgrade => "no_upgrade",
             Self::OldHttp => "old_http",
+            Self::Body => "body",
             Self::Version => "version",
             Self::Key => "key",
             Self::Origin => "origin",
@@ -49,33 +50,38 @@ impl BadHandshake {
         }
     }
 
-    /// The answer: 426 with what to upgrade to (RFC 6455, section 4.4; RFC 9110, section 15.5.22), 403 for the origin, 400 else.
+    /// The answer's status: 426 with what to upgrade to (RFC 6455, section 4.4; RFC 9110, section 15.5.22), 403 for the origin, 400
+    /// else.
     #[must_use]
-    pub fn reply(self) -> Reply {
-        let status = match self {
+    pub fn status(self) -> StatusCode {
+        match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::OldHttp | Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
-        };
-        let mut reply = reply::refuse(status, &self.to_string());
-        if status == StatusCode::UPGRADE_REQUIRED {
-            let headers = reply.headers_mut();
+            Self::OldHttp | Self::Body | Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Adds what a client needs that is told to upgrade.
+    pub fn explain(self, headers: &mut HeaderMap) {
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
-        reply
     }
 }
 
 /// The 101 for a valid opening handshake. `subprotocols` are those spoken on this path; a client that offers some has to offer one of
 /// them, unless there are none at all.
+///
+/// # Errors
+/// It is no such handshake.
 pub fn accept(
     method: &Method,
     version: Version,
     headers: &HeaderMap,
     subprotocols: &[&'static str],
-) -> Result<Reply, BadHandshake> {
+) -> Result<Response<()>, BadHandshake> {
     if method != Method::GET
         || !has_token(headers, &CONNECTION, "upgrade")
         || !has_token(headers, &UPGRADE, "websocket")
@@ -85,12 +91,17 @@ pub fn accept(
     if version < Version::HTTP_11 {
         return Err(BadHandshake::OldHttp);
     }
+    if headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+    {
+        return Err(BadHandshake::Body);
+    }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(BadHandshake::Version);
     }
     let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(BadHandshake::Key)?;
     let subprotocol = choose(headers, subprotocols)?;
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = reply.headers_mut();
     answer.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -105,6 +116,9 @@ pub fn accept(
 
 /// Whether a browser's page may use this server: every page when none is listed, and always who sends no Origin, which no page can
 /// do (RFC 6454, section 7.3).
+///
+/// # Errors
+/// The page is of another origin.
 pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), BadHandshake> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let known = |allowed: &String| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes());
@@ -176,6 +190,8 @@ mod tests {
         let cases = [
             (without(UPGRADE), BadHandshake::NoUpgrade),
             (without(CONNECTION), BadHandshake::NoUpgrade),
+            (with(CONTENT_LENGTH, "3"), BadHandshake::Body),
+            (with(TRANSFER_ENCODING, "chunked"), BadHandshake::Body),
             (with(SEC_WEBSOCKET_VERSION, "8"), BadHandshake::Version),
             (without(SEC_WEBSOCKET_VERSION), BadHandshake::Version),
             (without(SEC_WEBSOCKET_KEY), BadHandshake::Key),
@@ -190,6 +206,12 @@ mod tests {
             accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), &[]).map(|r| r.status()),
             Err(BadHandshake::OldHttp)
         );
+    }
+
+    #[test]
+    fn a_body_of_no_bytes_is_none() {
+        let empty = headers(|h| drop(h.insert(CONTENT_LENGTH, HeaderValue::from_static("0"))));
+        assert_eq!(outcome(&empty), Ok(StatusCode::SWITCHING_PROTOCOLS));
     }
 
     #[test]

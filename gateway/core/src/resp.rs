@@ -14,29 +14,36 @@ const MAX_LINE: usize = 64 * 1024;
 
 /// One reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Resp {
+pub enum Resp {
+    /// No value.
     Nil,
+    /// A number.
     Int(i64),
     /// A bulk or a simple string.
     Text(Bytes),
+    /// An error, in Redis's words.
     Error(String),
+    /// Replies in a reply.
     Array(Vec<Resp>),
 }
 
 /// The bytes are no reply.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Redis sent what is no RESP2: {0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 /// Keeps an unfinished reply between reads, so that a long one is not looked through again and again.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     open: Vec<(usize, Vec<Resp>)>,
 }
 
 impl Decoder {
-    /// The next whole reply; nothing when more bytes are needed.
-    pub(super) fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
+    /// Takes the next whole reply off the front of `input`; nothing when more bytes are needed.
+    ///
+    /// # Errors
+    /// The bytes are no RESP2. Nothing that follows is to be read.
+    pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
         while let Some(item) = self.item(input)? {
             if let Some(reply) = self.close(item) {
                 return Ok(Some(reply));
@@ -51,7 +58,8 @@ impl Decoder {
         let Some(end) = input.iter().take(MAX_LINE).position(|&byte| byte == b'\n') else {
             return if input.len() < MAX_LINE { Ok(None) } else { Err(Malformed("a line without end")) };
         };
-        let line = input.get(1..end.saturating_sub(1)).ok_or(Malformed("an empty line"))?;
+        let line = input[..end].strip_suffix(b"\r").and_then(|line| line.get(1..));
+        let line = line.ok_or(Malformed("a line that is empty or ends without a carriage return"))?;
         match input[0] {
             b'+' => {
                 let text = Bytes::copy_from_slice(line);
@@ -73,10 +81,12 @@ impl Decoder {
                     input.advance(end + 1);
                     return Ok(Some(Some(Resp::Nil)));
                 };
-                let whole = end + 1 + length + 2;
-                if input.len() < whole {
-                    input.reserve(whole - input.len());
+                // Room is made as bytes arrive, not as they are announced.
+                let Some(rest) = input.get(end + 1 + length..).filter(|rest| rest.len() >= 2) else {
                     return Ok(None);
+                };
+                if !rest.starts_with(b"\r\n") {
+                    return Err(Malformed("a string of another length than it says"));
                 }
                 input.advance(end + 1);
                 let text = input.split_to(length).freeze();
@@ -201,5 +211,19 @@ mod tests {
             let (mut decoder, mut input) = (Decoder::default(), BytesMut::from(bytes.as_slice()));
             while let Ok(Some(_)) = decoder.decode(&mut input) {}
         }
+    }
+    #[test]
+    fn what_does_not_end_as_it_should_is_refused() {
+        for bytes in ["+OK\n", "\r\n", "\n", "$2\r\nabXY+OK\r\n"] {
+            let result = Decoder::default().decode(&mut BytesMut::from(bytes));
+            assert!(result.is_err(), "{bytes:?}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_takes_memory_as_it_arrives() {
+        let mut input = BytesMut::from("$536870912\r\nabc");
+        assert_eq!(Decoder::default().decode(&mut input), Ok(None));
+        assert!(input.capacity() < 1024, "{}", input.capacity());
     }
 }

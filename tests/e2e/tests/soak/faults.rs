@@ -1,0 +1,160 @@
+//! What happens to the cluster. Each fault is over when `apply` returns; what it leads to may go on.
+
+use std::time::Duration;
+
+use e2e::{
+    load::{CHANNELS, LATER, Load, SOON, clients, steadily},
+    node, operator,
+};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use mooring_fleet::stats::{Abuse, AbuseRequest, PublishRequest, Stats};
+use rand::{Rng as _, RngExt as _, rngs::StdRng, seq::IteratorRandom as _};
+use serde_json::json;
+use tokio::time::sleep;
+
+/// Something that goes wrong, or that somebody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    DeletedGateway,
+    KilledGateway,
+    KilledRedis,
+    HungRedis,
+    KilledOperator,
+    Rollout,
+    Resize,
+    Churn,
+    HalfOpenHandshakes,
+    ClientsThatNeverRead,
+    Nothing,
+}
+
+/// All of them, equally likely.
+pub const ALL: [Fault; 11] = [
+    Fault::DeletedGateway,
+    Fault::KilledGateway,
+    Fault::KilledRedis,
+    Fault::HungRedis,
+    Fault::KilledOperator,
+    Fault::Rollout,
+    Fault::Resize,
+    Fault::Churn,
+    Fault::HalfOpenHandshakes,
+    Fault::ClientsThatNeverRead,
+    Fault::Nothing,
+];
+
+impl Fault {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeletedGateway => "kubectl delete pod",
+            Self::KilledGateway => "SIGKILL of a gateway",
+            Self::KilledRedis => "SIGKILL of Redis",
+            Self::HungRedis => "a Redis that hangs",
+            Self::KilledOperator => "SIGKILL of the operator",
+            Self::Rollout => "a rollout",
+            Self::Resize => "another size and back",
+            Self::Churn => "clients that come and go",
+            Self::HalfOpenHandshakes => "handshakes left half open",
+            Self::ClientsThatNeverRead => "clients that never read",
+            Self::Nothing => "a quiet minute",
+        }
+    }
+
+    /// Whether no client may notice it.
+    pub fn keeps_connections(self) -> bool {
+        match self {
+            Self::KilledRedis
+            | Self::HungRedis
+            | Self::KilledOperator
+            | Self::Churn
+            | Self::HalfOpenHandshakes
+            | Self::ClientsThatNeverRead
+            | Self::Nothing => true,
+            Self::DeletedGateway | Self::KilledGateway | Self::Rollout | Self::Resize => false,
+        }
+    }
+
+    /// Lets it happen.
+    pub async fn apply(self, load: &Load, random: &mut StdRng) {
+        let Load { gateways, fleet, .. } = load;
+        match self {
+            Self::DeletedGateway => {
+                let pod = any_gateway(load, random).await;
+                gateways.scope.delete_pod(&pod.name_any(), None).await;
+                gateways.until("it is terminating", SOON, |status| status.reason != "Ready").await;
+            }
+            Self::KilledGateway => {
+                let pod = any_gateway(load, random).await;
+                gateways.scope.kill(&pod).await;
+                fleet.until("clients notice", SOON, |stats| stats.reconnects.closed > 0).await;
+            }
+            Self::KilledRedis => gateways.kill_redis().await,
+            Self::HungRedis => {
+                let redis = gateways.redis().await;
+                if node::is_local(&redis).await {
+                    let _paused = node::Paused::new(&redis).await;
+                    sleep(Duration::from_secs(random.random_range(1..10))).await;
+                }
+            }
+            Self::KilledOperator => {
+                operator::kill(&gateways.scope.client).await;
+                operator::available(&gateways.scope.client).await;
+            }
+            Self::Rollout => {
+                let before = gateways.get().await.status.unwrap_or_default().updated_revision;
+                let note = json!({"spec": {"podTemplate": {"annotations": {"soak": random.next_u32().to_string()}}}});
+                gateways.patch(&note).await;
+                gateways.until("it starts", SOON, |status| status.updated_revision != before).await;
+            }
+            Self::Resize => {
+                let before = gateways.get().await.spec.replicas;
+                for replicas in [Some(random.random_range(1..=5)), before] {
+                    gateways.patch(&json!({"spec": {"replicas": replicas}})).await;
+                    gateways.ready().await;
+                }
+            }
+            Self::Churn => {
+                for _ in 0..4 {
+                    fleet.connect(&clients(random.random_range(50..800))).await;
+                }
+            }
+            Self::HalfOpenHandshakes => {
+                abuse(load, Abuse::HalfOpen, 2_000).await;
+            }
+            Self::ClientsThatNeverRead => {
+                fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 10, channel: 0 }).await;
+                let large = PublishRequest {
+                    channels: 1,
+                    per_second: 20.0,
+                    total: Some(200),
+                    size: 30_000,
+                    ..steadily()
+                };
+                fleet.publish(&large).await;
+                fleet.until("all of it is published", LATER, |stats| stats.published.running == 0).await;
+                fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 0, channel: 0 }).await;
+                fleet.publish(&steadily()).await;
+            }
+            Self::Nothing => sleep(Duration::from_secs(60)).await,
+        }
+    }
+}
+
+async fn any_gateway(load: &Load, random: &mut StdRng) -> Pod {
+    load.gateways.pods().await.into_values().choose(random).expect("there are pods")
+}
+
+/// Has so many connections abuse the gateways, waits until all of them have tried, and ends them.
+async fn abuse(load: &Load, kind: Abuse, count: usize) {
+    let tried = |stats: &Stats| {
+        let abused = stats.abuse.get(&kind).copied().unwrap_or_default();
+        abused.open + abused.ended >= count as u64
+    };
+    load.fleet.abuse(&AbuseRequest { kind, count, channel: 0 }).await;
+    load.fleet.until("all of them have tried", SOON, tried).await;
+    let accepted = load.fleet.stats().await.published.acknowledged + CHANNELS as u64;
+    load.fleet.until("others are served", SOON, |stats| stats.published.acknowledged >= accepted).await;
+    load.fleet.abuse(&AbuseRequest { kind, count: 0, channel: 0 }).await;
+}
