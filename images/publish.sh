@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds the images of the gateway and the operator, pushes them, and prints the command that installs Mooring from them by digest.
 #
-#   REGISTRY   where to: what stands before the images' names, say example.com/mooring
-#   TAG        the project's version when unset
+#   REGISTRY      where to: what stands before the images' names, say example.com/mooring
+#   TAG           the project's version when unset
+#   REDIS_IMAGE   the managed Redis's, for clusters that can't pull the chart's default
 source "$(dirname "$0")/../tests/cluster/lib.sh"
 source "$(dirname "$0")/chart.sh"
 
@@ -28,6 +29,7 @@ while IFS=$'\t' read -r name image; do
   esac
   mapfile -t -O "${#flags[@]}" flags < <(chart_image "$key" "$image")
 done <<<"$pushed"
+[[ -z "${REDIS_IMAGE:-}" ]] || mapfile -t -O "${#flags[@]}" flags < <(chart_image defaults.redis.image "$REDIS_IMAGE")
 note "this installs Mooring from them:"
 {
   echo 'helm upgrade --install mooring charts/mooring --namespace mooring-system --create-namespace --wait'
