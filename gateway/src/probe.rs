@@ -33,7 +33,9 @@ pub enum ProbeError {
         "{host}: no connection: {source}; is a pod behind the Service ready, and does a NetworkPolicy let this client reach it?"
     )]
     Connect { host: String, source: io::Error },
-    #[error("{url}: no WebSocket: {source}; are raw channels served, and are clients let in without a token?")]
+    #[error(
+        "{url}: no WebSocket: {source}; are raw channels served, and are clients let in without a token?"
+    )]
     Handshake { url: String, source: Box<WebSocketError> },
     #[error("{url}: the connection broke: {source}; the gateways' logs say why")]
     Broken { url: String, source: Box<WebSocketError> },
@@ -116,7 +118,7 @@ fn connect(url: &str, host: &str) -> Result<WebSocket<TcpStream>, ProbeError> {
         // A blocking socket is interrupted by its timeout alone.
         HandshakeError::Interrupted(_) => io::Error::from(io::ErrorKind::TimedOut).into(),
     });
-    let (socket, _) = opened
-        .map_err(|source| ProbeError::Handshake { url: url.to_owned(), source: Box::new(source) })?;
+    let (socket, _) =
+        opened.map_err(|source| ProbeError::Handshake { url: url.to_owned(), source: Box::new(source) })?;
     Ok(socket)
 }

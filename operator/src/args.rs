@@ -157,8 +157,9 @@ mod tests {
             ("--image-pull-secrets", "Mirror"),
             ("--image-pull-secrets", "mirror..example"),
         ] {
-            let refusal =
-                Cli::try_parse_from(["mooring-operator", &format!("{flag}={value}")]).unwrap_err().to_string();
+            let refusal = Cli::try_parse_from(["mooring-operator", &format!("{flag}={value}")])
+                .unwrap_err()
+                .to_string();
             assert!(refusal.contains(flag) && refusal.contains(&format!("'{value}'")), "{refusal}");
         }
     }

@@ -90,7 +90,11 @@ pub async fn run(args: RunArgs) -> Result<(), Ended> {
 /// A namespace that is named twice is watched once: no two passes may share a cluster.
 fn scopes(namespaces: &[String]) -> Vec<Scope> {
     let named: BTreeSet<_> = namespaces.iter().cloned().collect();
-    if named.is_empty() { vec![Scope::AllNamespaces] } else { named.into_iter().map(Scope::Namespace).collect() }
+    if named.is_empty() {
+        vec![Scope::AllNamespaces]
+    } else {
+        named.into_iter().map(Scope::Namespace).collect()
+    }
 }
 
 /// Waits for the lease, acts while it is held, and gives it back.
@@ -140,7 +144,9 @@ async fn act(
     controllers: Vec<(Controller<Stored>, Arc<Context>)>,
     stop: Shared<impl Future<Output = ()> + Send + Sync + 'static>,
 ) -> Result<(), Ended> {
-    let passes = controllers.into_iter().map(|(controller, context)| reconcile_scope(controller, context, stop.clone()));
+    let passes = controllers
+        .into_iter()
+        .map(|(controller, context)| reconcile_scope(controller, context, stop.clone()));
     let mut passes: FuturesUnordered<_> = passes.collect();
     // Told to end, all of them end; one that ends untold leaves its clusters alone, which a new process will not.
     let all = async { while passes.next().await.is_some() && stop.clone().now_or_never().is_some() {} };

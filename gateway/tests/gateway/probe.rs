@@ -51,7 +51,10 @@ async fn what_is_in_the_way_is_named_with_where_to_look() {
     for (url, words) in [
         (format!("ws://{}/raw/probe", private.client), ["HTTP error: 401", "without a token?"]),
         (format!("ws://{closed}/raw/probe"), ["Connection refused", "is a pod behind the Service ready"]),
-        ("ws://nobody.invalid:8000/raw/probe".into(), ["nobody.invalid:8000: has no address", "does DNS answer?"]),
+        (
+            "ws://nobody.invalid:8000/raw/probe".into(),
+            ["nobody.invalid:8000: has no address", "does DNS answer?"],
+        ),
     ] {
         let (ended, told) = probed(url, ONCE).await;
         let reason = ended.unwrap_err();
@@ -61,7 +64,9 @@ async fn what_is_in_the_way_is_named_with_where_to_look() {
 
 #[test]
 fn an_address_that_cannot_be_probed_is_refused_at_once() {
-    for url in ["chat:8000", "wss://chat/raw/probe", "http://chat/raw/probe", "ws://chat/connection/websocket", ""] {
+    for url in
+        ["chat:8000", "wss://chat/raw/probe", "http://chat/raw/probe", "ws://chat/connection/websocket", ""]
+    {
         let refusal = probe(url, LIMIT, |reason| panic!("{reason}"));
         assert!(matches!(&refusal, Err(ProbeError::Url(refused)) if refused == url), "{refusal:?}");
     }

@@ -59,7 +59,8 @@ impl Release {
         let deployment = self.0.iter().find(|object| gvk(object).kind == "Deployment").unwrap();
         let arguments = &deployment.data["spec"]["template"]["spec"]["containers"][0]["args"];
         let arguments = arguments.as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
-        let theirs = |argument: &&str| !["--metrics-listen=", "--log="].iter().any(|flag| argument.starts_with(flag));
+        let theirs =
+            |argument: &&str| !["--metrics-listen=", "--log="].iter().any(|flag| argument.starts_with(flag));
         arguments.filter(theirs).map(ToOwned::to_owned).collect()
     }
 }

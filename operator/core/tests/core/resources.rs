@@ -65,7 +65,10 @@ fn pods_pull_their_images_with_the_secrets_of_the_spec_or_else_with_the_operator
         let desired = Desired::parse(&cluster(spec), defaults).unwrap();
         let pod = resources::pod(&desired, &PodName("chat-0-a".into()));
         let redis = resources::objects(&desired, 1).pop().unwrap().manifest;
-        [json!(pod.spec.unwrap().image_pull_secrets), redis["spec"]["template"]["spec"]["imagePullSecrets"].clone()]
+        [
+            json!(pod.spec.unwrap().image_pull_secrets),
+            redis["spec"]["template"]["spec"]["imagePullSecrets"].clone(),
+        ]
     };
     let with_own = Defaults { image_pull_secrets: BTreeSet::from(["mirror".into()]), ..defaults() };
     let [own, named, other] = ["mirror", "team", "redis"].map(|name| json!([{"name": name}]));

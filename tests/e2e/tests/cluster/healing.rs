@@ -5,11 +5,12 @@ use std::time::Duration;
 use e2e::{
     Gateways, eventually, in_namespace,
     load::{LATER, SOON, spec},
+    operator,
 };
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service};
 use kube::api::{Patch, PatchParams};
 use operator_core::crd::{Auth, Backplane, Jwt, Redis, WebSocketClusterSpec};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A gateway is asked for its report each 2 s, and kubelet pulls again after up to a minute.
 const HEALED: Duration = LATER;
@@ -70,30 +71,40 @@ async fn an_image_that_cannot_be_pulled_is_named_and_the_cluster_starts_once_it_
     .await;
 }
 
+/// Somebody's own Redis: a managed one lets in the gateways of its cluster and no others.
+fn redis_pod(image: &str) -> Value {
+    json!({
+        "metadata": {"name": "redis", "labels": {"app": "redis"}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "redis",
+                "image": image,
+                "command": ["redis-server", "--protected-mode", "no", "--dir", "/data"],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
+    })
+}
+
 #[tokio::test]
 async fn a_redis_out_of_reach_is_reported_and_the_cluster_recovers_once_it_is_reachable() {
     in_namespace("redis", async |scope| {
-        // A Redis to reach: that of a cluster without gateways.
-        let _store = Gateways::create(&scope, "store", spec(0, 200)).await;
+        let image = operator::Images::installed(&scope.client).await.redis;
+        let _: Pod = scope.create_object(redis_pod(&image)).await;
         let service = |app: &str| {
-            json!({"metadata": {"name": "redis"}, "spec": {
-                "selector": {"mooring.dev/cluster": "store", "app.kubernetes.io/name": app},
-                "ports": [{"port": 6379}],
-            }})
+            json!({"metadata": {"name": "redis"}, "spec": {"selector": {"app": app}, "ports": [{"port": 6379}]}})
         };
         let _: Service = scope.create_object(service("nobody")).await;
-        let password =
-            serde_json::from_value(json!({"name": "store-redis", "key": "password"})).expect("a reference");
-        let redis = Redis {
-            url: Some("redis://redis:6379".to_owned()),
-            password_from: Some(password),
-            ..Redis::default()
-        };
+        let redis = Redis { url: Some("redis://redis:6379".to_owned()), ..Redis::default() };
         let backplane = Backplane { redis: Some(redis), memory: None };
         let gateways =
             Gateways::create(&scope, "chat", WebSocketClusterSpec { backplane, ..spec(1, 200) }).await;
         shows(&gateways, "BackplaneReady", "BackplaneUnreachable", "can't reach the backplane").await;
-        let mended = Patch::Merge(service("mooring-redis"));
+        let mended = Patch::Merge(service("redis"));
         scope
             .api::<Service>()
             .patch("redis", &PatchParams::default(), &mended)
