@@ -44,6 +44,16 @@ pub struct RunArgs {
         value_name = "IMAGE"
     )]
     pub redis_image: String,
+    /// Secrets with the credentials of the images' registries, for clusters that name none; each is looked for in the
+    /// cluster's own namespace. A change restarts managed Redis, and reaches gateways as they are made.
+    #[arg(
+        long,
+        env = "MOORING_IMAGE_PULL_SECRETS",
+        value_delimiter = ',',
+        value_name = "NAME,...",
+        value_parser = dns_subdomain
+    )]
+    pub image_pull_secrets: Vec<String>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "MOORING_METRICS_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     pub metrics_listen: SocketAddr,
@@ -66,6 +76,26 @@ fn local_identity() -> String {
     format!("local-{:016x}", rand::random::<u64>())
 }
 
+/// A label of a name in DNS (RFC 1123).
+fn dns_label(text: &str) -> Result<String, String> {
+    let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let valid = text.len() <= 63
+        && text.starts_with(ends)
+        && text.ends_with(ends)
+        && text.chars().all(|c| ends(c) || c == '-');
+    valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| "not a namespace's name; use lower-case letters, digits and dashes, at most 63".into())
+}
+
+/// A Secret's name (RFC 1123).
+fn dns_subdomain(text: &str) -> Result<String, String> {
+    let valid = text.len() <= 253 && text.split('.').all(|label| dns_label(label).is_ok());
+    valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| "not a Secret's name; use lower-case letters, digits, dashes and dots".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +106,7 @@ mod tests {
             "mooring-operator",
             "--gateway-image=registry.example/gateway:1",
             "--redis-image=registry.example/redis:1",
+            "--image-pull-secrets=mirror,registry.example",
             "--metrics-listen=127.0.0.1:9090",
             "--lease-namespace=ops",
             "--lease-name=mooring",
@@ -89,6 +120,7 @@ mod tests {
             RunArgs {
                 gateway_image: "registry.example/gateway:1".into(),
                 redis_image: "registry.example/redis:1".into(),
+                image_pull_secrets: vec!["mirror".into(), "registry.example".into()],
                 metrics_listen: "127.0.0.1:9090".parse().unwrap(),
                 lease_namespace: "ops".into(),
                 lease_name: "mooring".into(),
@@ -109,6 +141,17 @@ mod tests {
         let refusal =
             Cli::try_parse_from(["mooring-operator", "--metrics-listen=8080"]).unwrap_err().to_string();
         assert!(refusal.contains("--metrics-listen") && refusal.contains("'8080'"), "{refusal}");
+    }
+
+    #[test]
+    fn a_name_that_no_object_can_have_is_refused_with_the_flag_and_the_value() {
+        for (flag, value) in [("--image-pull-secrets", "Mirror"), ("--image-pull-secrets", "mirror..example")]
+        {
+            let refusal = Cli::try_parse_from(["mooring-operator", &format!("{flag}={value}")])
+                .unwrap_err()
+                .to_string();
+            assert!(refusal.contains(flag) && refusal.contains(&format!("'{value}'")), "{refusal}");
+        }
     }
 
     #[test]

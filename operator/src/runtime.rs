@@ -99,7 +99,11 @@ async fn lead(
         stores,
         gateways: Gateways::default(),
         leadership: election.leadership(),
-        defaults: Defaults { gateway_image: args.gateway_image, redis_image: args.redis_image },
+        defaults: Defaults {
+            gateway_image: args.gateway_image,
+            redis_image: args.redis_image,
+            image_pull_secrets: args.image_pull_secrets.into_iter().collect(),
+        },
         memories: Memories::default(),
         metrics: metrics.clone(),
         identity: args.identity,

@@ -14,15 +14,18 @@ use crate::names::{ClusterName, Revision};
 use gateway_core::config::GatewayConfig;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Images used where the spec names none.
+/// What is used where the spec names none. A change reaches gateway pods as they are made, and the managed Redis at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// Of the gateway.
+    /// Image of the gateway.
     pub gateway_image: String,
-    /// Of the managed Redis.
+    /// Image of the managed Redis.
     pub redis_image: String,
+    /// Secrets with the credentials of these images' registries, in the namespace of each cluster.
+    pub image_pull_secrets: BTreeSet<String>,
 }
 
 /// A valid spec.
@@ -42,6 +45,8 @@ pub struct Desired {
     pub revision: Revision,
     /// Image of the gateway.
     pub image: String,
+    /// Secrets with the credentials of its registry.
+    pub image_pull_secrets: BTreeSet<String>,
     /// Configuration of the gateway.
     pub gateway: GatewayConfig,
     /// Secrets that gateways read.
@@ -173,6 +178,8 @@ pub enum Backplane {
 pub struct Managed {
     /// Its image.
     pub image: String,
+    /// Secrets with the credentials of its registry.
+    pub image_pull_secrets: BTreeSet<String>,
     /// Its storage and resources.
     pub spec: ManagedRedis,
 }

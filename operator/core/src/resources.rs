@@ -15,10 +15,11 @@ pub use secret::{GeneratedSecret, generated as generated_secret};
 use crate::desired::{Backplane, Desired};
 use crate::names::{self, APP_INSTANCE, APP_MANAGED_BY, APP_NAME, APPLIED_HASH, CLUSTER, GATEWAY};
 use crate::observed::{ObjectKey, ObjectKind};
+use k8s_openapi::api::core::v1::LocalObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An object as it is applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +90,12 @@ fn labels(desired: &Desired, app: &str) -> BTreeMap<String, String> {
     labels.insert(APP_INSTANCE.into(), desired.name.to_string());
     labels.insert(APP_MANAGED_BY.into(), names::MANAGER.into());
     labels
+}
+
+/// Nothing rather than an empty list: what a pod template does not say can't change it.
+fn pull_secrets(names: &BTreeSet<String>) -> Option<Vec<LocalObjectReference>> {
+    let references = names.iter().map(|name| LocalObjectReference { name: name.clone() });
+    (!names.is_empty()).then(|| references.collect())
 }
 
 fn metadata(desired: &Desired, app: &str, name: String) -> ObjectMeta {

@@ -72,6 +72,14 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             json!({"podTemplate": {"env": [{"name": "MOORING_X", "value": "y"}]}}),
             ["spec.podTemplate.env", "use the fields of spec"],
         ),
+        (
+            json!({"podTemplate": {"imagePullSecrets": [{"name": ""}]}}),
+            ["spec.podTemplate.imagePullSecrets", "name the Secret"],
+        ),
+        (
+            json!({"podTemplate": {"imagePullSecrets": [{"name": "a"}, {"name": "a"}]}}),
+            ["spec.podTemplate.imagePullSecrets[1]", "Duplicate value"],
+        ),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! `spec.backplane`.
 
-use k8s_openapi::api::core::v1::{ResourceRequirements, SecretKeySelector};
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,13 @@ pub struct ManagedRedis {
     /// Resources of its container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// Secrets with the credentials of the image's registry; the operator's own default when empty.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self.all(s, s.name != '')",
+         "message": "spec.backplane.redis.managed.imagePullSecrets: a name is empty; name the Secret, or remove the entry"},
+    ]))]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 /// A persistent volume. It is made once: Kubernetes refuses a later change of a StatefulSet's volume claims.

@@ -1,7 +1,7 @@
 //! `spec.podTemplate`.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, EnvVar, ResourceRequirements, Toleration, TopologySpreadConstraint,
+    Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,4 +44,11 @@ pub struct PodTemplate {
     ]))]
     #[schemars(length(max = 100))]
     pub env: Vec<EnvVar>,
+    /// Secrets with the credentials of the image's registry; the operator's own default when empty.
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self.all(s, s.name != '')",
+         "message": "spec.podTemplate.imagePullSecrets: a name is empty; name the Secret, or remove the entry"},
+    ]))]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }

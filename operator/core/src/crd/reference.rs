@@ -5,7 +5,8 @@ use serde_json::Value;
 use std::fmt::Write as _;
 
 /// Fields whose types are core/v1's own besides selectors of Secrets; Kubernetes documents what is inside.
-const CORE_V1: [&str; 5] = ["affinity", "env", "resources", "tolerations", "topologySpreadConstraints"];
+const CORE_V1: [&str; 6] =
+    ["affinity", "env", "imagePullSecrets", "resources", "tolerations", "topologySpreadConstraints"];
 
 /// Every field of `spec` and `status`, with type, default and description, as Markdown.
 #[must_use]

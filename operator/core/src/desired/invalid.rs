@@ -38,6 +38,8 @@ pub enum Invalid {
     JwtKeys { found: usize },
     #[error("{field}: name or key of the Secret is empty; give both")]
     SecretRef { field: &'static str },
+    #[error("{field}: a name is empty; name the Secret, or remove the entry")]
+    ImagePullSecret { field: &'static str },
     #[error(
         "spec.channels.namespaces {name:?}: empty, repeated or not of letters, digits, _ and - (at most 64); rename it"
     )]
@@ -90,6 +92,7 @@ impl Invalid {
             Self::NobodyCanConnect => "NobodyCanConnect",
             Self::JwtKeys { .. } => "InvalidJwtKeys",
             Self::SecretRef { .. } => "InvalidSecretRef",
+            Self::ImagePullSecret { .. } => "InvalidImagePullSecret",
             Self::Namespace { .. } => "InvalidNamespace",
             Self::BackplaneKinds { .. } => "InvalidBackplane",
             Self::MemoryNeedsOnePod { .. } => "MemoryNeedsOnePod",

@@ -8,7 +8,7 @@ use super::{
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
 use gateway_core::config::{Channels, GatewayConfig, Limits, Protocols};
-use k8s_openapi::api::core::v1::SecretKeySelector;
+use k8s_openapi::api::core::v1::{LocalObjectReference, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource as _;
 use std::collections::BTreeSet;
@@ -63,6 +63,11 @@ impl Desired {
             size,
             revision: names::Revision(String::new()),
             image: spec.image.clone().unwrap_or_else(|| defaults.gateway_image.clone()),
+            image_pull_secrets: image_pull_secrets(
+                "spec.podTemplate.imagePullSecrets",
+                &spec.pod_template.image_pull_secrets,
+                defaults,
+            )?,
             gateway: gateway(spec, budget, drain_timeout)?,
             secrets: secrets(&spec.auth)?,
             backplane,
@@ -274,6 +279,18 @@ fn secret(field: &'static str, given: Option<&SecretKeySelector>) -> Result<Opti
     }
 }
 
+fn image_pull_secrets(
+    field: &'static str,
+    given: &[LocalObjectReference],
+    defaults: &Defaults,
+) -> Result<BTreeSet<String>, Invalid> {
+    if given.iter().any(|secret| secret.name.is_empty()) {
+        return Err(Invalid::ImagePullSecret { field });
+    }
+    let named: BTreeSet<_> = given.iter().map(|secret| secret.name.clone()).collect();
+    Ok(if named.is_empty() { defaults.image_pull_secrets.clone() } else { named })
+}
+
 fn backplane(given: &crd::Backplane, defaults: &Defaults) -> Result<Backplane, Invalid> {
     match (&given.redis, given.memory) {
         (Some(redis), None) => redis_backplane(redis, defaults),
@@ -289,6 +306,11 @@ fn redis_backplane(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane,
         (Some(_), None, None) if password.is_some() => Err(Invalid::PasswordOfManaged),
         (Some(managed), None, None) => Ok(Backplane::Managed(Managed {
             image: managed.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
+            image_pull_secrets: image_pull_secrets(
+                "spec.backplane.redis.managed.imagePullSecrets",
+                &managed.image_pull_secrets,
+                defaults,
+            )?,
             spec: managed.clone(),
         })),
         (None, Some(url), None) if !is_redis_url(url) => Err(Invalid::RedisUrl { url: url.clone() }),

@@ -7,7 +7,7 @@ use super::labels;
 use crate::desired::{Backplane, Desired, RedisUrl};
 use crate::names::{CLIENT_PORT, CONTROL_PORT, GATEWAY, PodName, REDIS_PORT, REVISION, SERVING, TRAFFIC};
 use crate::observed::PodView;
-use crate::resources::{label_selector, selector};
+use crate::resources::{label_selector, pull_secrets, selector};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, Pod, PodSecurityContext, PodSpec,
     SeccompProfile, SecretKeySelector, SecurityContext, TopologySpreadConstraint,
@@ -71,6 +71,7 @@ fn spec(desired: &Desired, name: &PodName) -> PodSpec {
         automount_service_account_token: Some(false),
         // One environment variable per Service of the namespace helps nobody.
         enable_service_links: Some(false),
+        image_pull_secrets: pull_secrets(&desired.image_pull_secrets),
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(drain.saturating_add(MARGIN_SECONDS)),
         containers: vec![container(desired, name)],

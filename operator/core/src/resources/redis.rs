@@ -1,7 +1,7 @@
 //! The managed Redis: one replica, every write on disk before it is answered.
 
 use super::secret::REDIS_CONFIG;
-use super::{Object, label_selector, labels, metadata, selector};
+use super::{Object, label_selector, labels, metadata, pull_secrets, selector};
 use crate::desired::{Desired, Managed};
 use crate::names::{REDIS, REDIS_PORT};
 use crate::observed::ObjectKind;
@@ -92,6 +92,7 @@ fn pod(secret: &str, managed: &Managed) -> PodSpec {
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
+        image_pull_secrets: pull_secrets(&managed.image_pull_secrets),
         security_context: Some(pod_security()),
         termination_grace_period_seconds: Some(30),
         containers: vec![container(secret, managed)],

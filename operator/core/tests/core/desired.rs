@@ -58,6 +58,16 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
             "InvalidSecretRef",
             "spec.auth.apiKeySecretRef",
         ),
+        (
+            json!({"podTemplate": {"imagePullSecrets": [{"name": "a"}, {}]}}),
+            "InvalidImagePullSecret",
+            "spec.podTemplate.imagePullSecrets",
+        ),
+        (
+            json!({"backplane": {"redis": {"managed": {"imagePullSecrets": [{"name": ""}]}}}}),
+            "InvalidImagePullSecret",
+            "spec.backplane.redis.managed.imagePullSecrets",
+        ),
         (json!({"channels": {"namespaces": [{"name": "a"}, {"name": "a"}]}}), "InvalidNamespace", "\"a\""),
         (json!({"backplane": {}}), "InvalidBackplane", "has 0 of redis and memory"),
         (
@@ -118,7 +128,7 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
     // The two that are about metadata are below, and what can't even be read.
-    assert_eq!(tested.len() + 3, 24);
+    assert_eq!(tested.len() + 3, 25);
 }
 
 #[test]

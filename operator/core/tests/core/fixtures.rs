@@ -7,9 +7,14 @@ use operator_core::desired::{Defaults, Desired};
 use operator_core::names::{PodName, Revision};
 use operator_core::observed::{Observed, Phase, PodView, Report, Traffic};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 pub fn defaults() -> Defaults {
-    Defaults { gateway_image: "mooring.dev/gateway:dev".into(), redis_image: "redis:8".into() }
+    Defaults {
+        gateway_image: "mooring.dev/gateway:dev".into(),
+        redis_image: "redis:8".into(),
+        image_pull_secrets: BTreeSet::new(),
+    }
 }
 
 pub fn cluster(spec: &Value) -> WebSocketCluster {

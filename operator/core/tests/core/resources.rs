@@ -1,7 +1,7 @@
 //! The YAML of each owned object.
 
-use crate::fixtures::desired;
-use operator_core::desired::Desired;
+use crate::fixtures::{cluster, defaults, desired};
+use operator_core::desired::{Defaults, Desired};
 use operator_core::names::PodName;
 use operator_core::resources;
 use operator_core::resources::GeneratedSecret;
@@ -56,6 +56,28 @@ fn a_gateway_pod() {
     insta::assert_yaml_snapshot!("pod-default", pod(&desired(&json!({}))));
     insta::assert_yaml_snapshot!("pod-full", pod(&full()));
     insta::assert_yaml_snapshot!("pod-memory", pod(&desired(&json!({"backplane": {"memory": {}}}))));
+}
+
+#[test]
+fn pods_pull_their_images_with_the_secrets_of_the_spec_or_else_with_the_operators_own() {
+    let pull_secrets = |spec: &Value, defaults: &Defaults| {
+        let desired = Desired::parse(&cluster(spec), defaults).unwrap();
+        let pod = resources::pod(&desired, &PodName("chat-0-a".into()));
+        let redis = resources::objects(&desired, 1).pop().unwrap().manifest;
+        [
+            json!(pod.spec.unwrap().image_pull_secrets),
+            redis["spec"]["template"]["spec"]["imagePullSecrets"].clone(),
+        ]
+    };
+    let with_own = Defaults { image_pull_secrets: BTreeSet::from(["mirror".into()]), ..defaults() };
+    let [own, named, other] = ["mirror", "team", "redis"].map(|name| json!([{"name": name}]));
+    let given = json!({
+        "podTemplate": {"imagePullSecrets": named},
+        "backplane": {"redis": {"managed": {"imagePullSecrets": other}}},
+    });
+    assert_eq!(pull_secrets(&json!({}), &defaults()), [Value::Null, Value::Null]);
+    assert_eq!(pull_secrets(&json!({}), &with_own), [own.clone(), own]);
+    assert_eq!(pull_secrets(&given, &with_own), [named, other]);
 }
 
 #[test]

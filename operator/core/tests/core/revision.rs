@@ -3,6 +3,7 @@
 use crate::fixtures::{cluster, defaults, desired};
 use operator_core::desired::{Defaults, Desired};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 #[test]
 fn the_revision_of_a_spec_does_not_change_from_one_version_of_the_operator_to_the_next() {
@@ -28,7 +29,9 @@ fn what_is_not_about_a_pod_rolls_nothing() {
         json!({"rollout": {"maxSurge": 3}}),
         json!({"listener": {"port": 443}}),
         json!({"expose": {"service": {"type": "NodePort", "nodePort": 30080}}}),
-        json!({"backplane": {"redis": {"managed": {"image": "valkey:9", "storage": {"size": "9Gi"}}}}}),
+        json!({"backplane": {"redis": {"managed": {
+            "image": "valkey:9", "storage": {"size": "9Gi"}, "imagePullSecrets": [{"name": "mirror"}],
+        }}}}),
         json!({"paused": true}),
         json!({"limits": {}, "podTemplate": {"labels": {}}}),
     ] {
@@ -50,6 +53,7 @@ fn what_a_gateway_would_do_otherwise_rolls() {
         json!({"backplane": {"memory": {}}}),
         json!({"podTemplate": {"annotations": {"restarted": "now"}}}),
         json!({"podTemplate": {"resources": {"requests": {"cpu": "1"}}}}),
+        json!({"podTemplate": {"imagePullSecrets": [{"name": "mirror"}]}}),
     ] {
         revisions.push(desired(&spec).revision);
     }
@@ -60,8 +64,12 @@ fn what_a_gateway_would_do_otherwise_rolls() {
 }
 
 #[test]
-fn another_default_image_of_the_operator_rolls_nothing() {
-    let newer = Defaults { gateway_image: "gateway:9".into(), ..defaults() };
+fn other_defaults_of_the_operator_roll_nothing() {
+    let newer = Defaults {
+        gateway_image: "gateway:9".into(),
+        redis_image: "valkey:9".into(),
+        image_pull_secrets: BTreeSet::from(["mirror".into()]),
+    };
     let parse = |defaults: &Defaults| Desired::parse(&cluster(&json!({})), defaults).unwrap();
     assert_eq!(parse(&newer).revision, parse(&defaults()).revision);
     assert_eq!(parse(&newer).image, "gateway:9");
