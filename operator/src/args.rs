@@ -54,6 +54,9 @@ pub struct RunArgs {
         value_parser = dns_subdomain
     )]
     pub image_pull_secrets: Vec<String>,
+    /// The only namespaces in which clusters are looked for; all of them when absent.
+    #[arg(long, env = "MOORING_NAMESPACES", value_delimiter = ',', value_name = "NAME,...", value_parser = dns_label)]
+    pub namespaces: Vec<String>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "MOORING_METRICS_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     pub metrics_listen: SocketAddr,
@@ -76,7 +79,7 @@ fn local_identity() -> String {
     format!("local-{:016x}", rand::random::<u64>())
 }
 
-/// A label of a name in DNS (RFC 1123).
+/// A namespace's name (RFC 1123).
 fn dns_label(text: &str) -> Result<String, String> {
     let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let valid = text.len() <= 63
@@ -107,6 +110,7 @@ mod tests {
             "--gateway-image=registry.example/gateway:1",
             "--redis-image=registry.example/redis:1",
             "--image-pull-secrets=mirror,registry.example",
+            "--namespaces=team-a,team-b",
             "--metrics-listen=127.0.0.1:9090",
             "--lease-namespace=ops",
             "--lease-name=mooring",
@@ -121,6 +125,7 @@ mod tests {
                 gateway_image: "registry.example/gateway:1".into(),
                 redis_image: "registry.example/redis:1".into(),
                 image_pull_secrets: vec!["mirror".into(), "registry.example".into()],
+                namespaces: vec!["team-a".into(), "team-b".into()],
                 metrics_listen: "127.0.0.1:9090".parse().unwrap(),
                 lease_namespace: "ops".into(),
                 lease_name: "mooring".into(),
@@ -145,8 +150,13 @@ mod tests {
 
     #[test]
     fn a_name_that_no_object_can_have_is_refused_with_the_flag_and_the_value() {
-        for (flag, value) in [("--image-pull-secrets", "Mirror"), ("--image-pull-secrets", "mirror..example")]
-        {
+        for (flag, value) in [
+            ("--namespaces", "team a"),
+            ("--namespaces", "team.a"),
+            ("--namespaces", ""),
+            ("--image-pull-secrets", "Mirror"),
+            ("--image-pull-secrets", "mirror..example"),
+        ] {
             let refusal = Cli::try_parse_from(["mooring-operator", &format!("{flag}={value}")])
                 .unwrap_err()
                 .to_string();

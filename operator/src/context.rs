@@ -1,4 +1,4 @@
-//! What every pass over a cluster needs.
+//! What every pass over a cluster needs; one for each namespace that is watched by itself.
 
 use kube::Client;
 use operator_core::desired::Defaults;
@@ -20,7 +20,7 @@ pub struct Context {
     pub gateways: Gateways,
     /// Whether this process may write.
     pub leadership: Leadership,
-    /// Images of clusters that name none.
+    /// What clusters get that name no image or pull secret.
     pub defaults: Defaults,
     /// What passes remember.
     pub memories: Memories,

@@ -1,5 +1,6 @@
 //! Wiring: client, lease, watches, admin server, end.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::{FutureExt, Shared};
+use futures::stream::FuturesUnordered;
 use kube::runtime::Controller;
 use kube::runtime::controller;
 use kube::runtime::reflector::Store;
@@ -26,7 +28,7 @@ use crate::gateways::Gateways;
 use crate::lease::{Election, Lost};
 use crate::memory::Memories;
 use crate::metrics::{Metrics, Totals};
-use crate::watches::{Stores, watch};
+use crate::watches::{Scope, Stores, watch};
 
 /// Passes under way may take this long to finish when the process is told to end.
 const FINISH: Duration = Duration::from_secs(15);
@@ -65,22 +67,33 @@ pub async fn run(args: RunArgs) -> Result<(), Ended> {
     let stop = stop_signal().map_err(Ended::Signals)?.shared();
     let metrics = Metrics::new()?;
     let client = client().await?;
-    let (stores, controller) = watch(&client);
-    let clusters = stores.clusters.clone();
+    let scopes = scopes(&args.namespaces);
+    let watches = watch(&client, &scopes);
+    let clusters: Vec<_> = watches.iter().map(|(stores, _)| stores.clusters.clone()).collect();
     let admin = Admin::new(metrics.clone(), move || totals(&clusters));
     let listener = TcpListener::bind(args.metrics_listen).await;
     let listener = listener.map_err(|error| Ended::Listen(args.metrics_listen, error))?;
     admin.set_ready(true);
-    info!(version = env!("CARGO_PKG_VERSION"), admin = %args.metrics_listen, "started");
+    info!(version = env!("CARGO_PKG_VERSION"), admin = %args.metrics_listen, ?scopes, "started");
     tokio::select! {
         ended = admin.clone().serve(listener) => {
             let Err(error): Result<Infallible, _> = ended;
             Err(Ended::Admin(error))
         }
-        ended = lead(args, client, stores, controller, metrics, stop) => {
+        ended = lead(args, client, watches, metrics, stop) => {
             admin.set_ready(false);
             ended
         }
+    }
+}
+
+/// A namespace that is named twice is watched once: no two passes may share a cluster.
+fn scopes(namespaces: &[String]) -> Vec<Scope> {
+    let named: BTreeSet<_> = namespaces.iter().cloned().collect();
+    if named.is_empty() {
+        vec![Scope::AllNamespaces]
+    } else {
+        named.into_iter().map(Scope::Namespace).collect()
     }
 }
 
@@ -88,26 +101,30 @@ pub async fn run(args: RunArgs) -> Result<(), Ended> {
 async fn lead(
     args: RunArgs,
     client: Client,
-    stores: Stores,
-    controller: Controller<Stored>,
+    watches: Vec<(Stores, Controller<Stored>)>,
     metrics: Metrics,
-    stop: Shared<impl Future<Output = ()> + Send + 'static>,
+    stop: Shared<impl Future<Output = ()> + Send + Sync + 'static>,
 ) -> Result<(), Ended> {
     let mut election = Election::new(client.clone(), &args.lease_namespace, &args.lease_name, &args.identity);
-    let context = Arc::new(Context {
-        client,
-        stores,
-        gateways: Gateways::default(),
-        leadership: election.leadership(),
-        defaults: Defaults {
-            gateway_image: args.gateway_image,
-            redis_image: args.redis_image,
-            image_pull_secrets: args.image_pull_secrets.into_iter().collect(),
-        },
-        memories: Memories::default(),
-        metrics: metrics.clone(),
-        identity: args.identity,
-    });
+    let defaults = Defaults {
+        gateway_image: args.gateway_image,
+        redis_image: args.redis_image,
+        image_pull_secrets: args.image_pull_secrets.into_iter().collect(),
+    };
+    let with_context = |(stores, controller)| {
+        let context = Context {
+            client: client.clone(),
+            stores,
+            gateways: Gateways::default(),
+            leadership: election.leadership(),
+            defaults: defaults.clone(),
+            memories: Memories::default(),
+            metrics: metrics.clone(),
+            identity: args.identity.clone(),
+        };
+        (controller, Arc::new(context))
+    };
+    let controllers: Vec<_> = watches.into_iter().map(with_context).collect();
     tokio::select! {
         () = election.acquire() => {}
         () = stop.clone() => return Ok(()),
@@ -115,7 +132,7 @@ async fn lead(
     metrics.leads(true);
     let ended = tokio::select! {
         lost = election.hold() => return Err(Ended::Lost(lost)),
-        ended = act(controller, context, stop) => ended,
+        ended = act(controllers, stop) => ended,
     };
     metrics.leads(false);
     election.release().await;
@@ -124,11 +141,34 @@ async fn lead(
 
 /// Passes over clusters until told to stop; those under way are finished.
 async fn act(
+    controllers: Vec<(Controller<Stored>, Arc<Context>)>,
+    stop: Shared<impl Future<Output = ()> + Send + Sync + 'static>,
+) -> Result<(), Ended> {
+    let passes = controllers
+        .into_iter()
+        .map(|(controller, context)| reconcile_scope(controller, context, stop.clone()));
+    let mut passes: FuturesUnordered<_> = passes.collect();
+    // Told to end, all of them end; one that ends untold leaves its clusters alone, which a new process will not.
+    let all = async { while passes.next().await.is_some() && stop.clone().now_or_never().is_some() {} };
+    let finish = async {
+        stop.clone().await;
+        // `timeout` of nothing: whatever is still running then is cut off.
+        let _ = timeout(FINISH, futures::future::pending::<()>()).await;
+        warn!("passes under way did not finish in time");
+    };
+    tokio::select! {
+        () = all => {}
+        () = finish => {}
+    }
+    if stop.now_or_never().is_some() { Ok(()) } else { Err(Ended::Controller) }
+}
+
+/// Passes over the clusters of one scope.
+async fn reconcile_scope(
     controller: Controller<Stored>,
     context: Arc<Context>,
-    stop: Shared<impl Future<Output = ()> + Send + 'static>,
-) -> Result<(), Ended> {
-    let told = stop.clone();
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
     let log = |result| {
         match result {
             Err(controller::Error::ObjectNotFound(gone)) => {
@@ -140,21 +180,7 @@ async fn act(
         }
         futures::future::ready(())
     };
-    let passes = controller
-        .graceful_shutdown_on(told.map(|()| info!("told to end; passes under way are finished")))
-        .run(reconcile, retry, context.clone())
-        .for_each(log);
-    let finish = async {
-        stop.clone().await;
-        // `timeout` of nothing: whatever is still running then is cut off.
-        let _ = timeout(FINISH, futures::future::pending::<()>()).await;
-        warn!("passes under way did not finish in time");
-    };
-    tokio::select! {
-        () = passes => {}
-        () = finish => {}
-    }
-    if stop.now_or_never().is_some() { Ok(()) } else { Err(Ended::Controller) }
+    controller.graceful_shutdown_on(stop).run(reconcile, retry, context.clone()).for_each(log).await;
 }
 
 async fn client() -> Result<Client, Ended> {
@@ -174,11 +200,12 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        info!("told to end; passes under way are finished");
     })
 }
 
-fn totals(clusters: &Store<Stored>) -> Totals {
-    clusters.state().iter().fold(Totals::default(), |sum, cluster| {
+fn totals(clusters: &[Store<Stored>]) -> Totals {
+    clusters.iter().flat_map(Store::state).fold(Totals::default(), |sum, cluster| {
         let status = cluster.status();
         let count =
             |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or_default();

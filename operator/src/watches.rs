@@ -1,6 +1,6 @@
 //! What is watched, and the stores that hold it.
 //!
-//! Secrets are not watched: that would take the right to list every Secret of the cluster.
+//! Secrets are not watched: that would take the right to list all of them.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
+use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
@@ -28,8 +29,8 @@ use crate::error::Error;
 
 /// Objects per page of a list: small, since a page is held twice while the store takes it in.
 const PAGE: u32 = 50;
-/// Passes under way at once; each may ask many gateways.
-const CONCURRENCY: u16 = 16;
+/// Passes under way at once, over all namespaces; each may ask many gateways.
+const CONCURRENCY: usize = 16;
 /// Changes of this time are folded into one pass: pods change in bursts.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// The first lists are there after this time, or something is wrong with the rights or the API server.
@@ -44,7 +45,7 @@ const OWNED: [ObjectKind; 5] = [
     ObjectKind::StatefulSet,
 ];
 
-/// Everything watched, as last seen.
+/// Everything watched in one namespace, or in all of them, as last seen.
 #[derive(Clone)]
 pub struct Stores {
     /// The clusters.
@@ -83,9 +84,43 @@ pub fn api_resource(kind: ObjectKind) -> ApiResource {
     }
 }
 
-/// The stores, and the controller that fills them and passes over a cluster when it or what it owns changes.
+/// Where clusters are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every namespace, which takes rights in all of them.
+    AllNamespaces,
+    /// In this one.
+    Namespace(String),
+}
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::AllNamespaces => Api::all(client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+
+    fn objects(&self, client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
+        match self {
+            Self::AllNamespaces => Api::all_with(client.clone(), resource),
+            Self::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        }
+    }
+}
+
+/// The stores of each scope, and the controller that fills them and passes over a cluster when it or what it owns changes.
+/// Each scope has its own: a list that is made anew replaces the whole store.
 #[must_use]
-pub fn watch(client: &Client) -> (Stores, Controller<Stored>) {
+pub fn watch(client: &Client, scopes: &[Scope]) -> Vec<(Stores, Controller<Stored>)> {
+    let concurrency = u16::try_from(CONCURRENCY.div_ceil(scopes.len().max(1))).unwrap_or(1);
+    scopes.iter().map(|scope| watch_scope(client, scope, concurrency)).collect()
+}
+
+fn watch_scope(client: &Client, scope: &Scope, concurrency: u16) -> (Stores, Controller<Stored>) {
     let writer = Writer::default();
     let clusters: Store<Stored> = writer.as_reader();
     let present = clusters.clone();
@@ -93,22 +128,22 @@ pub fn watch(client: &Client) -> (Stores, Controller<Stored>) {
     let news = move |cluster: &Stored| {
         present.get(&ObjectRef::from_obj(cluster)).and_then(|_| predicates::generation(cluster))
     };
-    let main = reflect(Api::<Stored>::all(client.clone()), Config::default(), writer, |_| {})
+    let main = reflect(scope.api::<Stored>(client), Config::default(), writer, |_| {})
         .predicate_filter(news, PredicateConfig::default());
-    let config = controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
+    let config = controller::Config::default().concurrency(concurrency).debounce(DEBOUNCE);
     let mut controller = Controller::for_stream(main, clusters.clone()).with_config(config);
 
     let ours = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER}"));
     let gateways = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER},{APP_NAME}={GATEWAY}"));
     let writer = Writer::default();
     let pods = writer.as_reader();
-    controller = controller.owns_stream(reflect(Api::<Pod>::all(client.clone()), gateways, writer, slim));
+    controller = controller.owns_stream(reflect(scope.api::<Pod>(client), gateways, writer, slim));
     let mut owned = BTreeMap::new();
     for kind in OWNED {
         let resource = api_resource(kind);
         let writer = Writer::new(resource.clone());
         owned.insert(kind, writer.as_reader());
-        let api = Api::all_with(client.clone(), &resource);
+        let api = scope.objects(client, &resource);
         // What a list holds does not say what it is, while a watch does; plans compare whole objects.
         let types = TypeMeta { api_version: resource.api_version.clone(), kind: resource.kind.clone() };
         let name_kind = move |object: &mut DynamicObject| object.types = Some(types.clone());
