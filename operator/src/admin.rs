@@ -84,7 +84,7 @@ impl Admin {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the API server has not answered yet, or this is ending\n",
             ),
-            "/metrics" => match self.metrics.encode((self.totals)()) {
+            "/metrics" => match self.metrics.encode(&(self.totals)()) {
                 Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
             },

@@ -1,7 +1,8 @@
-//! What the operator tells Prometheus. Every label has a bounded set of values.
+//! What the operator tells Prometheus. Every label has a bounded set of values, or goes with the cluster that it names.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
 };
 
 use crate::error::Error;
@@ -22,7 +23,7 @@ pub struct Metrics {
 }
 
 /// Sums over all clusters, as last seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// WebSocketClusters.
     pub clusters: u32,
@@ -34,6 +35,21 @@ pub struct Totals {
     pub connections: u64,
     /// Gateway pods that are being drained.
     pub draining: u32,
+    /// Conditions of every WebSocketCluster.
+    pub conditions: Vec<ClusterCondition>,
+}
+
+/// A condition of a WebSocketCluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterCondition {
+    /// Namespace of the cluster.
+    pub namespace: String,
+    /// Name of the cluster.
+    pub name: String,
+    /// Type of the condition.
+    pub condition: String,
+    /// Whether its status is True.
+    pub is_true: bool,
 }
 
 #[derive(Clone)]
@@ -110,16 +126,33 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric cannot be written as text.
-    pub fn encode(&self, totals: Totals) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn encode(&self, totals: &Totals) -> Result<Vec<u8>, prometheus::Error> {
         self.totals.clusters.set(totals.clusters.into());
         self.totals.refused.set(totals.refused.into());
         self.totals.pods.set(totals.pods.into());
         self.totals.connections.set(totals.connections.try_into().unwrap_or(i64::MAX));
         self.totals.draining.set(totals.draining.into());
+        let mut families = self.registry.gather();
+        if !totals.conditions.is_empty() {
+            families.extend(conditions(&totals.conditions)?.collect());
+        }
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
+}
+
+/// Made anew at each scrape: what is said of a cluster goes with it. Labels of their own, since Prometheus's `namespace` is
+/// the operator's.
+fn conditions(conditions: &[ClusterCondition]) -> Result<IntGaugeVec, prometheus::Error> {
+    let gauges = IntGaugeVec::new(
+        Opts::new("mooring_operator_cluster_condition", "1 while a condition of a WebSocketCluster is True."),
+        &["cluster_namespace", "cluster_name", "condition"],
+    )?;
+    for ClusterCondition { namespace, name, condition, is_true } in conditions {
+        gauges.with_label_values(&[namespace, name, condition]).set(i64::from(*is_true));
+    }
+    Ok(gauges)
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
@@ -138,7 +171,7 @@ mod tests {
     fn a_failed_pass_is_counted_by_class_and_variant() {
         let metrics = Metrics::new().unwrap();
         metrics.reconciled(0.02, Some(&Error::NotLeading));
-        let text = String::from_utf8(metrics.encode(Totals::default()).unwrap()).unwrap();
+        let text = String::from_utf8(metrics.encode(&Totals::default()).unwrap()).unwrap();
         let line = r#"mooring_operator_reconcile_errors_total{class="transient",error="not_leading"} 1"#;
         assert!(text.lines().any(|l| l == line), "{text}");
     }
@@ -146,8 +179,15 @@ mod tests {
     #[test]
     fn the_totals_are_those_of_the_moment() {
         let metrics = Metrics::new().unwrap();
-        let totals = Totals { clusters: 2, refused: 1, pods: 3, connections: 4_000, draining: 1 };
-        let text = String::from_utf8(metrics.encode(totals).unwrap()).unwrap();
+        let condition = |condition: &str, is_true| ClusterCondition {
+            namespace: "demo".into(),
+            name: "chat".into(),
+            condition: condition.into(),
+            is_true,
+        };
+        let conditions = vec![condition("Available", true), condition("Draining", false)];
+        let totals = Totals { clusters: 2, refused: 1, pods: 3, connections: 4_000, draining: 1, conditions };
+        let text = String::from_utf8(metrics.encode(&totals).unwrap()).unwrap();
         for line in [
             "clusters 2",
             "refused_clusters 1",
@@ -155,6 +195,8 @@ mod tests {
             "connections 4000",
             "draining_pods 1",
             "leader 0",
+            r#"cluster_condition{cluster_name="chat",cluster_namespace="demo",condition="Available"} 1"#,
+            r#"cluster_condition{cluster_name="chat",cluster_namespace="demo",condition="Draining"} 0"#,
         ] {
             assert!(text.lines().any(|l| l == format!("mooring_operator_{line}")), "{line} in {text}");
         }

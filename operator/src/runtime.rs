@@ -13,7 +13,7 @@ use futures::stream::FuturesUnordered;
 use kube::runtime::Controller;
 use kube::runtime::controller;
 use kube::runtime::reflector::Store;
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt};
 use operator_core::desired::{Defaults, Stored};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +27,7 @@ use crate::controller::{reconcile, retry};
 use crate::gateways::Gateways;
 use crate::lease::{Election, Lost};
 use crate::memory::Memories;
-use crate::metrics::{Metrics, Totals};
+use crate::metrics::{ClusterCondition, Metrics, Totals};
 use crate::watches::{Scope, Stores, watch};
 
 /// Passes under way may take this long to finish when the process is told to end.
@@ -205,18 +205,22 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
 }
 
 fn totals(clusters: &[Store<Stored>]) -> Totals {
-    clusters.iter().flat_map(Store::state).fold(Totals::default(), |sum, cluster| {
-        let status = cluster.status();
-        let count =
-            |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or_default();
-        Totals {
-            clusters: sum.clusters + 1,
-            refused: sum.refused + u32::from(status.is_some_and(|status| status.reason == "InvalidSpec")),
-            pods: sum.pods.saturating_add(count(status.map(|status| status.replicas))),
-            connections: sum.connections.saturating_add(
-                status.and_then(|status| u64::try_from(status.connections).ok()).unwrap_or_default(),
-            ),
-            draining: sum.draining.saturating_add(count(status.map(|status| status.draining_replicas))),
-        }
-    })
+    let mut totals = Totals::default();
+    for cluster in clusters.iter().flat_map(Store::state) {
+        totals.clusters += 1;
+        let Some(status) = cluster.status() else { continue };
+        totals.refused += u32::from(status.reason == "InvalidSpec");
+        totals.pods = totals.pods.saturating_add(u32::try_from(status.replicas).unwrap_or_default());
+        totals.draining =
+            totals.draining.saturating_add(u32::try_from(status.draining_replicas).unwrap_or_default());
+        totals.connections =
+            totals.connections.saturating_add(u64::try_from(status.connections).unwrap_or_default());
+        totals.conditions.extend(status.conditions.iter().map(|condition| ClusterCondition {
+            namespace: cluster.namespace().unwrap_or_default(),
+            name: cluster.name_any(),
+            condition: condition.type_.clone(),
+            is_true: condition.status == "True",
+        }));
+    }
+    totals
 }
