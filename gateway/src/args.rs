@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::settings::{Secrets, Settings, SettingsError, read_config, read_secret};
 
@@ -12,7 +12,31 @@ use crate::settings::{Secrets, Settings, SettingsError, read_config, read_secret
 /// Without any flag it is a complete single-node server that keeps everything in memory. With --redis-url many of them form one
 /// cluster. SIGTERM moves the clients away at the configured pace and then exits; a second signal exits at once.
 #[derive(Debug, Parser)]
-#[command(name = "mooring-gateway", version, max_term_width = 100)]
+#[command(name = "mooring-gateway", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Args,
+}
+
+/// What the binary does besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Connects two clients to a raw channel and waits until one gets a message of the other.
+    Probe {
+        /// The channel, like ws://chat.default.svc:8000/raw/probe.
+        url: String,
+        /// Seconds in which it has to succeed.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        timeout: u32,
+    },
+}
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// Address that clients connect to.
     #[arg(long, env = "MOORING_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8000")]
@@ -135,19 +159,19 @@ mod tests {
 
     #[test]
     fn the_flags_are_consistent() {
-        Args::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn no_flag_is_needed() {
-        let settings = Args::parse_from(["mooring-gateway"]).settings().unwrap();
+        let settings = Cli::parse_from(["mooring-gateway"]).serve.settings().unwrap();
         assert_eq!(settings, Settings::default());
     }
 
     #[test]
     fn a_secret_that_cannot_be_read_is_named_with_its_flag() {
-        let args = Args::parse_from(["mooring-gateway", "--api-key-file", "/nonexistent"]);
-        let error = args.settings().unwrap_err().to_string();
+        let cli = Cli::parse_from(["mooring-gateway", "--api-key-file", "/nonexistent"]);
+        let error = cli.serve.settings().unwrap_err().to_string();
         assert!(error.starts_with("--api-key-file: /nonexistent cannot be read"), "{error}");
     }
 }

@@ -24,6 +24,7 @@ mod ops;
 mod outbound;
 mod page;
 mod poll_token;
+pub mod probe;
 mod reactor;
 pub mod settings;
 mod shard;

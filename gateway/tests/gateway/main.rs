@@ -7,6 +7,7 @@ mod bad_input;
 mod centrifuge;
 mod drain;
 mod health;
+mod probe;
 mod raw;
 mod slow;
 mod support;
