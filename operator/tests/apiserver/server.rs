@@ -140,7 +140,8 @@ fn http_request(path: &str) -> hyper::Request<Vec<u8>> {
 
 /// What an audited event asked for.
 fn path_of(event: &Value) -> String {
-    format!("{} {}", event["verb"], event["requestURI"])
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    format!("{} {}", text("verb"), text("requestURI"))
 }
 
 /// One audited event of the operator's, if it is a write.
@@ -172,7 +173,7 @@ fn programs() -> PathBuf {
     let link = cached_program("kube-apiserver");
     let program = fs::canonicalize(&link).unwrap_or_else(|error| {
         let remedy =
-            "run tests/cluster/tools.sh apiserver, or name the programs' directory in MOORING_KUBERNETES";
+            "run tests/cluster/tools.sh kubernetes, or name the programs' directory in MOORING_KUBERNETES";
         panic!("{}: {error}: {remedy}", link.display())
     });
     program.parent().map(Path::to_path_buf).unwrap_or_default()
