@@ -12,7 +12,7 @@ use crate::cgroup::Group;
 
 /// The core of the servers; the generator is started on the other one.
 const SERVER_CORE: &str = "0";
-const LISTEN_WITHIN: Duration = Duration::from_secs(15);
+const LISTEN_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks at a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
