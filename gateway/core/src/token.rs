@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation, errors::ErrorKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -214,7 +214,11 @@ impl Verifier {
         let key = self.keys.iter().find(|key| key.family() == header.alg.family());
         let key = key.ok_or(TokenError::Invalid(Flaw::Signature))?;
         let claims = jsonwebtoken::decode::<Box<RawValue>>(token, &key.decoding, &key.validation)
-            .map_err(|_| TokenError::Invalid(Flaw::Signature))?
+            .map_err(|error| match error.kind() {
+                // Claims are read once the signature is found to be good.
+                ErrorKind::Json(_) => TokenError::Invalid(Flaw::Malformed),
+                _ => TokenError::Invalid(Flaw::Signature),
+            })?
             .claims;
         if header.crit.is_some() {
             return Err(TokenError::Invalid(Flaw::Extension));

@@ -133,6 +133,13 @@ fn a_token_for_later_or_of_another_shape_is_invalid() {
 }
 
 #[test]
+fn a_signed_token_with_a_claim_twice_is_malformed_and_not_forged() {
+    let claims = RawValue::from_string(r#"{"aud":"chat","aud":"shop"}"#.to_owned()).unwrap();
+    let token = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
+    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Malformed));
+}
+
+#[test]
 fn audience_and_issuer_have_to_be_those_that_are_configured() {
     let auth = Auth { anonymous: false, audience: Some("chat".to_owned()), issuer: Some("login".to_owned()) };
     let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
