@@ -183,7 +183,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
 
 fn compare(counts: &BTreeMap<String, f64>, recorded: &BTreeMap<String, f64>) -> (String, bool) {
     let mut report = String::new();
-    let mut good = true;
+    let mut failed = 0;
     for (name, now) in counts {
         let (then, verdict) = match recorded.get(name) {
             None => (0.0, "NOT RECORDED"),
@@ -191,10 +191,11 @@ fn compare(counts: &BTreeMap<String, f64>, recorded: &BTreeMap<String, f64>) -> 
             Some(then) if *now < then * (1.0 - TOLERANCE) => (*then, "better: make bench-check RECORD=1"),
             Some(then) => (*then, "ok"),
         };
-        good &= !matches!(verdict, "NOT RECORDED" | "WORSE");
+        failed += usize::from(matches!(verdict, "NOT RECORDED" | "WORSE"));
         report += &format!("{name:24} recorded {then:8.0}  now {now:8.0}  {verdict}\n");
     }
-    (report, good)
+    report += &format!("bench-check: {} passed, {failed} failed\n", counts.len() - failed);
+    (report, failed == 0)
 }
 
 #[cfg(test)]
