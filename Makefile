@@ -9,6 +9,9 @@
 #   KEEP=1            `make test` and `make e2e` leave their kind cluster running
 #   T=name            `make e2e` and `make test-unit` run only the tests whose names contain it
 
+# What a target prints is for people and for scripts.
+MAKEFLAGS += --no-print-directory
+
 CLUSTER ?= kind
 export CLUSTER KEEP T HOURS SEED REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 

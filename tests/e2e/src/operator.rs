@@ -95,36 +95,57 @@ impl Previous {
     pub async fn install(self, images: Images) {
         let Images { gateway, redis } = images;
         let values = json!({"image": self.image, "defaults": {"gatewayImage": gateway, "redisImage": redis}});
-        install(&self.chart, &values.to_string()).await;
+        install(&self.chart, &values.to_string(), &[]).await;
     }
 }
 
-/// A Helm release that was taken away, with what it was installed with.
+/// A Helm release of this commit's chart: what it was installed with.
 #[derive(Debug)]
-pub struct Uninstalled {
+pub struct Release {
     values: String,
 }
 
-/// `helm uninstall`.
-pub async fn uninstall() -> Uninstalled {
-    let values = helm(&["get", "values", RELEASE, "--namespace", NAMESPACE, "--output", "json"]).await;
-    helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"]).await;
-    Uninstalled { values }
-}
+impl Release {
+    /// The one that is installed.
+    pub async fn installed() -> Self {
+        let arguments = ["get", "values", RELEASE, "--namespace", NAMESPACE, "--output", "json"];
+        Self { values: helm(&arguments).await }
+    }
 
-impl Uninstalled {
-    /// `helm upgrade --install` of this commit's chart, with the values as they were.
-    pub async fn install(self) {
-        install(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/mooring"), &self.values).await;
+    /// `helm uninstall`.
+    pub async fn uninstall() -> Self {
+        let release = Self::installed().await;
+        helm(&["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait"]).await;
+        release
+    }
+
+    /// `helm upgrade --install`, with the values as they were.
+    pub async fn install(&self) {
+        install(&chart(), &self.values, &[]).await;
+    }
+
+    /// The same with a file of the chart's folder `ci` on top.
+    pub async fn install_with(&self, file: &str) {
+        let file = chart().join("ci").join(file);
+        install(&chart(), &self.values, &["--values", &file.to_string_lossy()]).await;
     }
 }
 
-async fn install(chart: &Path, values: &str) {
+/// `helm test`; gives the log of its pod.
+pub async fn helm_test() -> String {
+    helm(&["test", RELEASE, "--namespace", NAMESPACE, "--logs"]).await
+}
+
+fn chart() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../charts/mooring")
+}
+
+async fn install(chart: &Path, values: &str, more: &[&str]) {
     let file = std::env::temp_dir().join(format!("mooring-e2e-{}.json", std::process::id()));
     std::fs::write(&file, values).expect("the values can be kept");
     let (chart, values) = (chart.to_string_lossy(), file.to_string_lossy());
     let arguments = ["upgrade", "--install", RELEASE, &chart, "--namespace", NAMESPACE, "--values", &values];
-    helm(&[&arguments[..], &["--wait", "--timeout", "3m"]].concat()).await;
+    helm(&[&arguments[..], more, &["--wait", "--timeout", "3m"]].concat()).await;
     std::fs::remove_file(&file).expect("the values can be removed");
 }
 

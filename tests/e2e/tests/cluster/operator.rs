@@ -3,9 +3,16 @@
 use std::collections::BTreeSet;
 
 use e2e::{
-    Gateways, eventually, in_lane, in_namespace,
+    Gateways, Scope, eventually, in_lane, in_namespace,
     load::{LATER, Load, SOON, spec, under_load},
     operator, skipped,
+};
+use k8s_openapi::{
+    api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
 };
 use mooring_fleet::stats::Stats;
 use operator_core::crd::WebSocketClusterSpec;
@@ -75,7 +82,7 @@ async fn clusters_go_on_serving_while_the_operator_is_uninstalled_and_obey_it_wh
     in_lane(LANE, async |scope| {
         let load = under_load(&scope, spec(2, BUDGET), CLIENTS).await;
         let before = names(&load.gateways).await;
-        let release = operator::uninstall().await;
+        let release = operator::Release::uninstall().await;
         let delivered = load.fleet.stats().await.deliveries.delivered + 1_000;
         let flowing = |stats: &Stats| stats.deliveries.delivered >= delivered;
         load.fleet.until("messages flow without an operator", SOON, flowing).await;
@@ -95,12 +102,74 @@ async fn an_upgrade_from_the_chart_and_definition_before_moves_nobody_and_loses_
             );
         };
         let images = operator::Images::installed(&scope.client).await;
-        let release = operator::uninstall().await;
+        let release = operator::Release::uninstall().await;
         previous.install(images).await;
         let load = under_load(&scope, plain(), CLIENTS).await;
         let before = names(&load.gateways).await;
         release.install().await;
         assert_untouched(&load, &before, "helm upgrade from the chart before").await;
+    })
+    .await;
+}
+
+/// Definitions of others that the chart's switches make objects of, as far as the API server asks.
+async fn foreign_definitions(scope: &Scope) {
+    let definitions = Api::<CustomResourceDefinition>::all(scope.client.clone());
+    for (plural, kind) in [
+        ("servicemonitors", "ServiceMonitor"),
+        ("podmonitors", "PodMonitor"),
+        ("prometheusrules", "PrometheusRule"),
+    ] {
+        let name = format!("{plural}.monitoring.coreos.com");
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name},
+            "spec": {
+                "group": "monitoring.coreos.com",
+                "names": {"plural": plural, "kind": kind},
+                "scope": "Namespaced",
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                }}}],
+            },
+        });
+        let apply = PatchParams::apply("e2e").force();
+        definitions.patch(&name, &apply, &Patch::Apply(&definition)).await.expect("it can be defined");
+        eventually(&format!("{kind} is served"), SOON, async || {
+            let definition = definitions.get(&name).await.map_err(|error| error.to_string())?;
+            let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
+            let served = conditions.iter().any(|c| c.type_ == "Established" && c.status == "True");
+            if served { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
+    }
+}
+
+async fn namespace(scope: &Scope, name: &str) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let apply = PatchParams::apply("e2e");
+    let namespaces = Api::<Namespace>::all(scope.client.clone());
+    namespaces.patch(name, &apply, &Patch::Apply(&namespace)).await.expect("the namespace is made");
+}
+
+#[tokio::test]
+async fn with_every_switch_on_and_in_two_namespaces_only_an_installation_passes_its_own_test() {
+    const PASSED: &str = "a message went from one client to another";
+    in_namespace("chart", async |scope| {
+        foreign_definitions(&scope).await;
+        let release = operator::Release::installed().await;
+        release.install_with("everything.yaml").await;
+        let log = operator::helm_test().await;
+        assert!(log.contains(PASSED), "{log}");
+
+        for name in ["team-a", "team-b"] {
+            namespace(&scope, name).await;
+        }
+        release.install_with("namespaced.yaml").await;
+        let log = operator::helm_test().await;
+        assert!(log.contains(PASSED) && log.contains("mooring-test.team-a.svc"), "{log}");
+        release.install().await;
     })
     .await;
 }
