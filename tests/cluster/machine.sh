@@ -12,7 +12,7 @@ PROCESSES=()
 
 finish() {
   ((${#PROCESSES[@]} == 0)) || kill "${PROCESSES[@]}" 2>/dev/null || true
-  rm -rf "$WORK"
+  rm -rf "$WORK" "$OUTPUT"
 }
 trap finish EXIT
 
@@ -125,7 +125,7 @@ serve_releases() {
   done
   python3 -u -m http.server 0 --bind 127.0.0.1 --directory "$RELEASES" >"$WORK/server.out" 2>"$WORK/server.log" &
   PROCESSES+=($!)
-  until_true 20 'the server of releases' grep --quiet 'port [0-9]' "$WORK/server.out"
+  until_true 60 'the server of releases' grep --quiet 'port [0-9]' "$WORK/server.out"
   SERVER="http://127.0.0.1:$(sed -n 's/.*port \([0-9]*\).*/\1/p' "$WORK/server.out")"
 }
 
@@ -136,5 +136,5 @@ serve_images() {
   docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 &
   PROCESSES+=($!)
   IMAGES="127.0.0.1:$port"
-  until_true 20 'the registry' curl --fail --silent "http://$IMAGES/v2/"
+  until_true 60 'the registry' curl --fail --silent "http://$IMAGES/v2/"
 }
