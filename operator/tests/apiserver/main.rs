@@ -9,7 +9,9 @@
 mod crd;
 mod lease;
 mod namespace;
+mod namespaces;
 mod operator;
 mod process;
+mod release;
 mod server;
 mod undecodable;

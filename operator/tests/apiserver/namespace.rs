@@ -7,7 +7,8 @@ use operator_core::crd::WebSocketCluster;
 use serde_json::json;
 
 use crate::crd;
-use crate::process::{Operator, grant, until};
+use crate::process::{Operator, until};
+use crate::release::grant;
 use crate::server::Server;
 
 /// Its deletion never ends here, since no controller finalizes it.

@@ -7,7 +7,8 @@ use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
 use serde_json::{Value, json};
 
 use crate::crd;
-use crate::process::{Operator, grant, until};
+use crate::process::{Operator, until};
+use crate::release::grant;
 use crate::server::Server;
 
 /// A cluster in namespace `default`.

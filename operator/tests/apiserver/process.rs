@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,17 +10,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::Client;
-use kube::api::{Api, PostParams};
-use serde_json::json;
 use tokio::time::{interval, timeout};
 
-use crate::server::{OPERATOR, Server};
-
-/// Where the lease is, as in an installation.
-const NAMESPACE: &str = "mooring-system";
+use crate::release::NAMESPACE;
+use crate::server::Server;
 
 /// A running operator; killed when dropped.
 pub struct Operator {
@@ -32,6 +25,11 @@ pub struct Operator {
 impl Operator {
     /// Starts one named `identity`; it may not lead yet.
     pub fn start(server: &Server, identity: &str) -> Self {
+        Self::start_with(server, identity, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(server: &Server, identity: &str, arguments: &[String]) -> Self {
         let [port] = crate::server::free_ports();
         let admin = SocketAddr::from(([127, 0, 0, 1], port));
         let mut command = Command::new(env!("CARGO_BIN_EXE_mooring-operator"));
@@ -41,6 +39,7 @@ impl Operator {
             &format!("--lease-namespace={NAMESPACE}"),
             "--log=warn,mooring_operator=info",
         ]);
+        command.args(arguments);
         let log = server.directory().join(format!("{identity}.log"));
         let output = fs::File::create(&log).unwrap();
         command.stdout(output.try_clone().unwrap()).stderr(output);
@@ -104,29 +103,4 @@ pub async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() ->
         }
     };
     assert!(timeout(Duration::from_secs(60), held).await.is_ok(), "waited a minute in vain for {what}");
-}
-
-/// Gives the operator the rights that the chart gives it.
-pub async fn grant(client: &Client) {
-    let namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
-    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/mooring/templates/rbac.yaml");
-    let text =
-        fs::read_to_string(chart).unwrap().replace(r#"{{ include "mooring.name" . }}"#, "mooring-operator");
-    for (index, document) in text.split("\n---\n").enumerate() {
-        // Metadata and subjects are templates; the rules are plain YAML, from `rules:` to the document's end.
-        let Some((_, rules)) = document.split_once("\nrules:\n") else { continue };
-        let rules: serde_json::Value = serde_yaml::from_str(rules).unwrap();
-        let name = format!("operator-{index}");
-        let role = json!({"metadata": {"name": name}, "rules": rules});
-        let binding = json!({
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-            "subjects": [{"kind": "User", "name": OPERATOR}],
-        });
-        let role: ClusterRole = serde_json::from_value(role).unwrap();
-        let binding: ClusterRoleBinding = serde_json::from_value(binding).unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &role).await.unwrap();
-        Api::all(client.clone()).create(&PostParams::default(), &binding).await.unwrap();
-    }
 }

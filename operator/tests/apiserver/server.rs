@@ -66,15 +66,42 @@ impl Server {
 
     /// Writes made as the operator so far, those to Leases excepted.
     pub fn writes(&self) -> Vec<Write> {
+        self.requests().iter().filter_map(write_of).collect()
+    }
+
+    /// Requests made as the operator so far that it has no right to.
+    pub fn refused(&self) -> Vec<String> {
+        let refused = |event: &Value| (event["responseStatus"]["code"] == 403).then(|| path_of(event));
+        self.requests().iter().filter_map(refused).collect()
+    }
+
+    /// What the operator asked for or watched in a namespace.
+    pub fn requests_in(&self, namespace: &str) -> Vec<String> {
+        let there = |event: &Value| (event["objectRef"]["namespace"] == namespace).then(|| path_of(event));
+        self.requests().iter().filter_map(there).collect()
+    }
+
+    /// Every request of the operator's so far, as audited.
+    fn requests(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.directory.join("audit.log")).unwrap_or_default();
-        log.lines().filter_map(|line| write_of(&serde_json::from_str(line).unwrap())).collect()
+        let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event["user"]["username"] == OPERATOR).collect()
     }
 
     /// A client that may do everything.
     pub fn admin(&self) -> Client {
+        self.client("admin")
+    }
+
+    /// A client that may do what the operator may.
+    pub fn as_operator(&self) -> Client {
+        self.client("operator")
+    }
+
+    fn client(&self, token: &str) -> Client {
         let mut config = Config::new(format!("https://127.0.0.1:{}", self.port).parse().unwrap());
         config.accept_invalid_certs = true;
-        config.auth_info = AuthInfo { token: Some("admin".to_owned().into()), ..AuthInfo::default() };
+        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
         Client::try_from(config).unwrap()
     }
 
@@ -111,7 +138,13 @@ fn http_request(path: &str) -> hyper::Request<Vec<u8>> {
     hyper::Request::get(path).body(Vec::new()).unwrap()
 }
 
-/// One audited event, if it is a write of the operator's.
+/// What an audited event asked for.
+fn path_of(event: &Value) -> String {
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    format!("{} {}", text("verb"), text("requestURI"))
+}
+
+/// One audited event of the operator's, if it is a write.
 fn write_of(event: &Value) -> Option<Write> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let object = &event["objectRef"];
@@ -121,19 +154,23 @@ fn write_of(event: &Value) -> Option<Write> {
         Some(subresource) => format!("{}/{subresource}", text(&object["resource"])),
         None => text(&object["resource"]),
     };
-    let counts = written && event["user"]["username"] == OPERATOR && resource != "leases";
-    counts.then(|| (verb, resource, text(&object["name"])))
+    (written && resource != "leases").then(|| (verb, resource, text(&object["name"])))
+}
+
+/// Where tests/cluster/tools.sh links a program.
+pub fn cached_program(name: &str) -> PathBuf {
+    let cache = std::env::var_os("MOORING_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/mooring"),
+        PathBuf::from,
+    );
+    cache.join("bin").join(name)
 }
 
 fn programs() -> PathBuf {
     if let Some(directory) = std::env::var_os("MOORING_KUBERNETES") {
         return directory.into();
     }
-    let cache = std::env::var_os("MOORING_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/mooring"),
-        PathBuf::from,
-    );
-    let link = cache.join("bin/kube-apiserver");
+    let link = cached_program("kube-apiserver");
     let program = fs::canonicalize(&link).unwrap_or_else(|error| {
         let remedy =
             "run tests/cluster/tools.sh kubernetes, or name the programs' directory in MOORING_KUBERNETES";

@@ -9,7 +9,8 @@ use operator_core::crd::{WebSocketCluster, crd};
 use serde_json::{Value, json};
 
 use crate::crd;
-use crate::process::{Operator, grant, until};
+use crate::process::{Operator, until};
+use crate::release::grant;
 use crate::server::Server;
 
 /// As another version's definition may be: it lets in whatever it is given.
