@@ -9,7 +9,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP REGISTRY REDIS_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check generate
+.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check fuzz generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-million: ## A million connections on this machine, and one publish to all 
 
 bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
 
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate

@@ -5,8 +5,8 @@
 # usage: tools.sh [packages|kind|helm|kubeconform|kubernetes]...      all of them when none is named
 source "$(dirname "$0")/lib.sh"
 
-# What the tests start by themselves: a Redis, a browser for the chat page, a suite of PyPI. The rest makes images.
-PACKAGES=(ca-certificates chromium curl debootstrap gcc jq libc6-dev openssl python3-venv redis-server shellcheck)
+# What the tests start by themselves: a Redis, a browser for the chat page, a suite of PyPI, a fuzzer in C++. The rest makes images.
+PACKAGES=(ca-certificates chromium curl debootstrap g++ gcc jq libc6-dev openssl python3-venv redis-server shellcheck)
 
 install_packages() {
   local missing=()
