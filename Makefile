@@ -13,10 +13,10 @@
 MAKEFLAGS += --no-print-directory
 
 CLUSTER ?= kind
-export CLUSTER KEEP T HOURS SEED REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
+export CLUSTER KEEP T HOURS SEED INPUT REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-million: ## A million connections on this machine, and one publish to all 
 
 bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
 
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate

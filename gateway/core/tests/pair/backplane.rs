@@ -45,14 +45,14 @@ impl Backplane {
     pub fn execute(&mut self, shard: usize, waiter: Waiter, op: Op, fault: Option<BackplaneError>) {
         let carried_out = fault.is_none_or(|fault| fault == BackplaneError::Unanswered);
         let (channel, outcome) = match op {
-            Op::Subscribe { channel, since, limit, .. } => {
+            Op::Subscribe { channel, retention, since, limit } => {
                 if carried_out {
                     self.subscribed.insert((shard, channel.clone()));
                 }
                 let stream = self.streams.entry(channel.clone()).or_default();
                 let recovered = since.and_then(|since| stream.since(&since, limit));
                 let outcome = Outcome::Subscribed {
-                    position: Some(stream.position()),
+                    position: retention.map(|_| stream.position()),
                     recovered: recovered.is_some(),
                     publications: recovered.unwrap_or_default(),
                 };
@@ -61,6 +61,13 @@ impl Backplane {
             Op::Release { channel } => {
                 self.subscribed.remove(&(shard, channel.clone()));
                 (channel, Outcome::Done)
+            }
+            Op::Publish { channel, payload, info, origin, retention: None, .. } => {
+                if carried_out {
+                    let publication = Arc::new(Publication { offset: 0, payload, info, origin });
+                    self.deliver(&channel, &Message::Publication(publication));
+                }
+                (channel, Outcome::Published { position: None })
             }
             Op::Publish { channel, payload, info, origin, .. } => {
                 if carried_out {

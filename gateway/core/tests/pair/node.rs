@@ -65,9 +65,13 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Reads a whole unmasked frame of less than 64 KiB.
+    /// Reads a whole unmasked frame.
     fn decode(frame: &[u8]) -> Self {
-        let start = if frame[1] == 126 { 4 } else { 2 };
+        let start = match frame[1] {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
         let payload = frame[start..].to_vec();
         match frame[0] {
             0x81 => Self::Text(String::from_utf8(payload).expect("text is UTF-8")),

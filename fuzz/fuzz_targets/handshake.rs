@@ -1,0 +1,225 @@
+#![no_main]
+//! The opening handshake, with the HTTP parser in front of it: whatever a request says, the answer is a status; a 101 is given to a valid
+//! handshake only, with the accept key of its key; a valid handshake is given one; and what follows the head is left for the frames.
+
+use std::{
+    convert::Infallible,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Bytes, BytesMut};
+use gateway_core::handshake::{accept, check_origin};
+use http_body_util::Full;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    rt::{Read, ReadBufCursor, Write},
+    server::conn::http1,
+    service::service_fn,
+};
+use libfuzzer_sys::fuzz_target;
+use mooring_fuzz::Stream;
+
+/// As the gateway limits them.
+const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+
+const ALLOWED_ORIGIN: &str = "https://chat.example";
+
+fuzz_target!(|input: &[u8]| {
+    let Some(stream) = Stream::new(input) else { return };
+    let spoken: &[&'static str] = if stream.options & 1 == 0 { &[] } else { &["centrifuge-json"] };
+    let allowed: &[String] = if stream.options & 2 == 0 { &[] } else { &[ALLOWED_ORIGIN.to_owned()] };
+    let served = serve(stream, spoken, allowed);
+    let answer = Head::read(&served.written);
+    let head = Head::read(&stream.whole[..stream.whole.len() - served.unread.len()]);
+    let is_upgraded = answer.as_ref().is_some_and(|answer| answer.start.starts_with("HTTP/1.1 101 "));
+    if let Some(answer) = &answer {
+        let status: Option<u16> = answer.start.split(' ').nth(1).and_then(|status| status.parse().ok());
+        assert!(answer.start.starts_with("HTTP/1.") && matches!(status, Some(101 | 400..=505)), "{answer:?}");
+    }
+    if served.requests != 1 {
+        return;
+    }
+    if is_upgraded {
+        let (Some(answer), Some(head)) = (&answer, &head) else { unreachable!("neither is empty") };
+        assert!(head.is_handshake(spoken, allowed), "a 101 for {head:?}");
+        assert!(head.is_whole, "more than the head was taken: {head:?}");
+        assert_eq!(answer.all("sec-websocket-accept"), [head.accept_key()]);
+        let (chosen, offered) = (answer.all("sec-websocket-protocol"), head.list("sec-websocket-protocol"));
+        assert!(chosen.len() <= 1 && chosen.iter().all(|chosen| offered.contains(chosen)), "{chosen:?}");
+    } else if let Some(head) = head.filter(|head| head.is_plain && head.is_whole) {
+        assert!(!head.is_handshake(spoken, allowed), "no 101, but {answer:?}, for {head:?}");
+    }
+});
+
+/// What came of a stream.
+struct Served {
+    written: Vec<u8>,
+    requests: usize,
+    /// What the HTTP connection did not take.
+    unread: Vec<u8>,
+}
+
+fn serve(stream: Stream<'_>, spoken: &[&'static str], allowed: &[String]) -> Served {
+    let requests = std::cell::Cell::new(0);
+    let service = service_fn(|request: Request<Incoming>| {
+        requests.set(requests.get() + 1);
+        let accepted = accept(request.method(), request.version(), request.headers(), spoken)
+            .and_then(|reply| check_origin(request.headers(), allowed).map(|()| reply));
+        let reply = accepted.map(|reply| reply.map(|()| Full::new(Bytes::new()))).unwrap_or_else(|flaw| {
+            let mut reply = Response::new(Full::new(Bytes::from(flaw.to_string())));
+            *reply.status_mut() = flaw.status();
+            flaw.explain(reply.headers_mut());
+            reply
+        });
+        std::future::ready(Ok::<_, Infallible>(reply))
+    });
+    let mut unread: Vec<Bytes> = stream.pieces().map(Bytes::copy_from_slice).collect();
+    unread.reverse();
+    let socket = Socket { unread, written: Vec::new() };
+    let mut connection = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .half_close(true)
+        .serve_connection(socket, service);
+    let mut context = Context::from_waker(Waker::noop());
+    let polled =
+        pin!(std::future::poll_fn(|context| connection.poll_without_shutdown(context))).poll(&mut context);
+    assert!(polled.is_ready(), "nothing is left to wait for");
+    let parts = connection.into_parts();
+    let mut unread = BytesMut::from(parts.read_buf);
+    parts.io.unread.iter().rev().for_each(|piece| unread.extend_from_slice(piece));
+    Served { written: parts.io.written, requests: requests.get(), unread: unread.into() }
+}
+
+/// A client that has sent everything and reads everything.
+struct Socket {
+    /// The next piece is the last.
+    unread: Vec<Bytes>,
+    written: Vec<u8>,
+}
+
+impl Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        mut room: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(mut piece) = self.unread.pop() {
+            room.put_slice(&piece.split_to(piece.len().min(room.remaining())));
+            if !piece.is_empty() {
+                self.unread.push(piece);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A request's or an answer's head, read by another reader than the one under test.
+#[derive(Debug)]
+struct Head {
+    start: String,
+    /// Names in lower case.
+    fields: Vec<(String, String)>,
+    /// Nothing in it is left to a reader's taste.
+    is_plain: bool,
+    /// It ends where the bytes end.
+    is_whole: bool,
+}
+
+impl Head {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(bytes);
+        let mut lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let start = lines.find(|line| !line.is_empty())?.to_owned();
+        let fields: Vec<_> = lines
+            .by_ref()
+            .take_while(|line| !line.is_empty())
+            .map(|line| line.split_once(':').unwrap_or((line, "")))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
+            .collect();
+        let is_plain_line =
+            |line: &[u8]| line.ends_with(b"\r") && line.iter().all(|b| matches!(b, b' '..=b'~' | b'\r'));
+        let is_plain_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        Some(Self {
+            is_plain: bytes
+                .split_inclusive(|b| *b == b'\n')
+                .all(|line| line.strip_suffix(b"\n").is_some_and(is_plain_line))
+                && !bytes.starts_with(b"\r")
+                && fields.len() <= MAX_HEADERS
+                && fields.iter().all(|(name, _)| is_plain_name(name))
+                && ["content-length", "transfer-encoding"]
+                    .iter()
+                    .all(|name| fields.iter().all(|(n, _)| n != name)),
+            is_whole: lines.eq([""]),
+            start,
+            fields,
+        })
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The items of a list, in lower case.
+    fn list(&self, name: &str) -> Vec<String> {
+        let values = self.all(name);
+        values
+            .iter()
+            .flat_map(|value| value.split(','))
+            .map(|item| item.trim().to_ascii_lowercase())
+            .collect()
+    }
+
+    /// RFC 6455, section 4.2.1.
+    fn is_handshake(&self, spoken: &[&str], allowed: &[String]) -> bool {
+        let is_get = self.start.starts_with("GET ")
+            && self.start.ends_with(" HTTP/1.1")
+            && self.start.matches(' ').count() == 2;
+        let keys = self.all("sec-websocket-key");
+        let is_key = keys.len() == 1 && STANDARD.decode(&keys[0]).is_ok_and(|key| key.len() == 16);
+        let offered = self.list("sec-websocket-protocol");
+        let is_spoken = self.all("sec-websocket-protocol").is_empty()
+            || spoken.is_empty()
+            || spoken.iter().any(|spoken| offered.iter().any(|offered| offered == spoken));
+        let origins = self.all("origin");
+        let is_allowed = allowed.is_empty()
+            || origins
+                .first()
+                .is_none_or(|origin| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)));
+        is_get
+            && is_key
+            && self.list("connection").iter().any(|item| item == "upgrade")
+            && self.list("upgrade").iter().any(|item| item == "websocket")
+            && self.all("sec-websocket-version").first().is_some_and(|version| version == "13")
+            && is_spoken
+            && is_allowed
+    }
+
+    /// RFC 6455, section 4.2.2.
+    fn accept_key(&self) -> String {
+        let key = self.all("sec-websocket-key").concat();
+        let hash = sha1_smol::Sha1::from(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11")).digest();
+        STANDARD.encode(hash.bytes())
+    }
+}
