@@ -9,7 +9,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP REGISTRY REDIS_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check fuzz generate
+.PHONY: help up down test test-static test-unit test-page test-conformance e2e bench bench-million bench-check fuzz sanitize generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-check: ## The gateway's instructions per unit of work against the record
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
+
+sanitize: ## The tests that reach unsafe code, under AddressSanitizer
+	@tests/bin/sanitize
 
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate

@@ -10,3 +10,4 @@ HELM_VERSION=4.3.1
 KUBECONFORM_VERSION=0.8.0
 CARGO_FUZZ_VERSION=0.13.2
 CARGO_DENY_VERSION=0.20.2
+RUST_NIGHTLY=nightly # for sanitizers, which stable Rust has no flag for
