@@ -16,7 +16,7 @@ CLUSTER ?= kind
 export CLUSTER KEEP T HOURS SEED INPUT REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz sanitize generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-check: ## The gateway's instructions per unit of work against the record
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
+
+sanitize: ## The tests that reach unsafe code, under AddressSanitizer
+	@tests/bin/sanitize
 
 generate: ## Write the generated files: the CRD, its copy in the chart, the reference
 	@tests/bin/generate

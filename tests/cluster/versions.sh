@@ -9,3 +9,4 @@ KUBECONFORM_VERSION=0.8.0
 CARGO_FUZZ_VERSION=0.13.2
 CARGO_NEXTEST_VERSION=0.9.151 # also in .config/nextest.toml
 CARGO_DENY_VERSION=0.20.2
+RUST_NIGHTLY=nightly # for sanitizers, which stable Rust has no flag for
