@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -27,18 +28,19 @@ const OBEYED_WITHIN: &str = "60";
 /// So many that what is done once per publish, and threads that wake or do not, are a small part.
 const SUBSCRIBERS: usize = 250;
 /// Units of a batch; one publish reaches all subscribers.
-const HANDSHAKES: usize = 20;
+const HANDSHAKES: usize = 60;
 const PUBLISHES: usize = 16;
 /// Batches that are counted. The first one is not: it pays for what is allocated once.
-const BATCHES: usize = 20;
+const BATCHES: usize = 12;
 /// What looks worse is counted again: the busier the machine, the longer a batch takes, and the gateway's timers go on meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// A unit of work.
+/// A unit of work. What there is of it at once arrives at once: how it is grouped is not left to chance.
 #[derive(Clone, Copy)]
 enum Work {
+    /// One of a batch of handshakes.
     Handshake(Peer),
-    /// One delivery, with so many publishes at once, which arrive in one piece: how they are grouped is not left to chance.
+    /// One delivery, with so many publishes at once.
     Delivery(Peer, usize),
 }
 
@@ -107,7 +109,7 @@ impl Work {
     fn batch(self, load: &mut Load, emulator: &Emulator) -> Result<usize, LoadError> {
         match self {
             Self::Handshake(peer) => {
-                load.open(&peer.subscriber_at(emulator.address, CHANNEL), HANDSHAKES, 1)?;
+                shake_hands(load, emulator, &peer.subscriber_at(emulator.address, CHANNEL))?;
                 Ok(HANDSHAKES)
             }
             Self::Delivery(peer, at_once) => {
@@ -116,6 +118,21 @@ impl Work {
             }
         }
     }
+}
+
+/// Opens connections whose requests are all there when the gateway comes to look.
+fn shake_hands(load: &mut Load, emulator: &Emulator, endpoint: &Endpoint) -> Result<(), LoadError> {
+    let endpoint = Rc::new(endpoint.clone());
+    let mut paused = true;
+    emulator.server.pause()?;
+    load.open_each(std::iter::repeat_n(endpoint, HANDSHAKES), HANDSHAKES, |load| {
+        load.turn(Duration::from_millis(10), |_, _| {})?;
+        if paused && load.shaking() == HANDSHAKES {
+            emulator.server.resume()?;
+            paused = false;
+        }
+        Ok(())
+    })
 }
 
 /// Publishes `at_once` messages, waits until they have reached everybody, and so on.

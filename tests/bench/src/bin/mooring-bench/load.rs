@@ -122,6 +122,11 @@ impl Load {
         Ok(())
     }
 
+    /// Connections that have sent their opening handshake, and have no answer.
+    pub fn shaking(&self) -> usize {
+        self.connections.iter().flatten().filter(|connection| connection.stage == Stage::Shaking).count()
+    }
+
     /// Where in its channel's stream a connection became ready.
     pub fn position(&self, index: usize) -> Option<&Position> {
         self.connections.get(index)?.as_ref()?.position.as_deref()

@@ -117,7 +117,22 @@ impl Server {
     /// Asks it to end, without waiting until it has.
     pub fn ask_to_end(&self) {
         // It may have ended by itself.
-        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let _ = self.signal("TERM");
+    }
+
+    /// Stops all its threads where they are.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets them go on.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill -s {name}: {status}"))) }
     }
 
     /// Waits until it has used hardly any CPU for a moment, ten seconds at most.

@@ -59,13 +59,16 @@ struct Spread {
 }
 
 impl Table {
-    /// Adds what a run of a peer yielded.
+    /// Adds what a run of a peer yielded. A row that others did not have comes where it has it, not last.
     pub fn add(&mut self, peer: Peer, measured: impl IntoIterator<Item = Measured>) {
+        let mut next = 0;
         for Measured { figure, better, value } in measured {
-            let row = match self.rows.iter().position(|row| row.figure == figure) {
-                Some(index) => &mut self.rows[index],
-                None => self.rows.push_mut(Row { figure, better, values: Vec::new() }),
-            };
+            let index = self.rows.iter().position(|row| row.figure == figure).unwrap_or_else(|| {
+                self.rows.insert(next, Row { figure, better, values: Vec::new() });
+                next
+            });
+            next = index + 1;
+            let row = &mut self.rows[index];
             match row.values.iter_mut().find(|(known, _)| *known == peer) {
                 Some((_, values)) => values.push(value),
                 None => row.values.push((peer, vec![value])),
@@ -262,6 +265,16 @@ mod tests {
             table.add(peer, [Measured::fact("pings", 1.0)]);
         }
         assert!(table.markdown(&[Peer::Raw, Peer::Ws]).ends_with("| pings | 1.00 | 1.00 |  |\n"));
+    }
+
+    #[test]
+    fn a_row_that_the_first_server_lacks_is_in_its_place() {
+        let mut table = Table::default();
+        for (peer, figures) in [(Peer::Ws, &["a", "d"][..]), (Peer::Raw, &["a", "b", "c", "d"])] {
+            table.add(peer, figures.iter().map(|figure| Measured::lower(*figure, 1.0)));
+        }
+        let figures: Vec<&str> = table.rows.iter().map(|row| row.figure.as_str()).collect();
+        assert_eq!(figures, ["a", "b", "c", "d"]);
     }
 
     #[test]
