@@ -31,7 +31,7 @@ images: ## Build the images, push them to REGISTRY, and print the command that i
 	@images/publish.sh
 
 test: ## Pass every test, the end-to-end ones included
-	@tests/bin/test static chart unit page conformance machines bench-check e2e
+	@tests/bin/test static chart unit page conformance machines fuzz bench-check e2e
 
 test-static: ## Formatting, lints, purity of the cores, generated files, chart
 	@tests/bin/test static
