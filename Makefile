@@ -54,7 +54,7 @@ e2e: ## The end-to-end tests on a kind cluster of their own, or on CLUSTER=curre
 soak: ## A cluster under faults at random for HOURS
 	@tests/bin/soak
 
-bench: ## The gateway and its peers side by side; RECORD=1 writes docs/performance/table.md
+bench: ## The gateway and its peers side by side; RECORD=1 writes docs/performance/table
 	@tests/bin/bench
 
 bench-million: ## A million connections on this machine, and one publish to all of them

@@ -163,7 +163,7 @@ fn run(args: &RunArgs) -> Result<(), LoadError> {
             table.add(peer, measured);
         }
         // At once: what is measured so far is not to be lost with what fails later.
-        writeln!(io::stdout(), "## {}\n\n{}", figure.title(), table.markdown(&args.peers))?;
+        writeln!(io::stdout(), "# {}\n\n{}", figure.title(), table.markdown(&args.peers))?;
     }
     Ok(())
 }
