@@ -14,8 +14,8 @@ use crate::{gateways::Gateways, scope::Scope, wait::eventually};
 pub(crate) const NAME: &str = "fleet";
 /// Its control port.
 pub(crate) const PORT: u16 = 8080;
-/// Seconds after which it ends by itself, whatever became of the test.
-const DURATION: u32 = 1800;
+/// Seconds after which it ends by itself, whatever became of the test; a soak's own come on top.
+const DURATION: u64 = 1800;
 /// How long clients may take to be where they should be.
 const SETTLED: Duration = Duration::from_secs(120);
 
@@ -115,6 +115,11 @@ impl Fleet {
     }
 }
 
+fn duration() -> u64 {
+    let soak = std::env::var("MOORING_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse::<u64>().ok());
+    DURATION + soak.unwrap_or(0)
+}
+
 fn manifest(gateways: &Gateways) -> serde_json::Value {
     let image = std::env::var("MOORING_FLEET_IMAGE").expect("MOORING_FLEET_IMAGE is unset; run `make e2e`");
     let target = format!("{}.{}.svc:8000", gateways.name, gateways.scope.namespace);
@@ -130,7 +135,7 @@ fn manifest(gateways: &Gateways) -> serde_json::Value {
                 "image": image,
                 "args": [
                     format!("--target={target}"), format!("--listen=0.0.0.0:{PORT}"),
-                    "--api-key-file=/api-key/key", format!("--duration={DURATION}"),
+                    "--api-key-file=/api-key/key", format!("--duration={}", duration()),
                 ],
                 "ports": [{"name": "control", "containerPort": PORT}],
                 "securityContext": {

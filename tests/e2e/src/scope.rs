@@ -27,8 +27,8 @@ use crate::{fleet, node, situation, wait::eventually};
 const LABEL: &str = "mooring.dev/e2e";
 /// Label that tells the namespaces of one run from those of others.
 const RUN: &str = "mooring.dev/e2e-run";
-/// Label of a lane's namespace in which a test failed: the next one gets a fresh one.
-const FAILED: &str = "mooring.dev/e2e-failed";
+/// Label of a lane's namespace that a test is in, or has failed in: the next one gets a fresh one.
+const IN_USE: &str = "mooring.dev/e2e-in-use";
 
 /// A namespace, which enforces the restricted Pod Security Standard.
 #[derive(Clone)]
@@ -59,9 +59,11 @@ pub async fn in_lane(lane: &str, test: impl AsyncFnOnce(Scope)) {
         Some(scope) => scope,
         None => Scope::create(client, lane).await,
     };
+    // Before the test: one that takes too long is killed, and tells nobody.
+    scope.mark(Some("true")).await;
     let outcome = run(&scope, test).await;
-    if outcome.is_err() {
-        scope.mark_failed().await;
+    if outcome.is_ok() {
+        scope.mark(None).await;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic));
 }
@@ -108,17 +110,17 @@ impl Scope {
         scope
     }
 
-    /// The lane's namespace, if a test of it has made one in which none has failed.
+    /// The lane's namespace, if a test of it has made one and all of them passed there.
     async fn find(client: &Client, lane: &str) -> Option<Self> {
-        let labels = format!("{LABEL}={lane},{RUN}={},!{FAILED}", run_name());
+        let labels = format!("{LABEL}={lane},{RUN}={},!{IN_USE}", run_name());
         let namespaces = Api::<Namespace>::all(client.clone());
         let found = namespaces.list(&ListParams::default().labels(&labels)).await;
         let namespace = found.expect("namespaces can be listed").items.pop()?;
         Some(Self { client: client.clone(), namespace: namespace.name_any() })
     }
 
-    async fn mark_failed(&self) {
-        let mark = Patch::Merge(json!({"metadata": {"labels": {FAILED: "true"}}}));
+    async fn mark(&self, in_use: Option<&str>) {
+        let mark = Patch::Merge(json!({"metadata": {"labels": {IN_USE: in_use}}}));
         let namespaces = Api::<Namespace>::all(self.client.clone());
         let marked = namespaces.patch(&self.namespace, &PatchParams::default(), &mark).await;
         marked.expect("the namespace is marked");

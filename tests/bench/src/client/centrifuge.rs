@@ -179,13 +179,15 @@ impl Subscription {
     }
 
     fn subscribed(&mut self, result: &SubscribeResult<'_>) -> Event {
+        let asked = self.place.is_some();
         let position =
             result.recoverable.then(|| Position { offset: result.offset, epoch: Rc::from(&*result.epoch) });
         self.place.clone_from(&position);
         let start = match (result.was_recovering, result.recovered) {
-            (true, true) => Start::Recovered,
             (true, false) => Start::NotRecovered(position),
-            (false, _) => Start::Fresh(position),
+            // Who asked, and is told nothing of it, takes itself to have missed nothing.
+            (false, _) if !asked => Start::Fresh(position),
+            _ => Start::Recovered,
         };
         let missed = result.publications.iter().filter_map(Publication::delivery).collect();
         Event::Subscribed(start, missed)
@@ -251,6 +253,18 @@ mod tests {
             subscription.receive(reply),
             Some(Event::Subscribed(Start::NotRecovered(Some(position)), vec![]))
         );
+    }
+
+    #[test]
+    fn who_asks_to_recover_and_is_told_nothing_of_it_takes_it_for_granted() {
+        let mut subscription = Subscription::new("news".to_owned());
+        let reply = r#"{"id":2,"subscribe":{"recoverable":true,"offset":3,"epoch":"a"}}"#;
+        let position = Position { offset: 3, epoch: "a".into() };
+        assert_eq!(
+            subscription.receive(reply),
+            Some(Event::Subscribed(Start::Fresh(Some(position)), vec![]))
+        );
+        assert_eq!(subscription.receive(reply), Some(Event::Subscribed(Start::Recovered, vec![])));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use operator_core::crd::{Behavior, Scaling, ScalingRules, WebSocketClusterSpec};
 
 const MIN: i32 = 2;
 const MAX: i32 = 4;
-const BUDGET: i32 = 50;
+/// Few enough to be a pace for the two dozen clients that may be left on the pods that go.
+const BUDGET: i32 = 5;
 /// Clients that the smallest size is just enough for.
 const FEW: usize = 260;
 /// Clients left in the end, for which the smallest size is enough again.

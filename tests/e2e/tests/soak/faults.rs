@@ -86,7 +86,7 @@ impl Fault {
                 gateways.until("it is terminating", SOON, |status| status.reason != "Ready").await;
             }
             Self::KilledGateway => {
-                let pod = any_gateway(load, random).await;
+                let pod = gateway_in_use(load, random).await;
                 gateways.scope.kill(&pod).await;
                 fleet.until("clients notice", SOON, |stats| stats.reconnects.closed > 0).await;
             }
@@ -144,6 +144,14 @@ impl Fault {
 
 async fn any_gateway(load: &Load, random: &mut StdRng) -> Pod {
     load.gateways.pods().await.into_values().choose(random).expect("there are pods")
+}
+
+/// One that has clients: a pod has none until somebody comes, say after another size and back.
+async fn gateway_in_use(load: &Load, random: &mut StdRng) -> Pod {
+    let connections = load.gateways.metric("mooring_connections", "").await;
+    let pods = load.gateways.pods().await.into_iter();
+    let in_use = pods.filter(|(name, _)| connections.get(name).is_some_and(|held| *held > 0.0));
+    in_use.choose(random).expect("some pod has clients").1
 }
 
 /// Has so many connections abuse the gateways, waits until all of them have tried, and ends them.

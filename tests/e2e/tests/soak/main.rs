@@ -52,6 +52,11 @@ async fn settle(load: &Load, fault: Fault) {
     assert_eq!(stats.deliveries.told_not_recovered, 0, "{}: {aftermath:#?}", fault.name());
     let most = aftermath.moves.peak(Duration::from_secs(1));
     assert!(most <= BUDGET, "{}: {most} moved in a second: {aftermath:#?}", fault.name());
+    // Whose connection just breaks is in no gateway's log: only a kill may do that.
+    if fault != Fault::KilledGateway {
+        let (told, closed) = (aftermath.moves.count(), stats.reconnects.closed);
+        assert_eq!(told, closed, "{}: not all were told to go: {aftermath:#?}", fault.name());
+    }
     if fault.keeps_connections() {
         assert_eq!(stats.reconnects.closed, 0, "{}: {aftermath:#?}", fault.name());
     }
