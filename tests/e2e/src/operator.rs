@@ -49,21 +49,27 @@ impl Images {
     }
 }
 
-/// Ends every operator without warning, and so that none comes back in its pod.
-pub async fn kill(client: &Client) {
+/// Ends every operator without warning, and so that none comes back in its pod; gives the pods that were.
+pub async fn kill(client: &Client) -> Vec<Pod> {
     let scope = Scope { client: client.clone(), namespace: NAMESPACE.to_owned() };
-    for pod in pods(client).await {
-        if node::is_local(&pod).await {
-            node::kill(&pod).await;
+    let killed = pods(client).await;
+    for pod in &killed {
+        if node::is_local(pod).await {
+            node::kill(pod).await;
         }
         scope.delete_pod(&pod.name_any(), Some(0)).await;
     }
+    killed
 }
 
-/// Waits until every replica of the operator is there.
-pub async fn available(client: &Client) {
+/// Waits until every replica of the operator is there, and none of those that were killed.
+pub async fn replaced(client: &Client, killed: &[Pod]) {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     eventually("the operator is available", Duration::from_secs(120), async || {
+        let left = pods(client).await.into_iter().find(|pod| killed.iter().any(|old| old.uid() == pod.uid()));
+        if let Some(left) = left {
+            return Err(format!("{} is still there", left.name_any()));
+        }
         let list = deployments.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let status = list.items.first().and_then(|deployment| deployment.status.clone()).unwrap_or_default();
         match status.available_replicas {

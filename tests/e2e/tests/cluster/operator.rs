@@ -54,7 +54,7 @@ async fn the_successor_of_a_killed_operator_finishes_its_drain_and_drains_no_sec
         fleet.until("clients are being moved", SOON, moving).await;
         let draining = gateways.draining().await;
         assert_eq!(draining.len(), 1, "{draining:?}");
-        operator::kill(&scope.client).await;
+        let killed = operator::kill(&scope.client).await;
         eventually("the drain is finished", LATER, async || {
             let now = gateways.draining().await;
             let second = now.iter().find(|pod| !draining.contains(pod));
@@ -63,7 +63,7 @@ async fn the_successor_of_a_killed_operator_finishes_its_drain_and_drains_no_sec
             if pods.len() == 2 { Ok(()) } else { Err(format!("{:?}", pods.keys())) }
         })
         .await;
-        operator::available(&scope.client).await;
+        operator::replaced(&scope.client, &killed).await;
         gateways.ready().await;
         let aftermath = load.aftermath("an operator killed in mid-drain").await;
         aftermath.assert_nothing_lost();

@@ -41,6 +41,10 @@ async fn only_clients_the_operator_and_prometheus_get_into_gateways_and_only_the
         }))
         .await;
         if !enforces(&scope, &strangers[0]).await {
+            assert!(
+                !must_enforce(),
+                "nothing is enforced, where tests/bin/e2e says that it must"
+            );
             skipped(TEST, &format!("this cluster enforced no NetworkPolicy within {} s", ENFORCED.as_secs()));
             return;
         }
@@ -77,6 +81,11 @@ async fn only_clients_the_operator_and_prometheus_get_into_gateways_and_only_the
         gateways.until("the operator counts the clients", SOON, |status| counted(status.connections)).await;
     })
     .await;
+}
+
+/// Whether tests/bin/e2e has found all that enforcing takes.
+fn must_enforce() -> bool {
+    std::env::var_os("MOORING_ENFORCES_POLICIES").is_some()
 }
 
 /// Within a node, and from one to another.

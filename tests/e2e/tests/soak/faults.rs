@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use e2e::{
     load::{CHANNELS, LATER, Load, SOON, clients, steadily},
-    node, operator,
+    node, operator, skipped,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use mooring_fleet::stats::{Abuse, AbuseRequest, PublishRequest, Stats};
+use mooring_fleet::stats::{Abuse, AbuseRequest, Abused, PublishRequest, Stats};
 use rand::{Rng as _, RngExt as _, rngs::StdRng, seq::IteratorRandom as _};
 use serde_json::json;
 use tokio::time::sleep;
@@ -76,6 +76,11 @@ impl Fault {
         }
     }
 
+    /// Whether every process of ours lives on.
+    pub fn ends_no_process(self) -> bool {
+        self.keeps_connections() && !matches!(self, Self::KilledRedis | Self::KilledOperator)
+    }
+
     /// Lets it happen.
     pub async fn apply(self, load: &Load, random: &mut StdRng) {
         let Load { gateways, fleet, .. } = load;
@@ -93,14 +98,15 @@ impl Fault {
             Self::KilledRedis => gateways.kill_redis().await,
             Self::HungRedis => {
                 let redis = gateways.redis().await;
-                if node::is_local(&redis).await {
-                    let _paused = node::Paused::new(&redis).await;
-                    sleep(Duration::from_secs(random.random_range(1..10))).await;
+                if !node::is_local(&redis).await {
+                    return skipped(self.name(), "its node is not a container of this machine");
                 }
+                let _paused = node::Paused::new(&redis).await;
+                sleep(Duration::from_secs(random.random_range(1..10))).await;
             }
             Self::KilledOperator => {
-                operator::kill(&gateways.scope.client).await;
-                operator::available(&gateways.scope.client).await;
+                let killed = operator::kill(&gateways.scope.client).await;
+                operator::replaced(&gateways.scope.client, &killed).await;
             }
             Self::Rollout => {
                 let before = gateways.get().await.status.unwrap_or_default().updated_revision;
@@ -125,15 +131,12 @@ impl Fault {
             }
             Self::ClientsThatNeverRead => {
                 fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 10, channel: 0 }).await;
-                let large = PublishRequest {
-                    channels: 1,
-                    per_second: 20.0,
-                    total: Some(200),
-                    size: 30_000,
-                    ..steadily()
-                };
+                // Kernels take some megabytes for each before a gateway's queue fills.
+                let large = PublishRequest { channels: 1, per_second: 40.0, size: 30_000, ..steadily() };
                 fleet.publish(&large).await;
-                fleet.until("all of it is published", LATER, |stats| stats.published.running == 0).await;
+                fleet
+                    .until("they are thrown out", LATER, |stats| abused(stats, Abuse::NeverReads).ended >= 10)
+                    .await;
                 fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 0, channel: 0 }).await;
                 fleet.publish(&steadily()).await;
             }
@@ -154,11 +157,15 @@ async fn gateway_in_use(load: &Load, random: &mut StdRng) -> Pod {
     in_use.choose(random).expect("some pod has clients").1
 }
 
+fn abused(stats: &Stats, kind: Abuse) -> Abused {
+    stats.abuse.get(&kind).copied().unwrap_or_default()
+}
+
 /// Has so many connections abuse the gateways, waits until all of them have tried, and ends them.
 async fn abuse(load: &Load, kind: Abuse, count: usize) {
     let tried = |stats: &Stats| {
-        let abused = stats.abuse.get(&kind).copied().unwrap_or_default();
-        abused.open + abused.ended >= count as u64
+        let Abused { open, ended } = abused(stats, kind);
+        open + ended >= count as u64
     };
     load.fleet.abuse(&AbuseRequest { kind, count, channel: 0 }).await;
     load.fleet.until("all of them have tried", SOON, tried).await;

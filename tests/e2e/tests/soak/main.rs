@@ -1,5 +1,5 @@
 //! `make soak`: a cluster under faults at random, for hours. Everything that a fault may do is undone before the next one, and
-//! after each the books have to balance; at the end every process that lived through it is as small as when it was young.
+//! after each the books have to balance. In the second half no fault ends a process: all of them have to live, and to stay as small.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -16,10 +16,11 @@ use std::{
 };
 
 use e2e::{
-    in_namespace,
+    eventually, in_namespace,
     load::{LATER, Load, SOON, clients, spec, steadily, under_load},
     measured, node,
 };
+use k8s_openapi::api::core::v1::Pod;
 use mooring_fleet::stats::Stats;
 use rand::{SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
@@ -40,7 +41,13 @@ fn setting(name: &str) -> u64 {
 /// The same cluster and the same clients as ever, and everything published until then delivered: then the counts of what
 /// happened since the last time are final.
 async fn settle(load: &Load, fault: Fault) {
-    load.gateways.until("the cluster is ready again", LATER, |status| status.reason == "Ready").await;
+    // What a status says may be of before the fault.
+    eventually("all gateways are there", LATER, async || {
+        let pods = load.gateways.pods().await;
+        let whole = pods.len() == REPLICAS as usize && pods.values().all(serves);
+        if whole { Ok(()) } else { Err(format!("{pods:#?}")) }
+    })
+    .await;
     load.gateways.ready().await;
     load.fleet.connect(&clients(CLIENTS)).await;
     let delivered = load.fleet.stats().await.deliveries.delivered + CLIENTS as u64;
@@ -73,16 +80,19 @@ async fn a_fleet_under_all_faults_at_random_loses_nothing_and_no_process_grows()
         let local = node::is_local(&gateway_of(&first).await).await;
         let (gateways, fleet) = (first.gateways.clone(), first.fleet.clone());
         drop(first);
+        let mild: Vec<Fault> = ALL.into_iter().filter(|fault| fault.ends_no_process()).collect();
         let mut vitals = Vitals::default();
         let mut applied = 0;
         while started.elapsed() < limit {
-            let fault = *ALL.choose(&mut random).expect("there are faults");
+            let is_first_half = started.elapsed() < limit / 2;
+            let faults = if is_first_half { &ALL[..] } else { &mild };
+            let fault = *faults.choose(&mut random).expect("there are faults");
             eprintln!("soak: {} s: {}", started.elapsed().as_secs(), fault.name());
             fleet.publish(&steadily()).await;
             let load = Load::watch(gateways.clone(), fleet.clone()).await;
             fault.apply(&load, &mut random).await;
             settle(&load, fault).await;
-            if local {
+            if local && !is_first_half {
                 vitals.sample(&scope).await;
             }
             applied += 1;
@@ -100,6 +110,13 @@ async fn a_fleet_under_all_faults_at_random_loses_nothing_and_no_process_grows()
     .await;
 }
 
-async fn gateway_of(load: &Load) -> k8s_openapi::api::core::v1::Pod {
+fn serves(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let is_ready =
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    is_ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn gateway_of(load: &Load) -> Pod {
     load.gateways.pods().await.into_values().next().expect("there are pods")
 }
