@@ -29,7 +29,7 @@ use crate::error::Error;
 
 /// Objects per page of a list: small, since a page is held twice while the store takes it in.
 const PAGE: u32 = 50;
-/// Passes under way at once, over all namespaces; each may ask many gateways.
+/// Passes under way at once, over all namespaces, and one at least in each; each may ask many gateways.
 const CONCURRENCY: usize = 16;
 /// Changes of this time are folded into one pass: pods change in bursts.
 const DEBOUNCE: Duration = Duration::from_millis(100);

@@ -47,7 +47,7 @@ install_engine() {
 
 install_test-packages() {
   step "Debian packages that only tests use: a browser, a Redis, a registry, valgrind, ..."
-  install_packages chromium docker-registry g++ openssl python3-venv redis-server shellcheck valgrind
+  install_packages chromium docker-registry g++ openssl prometheus python3-venv redis-server shellcheck valgrind
 }
 
 install_kind() {

@@ -32,6 +32,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Where `helm test` makes its cluster: where the operator acts. */}}
+{{- define "mooring.testNamespace" -}}
+{{ first (.Values.namespaces | default list) | default .Release.Namespace }}
+{{- end }}
+
 {{- define "mooring.gatewayImage" -}}
 {{ include "mooring.image" (dict "image" .Values.defaults.gateway.image "tag" .Chart.AppVersion) }}
 {{- end }}

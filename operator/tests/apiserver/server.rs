@@ -173,7 +173,7 @@ fn programs() -> PathBuf {
     let link = cached_program("kube-apiserver");
     let program = fs::canonicalize(&link).unwrap_or_else(|error| {
         let remedy =
-            "run tests/cluster/tools.sh kubernetes, or name the programs' directory in MOORING_KUBERNETES";
+            "run tests/cluster/tools.sh apiserver, or name the programs' directory in MOORING_KUBERNETES";
         panic!("{}: {error}: {remedy}", link.display())
     });
     program.parent().map(Path::to_path_buf).unwrap_or_default()
