@@ -4,10 +4,8 @@ use std::{io, thread};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::gateway::Stopper;
-
-/// Passes every SIGTERM and SIGINT on to the gateway: the first one drains it, the second one ends it.
-pub fn forward_signals(stopper: Stopper) -> io::Result<()> {
+/// Has `told` called at every SIGTERM and SIGINT, which the first process of a container would not notice otherwise.
+pub fn forward_signals(told: impl Fn() + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut terminate, mut interrupt) = {
         let _entered = runtime.enter();
@@ -20,7 +18,7 @@ pub fn forward_signals(stopper: Stopper) -> io::Result<()> {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
-                stopper.stop();
+                told();
             }
         });
     })?;

@@ -1,8 +1,8 @@
 //! What the operator tells Prometheus. Every label has a bounded set of values, or goes with the cluster that it names.
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use crate::error::Error;
@@ -20,6 +20,7 @@ pub struct Metrics {
     reports: IntCounterVec,
     totals: TotalGauges,
     leader: IntGauge,
+    watch_errors: IntCounter,
 }
 
 /// Sums over all clusters, as last seen.
@@ -80,6 +81,10 @@ impl Metrics {
         let actions = counters("actions_total", "What was done to the cluster.", &["action"])?;
         let reports = counters("gateway_reports_total", "Reports asked of gateways.", &["outcome"])?;
         let leader = gauge("leader", "1 while this operator holds the lease.")?;
+        let watch_errors = IntCounter::new(
+            "mooring_operator_watch_errors_total",
+            "Lists and watches that failed; each is tried again.",
+        )?;
         let totals = TotalGauges {
             clusters: gauge("clusters", "WebSocketClusters.")?,
             refused: gauge("refused_clusters", "WebSocketClusters whose spec can't work or can't be read.")?,
@@ -91,11 +96,12 @@ impl Metrics {
         for counter in [&errors, &actions, &reports] {
             registry.register(Box::new(counter.clone()))?;
         }
+        registry.register(Box::new(watch_errors.clone()))?;
         let sums = [&totals.clusters, &totals.refused, &totals.pods, &totals.connections, &totals.draining];
         for gauge in sums.into_iter().chain([&leader]) {
             registry.register(Box::new(gauge.clone()))?;
         }
-        Ok(Self { registry, reconciles, errors, actions, reports, totals, leader })
+        Ok(Self { registry, reconciles, errors, actions, reports, totals, leader, watch_errors })
     }
 
     /// A pass ended after `seconds`.
@@ -115,6 +121,11 @@ impl Metrics {
     /// A gateway was asked for its report.
     pub fn reported(&self, answered: bool) {
         self.reports.with_label_values(&[if answered { "ok" } else { "error" }]).inc();
+    }
+
+    /// A list or a watch failed.
+    pub fn watch_failed(&self) {
+        self.watch_errors.inc();
     }
 
     /// This process leads, or no longer.

@@ -175,7 +175,10 @@ async fn reconcile_scope(
                 context.memories.forget(&(*gone).into_kind_unchecked(()));
             }
             Err(controller::Error::ReconcilerFailed(..)) | Ok(_) => {}
-            Err(controller::Error::QueueError(error)) => warn!(%error, "a watch failed; it is tried again"),
+            Err(controller::Error::QueueError(error)) => {
+                context.metrics.watch_failed();
+                warn!(%error, "a watch failed; it is tried again");
+            }
             Err(controller::Error::RunnerError(error)) => error!(%error, "the controller failed"),
         }
         futures::future::ready(())

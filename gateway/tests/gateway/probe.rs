@@ -1,6 +1,11 @@
 //! `mooring-gateway probe` against a gateway.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use mooring_gateway::probe::{ProbeError, probe};
 
@@ -70,4 +75,20 @@ fn an_address_that_cannot_be_probed_is_refused_at_once() {
         let refusal = probe(url, LIMIT, |reason| panic!("{reason}"));
         assert!(matches!(&refusal, Err(ProbeError::Url(refused)) if refused == url), "{refusal:?}");
     }
+}
+
+#[test]
+fn a_probe_that_is_told_to_end_ends_by_itself_as_the_first_process_of_a_container_has_to() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut probing = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"))
+        .args(["probe", &format!("ws://{nobody}/raw/probe")])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reason = String::new();
+    BufReader::new(probing.stderr.take().unwrap()).read_line(&mut reason).unwrap();
+    assert!(reason.starts_with("not yet: "), "{reason}");
+    assert!(Command::new("kill").arg(probing.id().to_string()).status().unwrap().success());
+    // A signal that nobody handles leaves no code.
+    assert_eq!(probing.wait().unwrap().code(), Some(1));
 }

@@ -13,6 +13,7 @@ use crate::server::Server;
 
 const LISTED: [&str; 2] = ["team-a", "team-b"];
 const OTHER: &str = "team-c";
+const WATCH_ERRORS: &str = "mooring_operator_watch_errors_total";
 
 fn clusters(client: &Client, namespace: &str) -> Api<WebSocketCluster> {
     Api::namespaced(client.clone(), namespace)
@@ -81,4 +82,13 @@ async fn with_roles_in_some_namespaces_clusters_run_there_nothing_is_refused_and
     let answer = secrets.get_opt("anything").await;
     assert!(matches!(&answer, Err(kube::Error::Api(status)) if status.code == 403), "{answer:?}");
     until("the refusal in the audit log", || async { server.refused().len() == 1 }).await;
+
+    assert_eq!(operator.metric(WATCH_ERRORS).await, Some(0));
+    assert!(operator.stop());
+    let wider = Release::render(&["namespaces={team-a,team-b,team-c}", "crd.install=false"]);
+    let operator = Operator::start_with(&server, "without-rights", &wider.arguments());
+    until("the watches that are refused are counted", || async {
+        operator.metric(WATCH_ERRORS).await.is_some_and(|errors| errors >= 3)
+    })
+    .await;
 }

@@ -41,10 +41,7 @@ async fn only_clients_the_operator_and_prometheus_get_into_gateways_and_only_the
         }))
         .await;
         if !enforces(&scope, &strangers[0]).await {
-            assert!(
-                !must_enforce(),
-                "nothing is enforced, where tests/bin/e2e says that it must"
-            );
+            assert!(!must_enforce(), "nothing is enforced, where tests/bin/e2e says that it must");
             skipped(TEST, &format!("this cluster enforced no NetworkPolicy within {} s", ENFORCED.as_secs()));
             return;
         }
