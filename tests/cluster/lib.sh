@@ -15,8 +15,6 @@ STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
 # The engine's default runtime where root lacks CAP_SYS_RESOURCE; what it is called tells that later on.
 WRAPPED_RUNTIME=mooring
 export MOORING_CACHE
-# CLUSTER=current means the cluster that kubectl already talks to.
-[[ "${CLUSTER:-kind}" == current ]] || export KUBECONFIG="$STATE/kubeconfig"
 export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
 mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
 
@@ -26,6 +24,13 @@ STEP=0
 # Everything said goes to stderr: stdout is for results.
 note() { printf '      %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; exit 1; }
+
+# CLUSTER=current means the cluster that kubectl already talks to. A typing error must not mean another than was meant.
+case "${CLUSTER:-kind}" in
+kind) export KUBECONFIG="$STATE/kubeconfig" ;;
+current) ;;
+*) die "CLUSTER is '$CLUSTER'; it can be kind or current" ;;
+esac
 
 # step TEXT: the next of the $STEPS steps that the script announces.
 step() {

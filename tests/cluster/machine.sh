@@ -5,7 +5,7 @@ WORK="$(mktemp --directory)"
 RELEASES="$WORK/releases"
 # What any machine has, and what the scripts may count on everywhere.
 BASICS=(awk basename bash cat chmod cp curl cut date dirname env find flock git grep head id ln ls mkdir mktemp mv printf rm sed
-  sh sha256sum sleep sort tail tar gzip timeout touch tr uname wc xargs)
+  sh sha256sum sleep sort tail tar tee gzip timeout touch tr uname uniq wc xargs)
 REAL_PATH="$PATH"
 MACHINE=''
 PROCESSES=()

@@ -82,7 +82,7 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// What tests/bin/e2e has made, unless the commit is not to be had.
+    /// What tests/bin/previous has made, if it could.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let chart = std::env::var_os("MOORING_PREVIOUS_CHART")?.into();

@@ -98,7 +98,7 @@ async fn an_upgrade_from_the_chart_and_definition_before_moves_nobody_and_loses_
         let Some(previous) = operator::Previous::from_environment() else {
             return skipped(
                 "the upgrade from an older chart",
-                "the history that holds it is not in this checkout",
+                "tests/bin/previous made no image of it, and says why",
             );
         };
         let images = operator::Images::installed(&scope.client).await;
