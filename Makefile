@@ -64,7 +64,7 @@ bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) tests/bin/fuzz $(T)
 
 sanitize: ## The tests that reach unsafe code, under AddressSanitizer
 	@tests/bin/sanitize
