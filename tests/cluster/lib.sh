@@ -85,6 +85,13 @@ until_true() {
 
 need() { command -v "$1" >/dev/null || die "$1 is missing: $2"; }
 
+# use_engine: a Docker engine answers, and engine.sh stops it for nobody while this script runs.
+use_engine() {
+  exec 8>"$MOORING_CACHE/cluster/engine.users"
+  flock --shared 8
+  "$CLUSTER_DIR/engine.sh" start
+}
+
 # architecture -> amd64 or arm64: this machine's, as Go, Docker and Kubernetes call it.
 architecture() {
   case "$(uname -s) $(uname -m)" in

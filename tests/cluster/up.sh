@@ -29,7 +29,7 @@ step "tools (cached in $MOORING_CACHE)"
 "$CLUSTER_DIR/tools.sh" engine kind kubectl
 
 step "Docker engine"
-"$CLUSTER_DIR/engine.sh" start
+use_engine
 
 if healthy >/dev/null 2>&1; then
   STEP=$((STEPS - 1))
