@@ -112,7 +112,12 @@ rust_target() {
 }
 
 # module_dir MODULE@VERSION -> where Go keeps that module's files, fetched if need be.
-module_dir() { (cd / && GOFLAGS=-mod=mod go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+module_dir() {
+  local answer
+  answer="$(cd / && GOFLAGS=-mod=mod go mod download -json "$1")" ||
+    die "Go can't fetch $1: $(sed -n 's/^\t"Error": "\(.*\)".*/\1/p' <<<"$answer")"
+  sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer"
+}
 
 # go_tool NAME VERSION PACKAGE: $TOOLS/NAME-VERSION/NAME, a program from its Go module.
 go_tool() {

@@ -138,5 +138,5 @@ serve_images() {
   docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 8>&- &
   PROCESSES+=($!)
   IMAGES="127.0.0.1:$port"
-  until_true 60 'the registry' curl --fail --silent "http://$IMAGES/v2/"
+  until_true 60 'the registry' curl --fail --silent --max-time 5 "http://$IMAGES/v2/"
 }
