@@ -32,7 +32,7 @@ this as root so that it can start dockerd"
     options+=(--add-runtime "$WRAPPED_RUNTIME=$wrapper" --default-runtime "$WRAPPED_RUNTIME")
   fi
   rm -f "$PID_FILE"
-  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null 8>&- 9>&- &
+  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null 7>&- 8>&- 9>&- & # it would hold the locks of whoever starts it
   until_true 60 "dockerd (see $LOG)" docker info
 }
 
