@@ -1,8 +1,9 @@
-# Every verb of the project; CI calls `make test` and nothing else.
+# Every verb of the project; CI calls `make test` and nothing else. Variables go to the scripts by themselves, as make hands them on.
 #
 #   CLUSTER=kind      (default) a kind cluster of our own, made and removed by these targets
 #   CLUSTER=current   the cluster of the current kubectl context; images are pushed to REGISTRY
 #   NODE_IMAGE        instead of kind's node image, say one from a mirror
+#   REGISTRY, TAG     where images are pushed to, and under which tag (`make images`)
 #   REDIS_IMAGE       instead of the managed Redis's default image
 #   OPERATOR_IMAGE, GATEWAY_IMAGE, FLEET_IMAGE
 #                     images that the cluster can pull; those that are not named are built
@@ -11,9 +12,6 @@
 
 # What a target prints is for people and for scripts.
 MAKEFLAGS += --no-print-directory
-
-CLUSTER ?= kind
-export CLUSTER KEEP T HOURS SEED INPUT REGISTRY TAG NODE_IMAGE REDIS_IMAGE OPERATOR_IMAGE GATEWAY_IMAGE FLEET_IMAGE
 
 .DEFAULT_GOAL := help
 .PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz sanitize generate
@@ -64,7 +62,7 @@ bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
-	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) INPUT=$(INPUT) tests/bin/fuzz $(T)
+	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) tests/bin/fuzz $(T)
 
 sanitize: ## The tests that reach unsafe code, under AddressSanitizer
 	@tests/bin/sanitize

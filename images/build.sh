@@ -20,12 +20,14 @@ IFS=$'\t' read -r version licence source < <(cargo metadata --no-deps --format-v
 revision="$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)"
 labels=(--label "org.opencontainers.image.source=$source" --label "org.opencontainers.image.version=$version"
   --label "org.opencontainers.image.licenses=$licence" --label "org.opencontainers.image.revision=$revision")
+work="$(mktemp --directory)"
+trap 'rm -rf "$work"' EXIT
 for name in "$@"; do
   step "image mooring.dev/$name:dev"
-  context="$(mktemp --directory)"
+  context="$work/$name"
+  mkdir "$context"
   cp "$directory/mooring-$name" "$context"
   "$IMAGES/licences.sh" "$name" "$context/licences"
   run_long "image-$name" docker build --tag "mooring.dev/$name:dev" "${labels[@]}" \
     --label "org.opencontainers.image.title=mooring-$name" --file "$IMAGES/$name/Dockerfile" "$context"
-  rm -rf "$context"
 done

@@ -8,10 +8,10 @@ source "$(dirname "$0")/../tests/cluster/lib.sh"
 NAME="$1" DIRECTORY="$2"
 TEXTS=(-iname 'LICEN[CS]E*' -o -iname 'COPYING*' -o -iname 'COPYRIGHT*' -o -iname 'NOTICE*' -o -iname 'UNLICENSE*')
 
-# texts FROM TO: one level below as well, where crates keep the licence of a C library they carry.
+# texts FROM TO: one level below as well, where crates keep the licence of a C library they carry, be it of the same name.
 texts() {
   mkdir -p "$DIRECTORY/$2"
-  find "$1" -maxdepth 2 -type f \( "${TEXTS[@]}" \) -exec cp --no-preserve=mode --target-directory "$DIRECTORY/$2" {} +
+  find "$1" -maxdepth 2 -type f \( "${TEXTS[@]}" \) -exec cp --backup=numbered --no-preserve=mode --target-directory "$DIRECTORY/$2" {} +
 }
 
 cd "$(dirname "$0")/.."

@@ -14,7 +14,7 @@ STEPS=3
 cd "$IMAGES/.."
 step "what the build needs"
 "$CLUSTER_DIR/tools.sh" build engine
-"$CLUSTER_DIR/engine.sh" start
+use_engine
 step "images"
 "$IMAGES/build.sh" operator gateway
 version="$(cargo metadata --no-deps --format-version 1 | jq --raw-output '.packages[] | select(.name == "mooring-operator") | .version')"

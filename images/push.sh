@@ -14,6 +14,8 @@ for name in "$@"; do
   docker tag "mooring.dev/$name:dev" "$repository:$TAG"
   run_long "push-$name" docker push "$repository:$TAG"
   digests="$(docker image inspect --format '{{join .RepoDigests "\n"}}' "$repository:$TAG")"
-  pushed="$(grep --fixed-strings "$repository@" <<<"$digests")"
-  printf '%s\t%s\n' "$name" "$pushed"
+  # Docker leaves its own registry's name out. Names of other registries may end in this one's.
+  digest="$(awk -F @ -v repository="${repository#docker.io/}" '$1 == repository { print $2; exit }' <<<"$digests")"
+  [[ -n "$digest" ]] || die "Docker knows no digest of $repository:$TAG: $digests"
+  printf '%s\t%s\n' "$name" "$repository@$digest"
 done

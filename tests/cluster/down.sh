@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Deletes the kind cluster $MOORING_CLUSTER (`mooring` when unset) and stops the engine if up.sh started it and nothing else runs
-# there. What was built stays in the cache.
+# Deletes the kind cluster $MOORING_CLUSTER (`mooring` when unset) and stops the engine if it was started here and nobody else uses
+# it. What was built stays in the cache.
 #
 # usage: down.sh
 source "$(dirname "$0")/lib.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gives the cluster a Docker engine: one that runs already, or Debian's dockerd, started here and stopped by `stop`.
 #
-# usage: engine.sh start|stop      stop leaves an engine that runs somebody's containers
+# usage: engine.sh start|stop      stop leaves an engine that runs somebody's containers, or that a script uses (use_engine in lib.sh)
 source "$(dirname "$0")/lib.sh"
 
 PID_FILE="$MOORING_CACHE/cluster/dockerd.pid"
@@ -32,7 +32,7 @@ this as root so that it can start dockerd"
     options+=(--add-runtime "$WRAPPED_RUNTIME=$wrapper" --default-runtime "$WRAPPED_RUNTIME")
   fi
   rm -f "$PID_FILE"
-  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null 9>&- &
+  setsid dockerd "${options[@]}" >"$LOG" 2>&1 </dev/null 7>&- 8>&- 9>&- & # it would hold the locks of whoever starts it
   until_true 60 "dockerd (see $LOG)" docker info
 }
 
@@ -43,8 +43,10 @@ stop() {
     step "engine: none was started here, nothing to stop"
     return
   fi
-  if [[ -n "$(docker ps --quiet)" ]]; then
-    step "engine: it runs other containers, and stays"
+  # Who pulls or builds has no container to be seen by. A script that has just ended may have left a second's sleep.
+  exec 8>"$MOORING_CACHE/cluster/engine.users"
+  if ! flock --timeout 3 8 || [[ -n "$(docker ps --quiet)" ]]; then
+    step "engine: others use it, and it stays"
     return
   fi
   pid="$(<"$PID_FILE")"

@@ -15,8 +15,6 @@ STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
 # The engine's default runtime where root lacks CAP_SYS_RESOURCE; what it is called tells that later on.
 WRAPPED_RUNTIME=mooring
 export MOORING_CACHE
-# CLUSTER=current means the cluster that kubectl already talks to.
-[[ "${CLUSTER:-kind}" == current ]] || export KUBECONFIG="$STATE/kubeconfig"
 export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
 mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
 
@@ -26,6 +24,13 @@ STEP=0
 # Everything said goes to stderr: stdout is for results.
 note() { printf '      %s\n' "$*" >&2; }
 die() { printf '%s: %s\n' "$SCRIPT" "$*" >&2; exit 1; }
+
+# CLUSTER=current means the cluster that kubectl already talks to. A typing error must not mean another than was meant.
+case "${CLUSTER:-kind}" in
+kind) export KUBECONFIG="$STATE/kubeconfig" ;;
+current) ;;
+*) die "CLUSTER is '$CLUSTER'; it can be kind or current" ;;
+esac
 
 # step TEXT: the next of the $STEPS steps that the script announces.
 step() {
@@ -80,6 +85,13 @@ until_true() {
 
 need() { command -v "$1" >/dev/null || die "$1 is missing: $2"; }
 
+# use_engine: a Docker engine answers, and engine.sh stops it for nobody while this script runs.
+use_engine() {
+  exec 8>"$MOORING_CACHE/cluster/engine.users"
+  flock --shared 8
+  "$CLUSTER_DIR/engine.sh" start
+}
+
 # architecture -> amd64 or arm64: this machine's, as Go, Docker and Kubernetes call it.
 architecture() {
   case "$(uname -s) $(uname -m)" in
@@ -100,7 +112,12 @@ rust_target() {
 }
 
 # module_dir MODULE@VERSION -> where Go keeps that module's files, fetched if need be.
-module_dir() { (cd / && GOFLAGS=-mod=mod go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+module_dir() {
+  local answer
+  answer="$(cd / && GOFLAGS=-mod=mod go mod download -json "$1")" ||
+    die "Go can't fetch $1: $(sed -n 's/^\t"Error": "\(.*\)".*/\1/p' <<<"$answer")"
+  sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$answer"
+}
 
 # go_tool NAME VERSION PACKAGE: $TOOLS/NAME-VERSION/NAME, a program from its Go module.
 go_tool() {

@@ -5,7 +5,7 @@ WORK="$(mktemp --directory)"
 RELEASES="$WORK/releases"
 # What any machine has, and what the scripts may count on everywhere.
 BASICS=(awk basename bash cat chmod cp curl cut date dirname env find flock git grep head id ln ls mkdir mktemp mv printf rm sed
-  sh sha256sum sleep sort tail tar gzip timeout touch tr uname wc xargs)
+  sh sha256sum sleep sort tail tar tee gzip timeout touch tr uname uniq wc xargs)
 REAL_PATH="$PATH"
 MACHINE=''
 PROCESSES=()
@@ -13,6 +13,8 @@ PROCESSES=()
 finish() {
   ((${#PROCESSES[@]} == 0)) || kill "${PROCESSES[@]}" 2>/dev/null || true
   rm -rf "$WORK" "$OUTPUT"
+  exec 8>&-
+  "$CLUSTER_DIR/engine.sh" stop
 }
 trap finish EXIT
 
@@ -133,8 +135,8 @@ serve_images() {
   local port
   port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
   sed -e "s,:5000,127.0.0.1:$port," -e "s,/data,$WORK/registry," "$CLUSTER_DIR/offline/images/registry/config.yml" >"$WORK/registry.yml"
-  docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 &
+  docker-registry serve "$WORK/registry.yml" >"$WORK/registry.log" 2>&1 8>&- &
   PROCESSES+=($!)
   IMAGES="127.0.0.1:$port"
-  until_true 60 'the registry' curl --fail --silent "http://$IMAGES/v2/"
+  until_true 60 'the registry' curl --fail --silent --max-time 5 "http://$IMAGES/v2/"
 }

@@ -24,13 +24,12 @@ elif [[ -n "$(docker image ls --quiet mooring.dev/kind-node)" ]]; then
   step "node image: built here, since none could be pulled the last time (docker image rm mooring.dev/kind-node:... forgets that)"
   "$CLUSTER_DIR/offline/node-image.sh"
 else
-  step "node image: can $KIND_NODE_IMAGE be pulled?"
-  if timeout 20 docker manifest inspect "$KIND_NODE_IMAGE" >/dev/null 2>&1; then
-    note "yes"
-    run_long node-pull docker pull "$KIND_NODE_IMAGE"
+  step "node image $KIND_NODE_IMAGE: pulling it"
+  # Only the engine knows whether it can: mirrors and proxies are told to it, and not to docker's own commands.
+  if (run_long node-pull timeout 900 docker pull "$KIND_NODE_IMAGE"); then
     echo "$KIND_NODE_IMAGE"
   else
-    note "no: it is built here, in some 20 minutes. Is there a mirror? Then name it: NODE_IMAGE=mirror.example.com/${KIND_NODE_IMAGE%@*}"
+    note "it can't be pulled, so it is built here, in some 20 minutes. Is there a mirror? Then name it: NODE_IMAGE=mirror.example.com/${KIND_NODE_IMAGE%@*}"
     "$CLUSTER_DIR/offline/node-image.sh"
   fi
 fi

@@ -17,7 +17,7 @@ start() {
   step "registry localhost:$PORT"
   docker rm --force --volumes "$NAME" >/dev/null 2>&1 || true
   docker run --detach --name "$NAME" --network kind --publish "127.0.0.1:$PORT:5000" "$image" >/dev/null
-  until_true 30 "the registry to answer" curl --fail --silent "http://localhost:$PORT/v2/"
+  until_true 30 "the registry to answer" curl --fail --silent --max-time 5 "http://localhost:$PORT/v2/"
 
   step "the nodes of $CLUSTER_NAME pull localhost:$PORT from it"
   nodes="$(kind get nodes --name "$CLUSTER_NAME")"

@@ -29,7 +29,7 @@ step "tools (cached in $MOORING_CACHE)"
 "$CLUSTER_DIR/tools.sh" engine kind kubectl
 
 step "Docker engine"
-"$CLUSTER_DIR/engine.sh" start
+use_engine
 
 if healthy >/dev/null 2>&1; then
   STEP=$((STEPS - 1))
@@ -42,7 +42,7 @@ image="$("$CLUSTER_DIR/node-image.sh")"
 note "$image"
 
 step "cluster $CLUSTER_NAME: a control plane and two workers (1 to 3 minutes)"
-kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG" 2>/dev/null
+run_long kind-delete kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
 allow_watches
 "$CLUSTER_DIR/kind-config.sh" "$image" >"$STATE/kind.yaml"
 # kind takes relative paths from where it runs.

@@ -88,7 +88,7 @@ pub struct Previous {
 }
 
 impl Previous {
-    /// What tests/bin/previous has made, unless it could not.
+    /// What tests/bin/previous has made, if it could.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let chart = std::env::var_os("MOORING_PREVIOUS_CHART")?.into();

@@ -96,7 +96,10 @@ async fn clusters_go_on_serving_while_the_operator_is_uninstalled_and_obey_it_wh
 async fn an_upgrade_from_the_chart_and_definition_before_moves_nobody_and_loses_nothing() {
     in_namespace("upgrade", async |scope| {
         let Some(previous) = operator::Previous::from_environment() else {
-            return skipped("the upgrade from an older chart", "tests/bin/previous made none, and says why");
+            return skipped(
+                "the upgrade from an older chart",
+                "tests/bin/previous made no image of it, and says why",
+            );
         };
         let images = operator::Images::installed(&scope.client).await;
         let release = operator::Release::uninstall().await;
