@@ -25,6 +25,21 @@ allow_watches() {
     note "fs.inotify.max_user_instances is $(<"$limit"), which may be too few for a second cluster; 1024 are enough"
 }
 
+# create IMAGE: leaves the nodes' logs where that fails, and no nodes.
+create() {
+  local logs="$MOORING_CACHE/log/kind-nodes" status=0
+  # kind takes relative paths from where it runs.
+  (cd "$CLUSTER_DIR" &&
+    kind create cluster --name "$CLUSTER_NAME" --config "$STATE/kind.yaml" --image "$1" --kubeconfig "$KUBECONFIG" --retain) || status=$?
+  if ((status != 0)); then
+    rm -rf "$logs"
+    kind export logs --name "$CLUSTER_NAME" "$logs"
+    kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
+    printf "the nodes' logs are in %s\n" "$logs"
+  fi
+  return "$status"
+}
+
 step "tools (cached in $MOORING_CACHE)"
 "$CLUSTER_DIR/tools.sh" engine kind kubectl
 
@@ -45,9 +60,7 @@ step "cluster $CLUSTER_NAME: a control plane and two workers (1 to 3 minutes)"
 run_long kind-delete kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
 allow_watches
 "$CLUSTER_DIR/kind-config.sh" "$image" >"$STATE/kind.yaml"
-# kind takes relative paths from where it runs.
-(cd "$CLUSTER_DIR" && run_long kind-create \
-  kind create cluster --name "$CLUSTER_NAME" --config "$STATE/kind.yaml" --image "$image" --kubeconfig "$KUBECONFIG")
+run_long kind-create create "$image"
 
 [[ "${1:-}" == --no-wait ]] || "$CLUSTER_DIR/ready.sh"
 note "export KUBECONFIG=$KUBECONFIG"
