@@ -46,7 +46,14 @@ step "tools (cached in $MOORING_CACHE)"
 step "Docker engine"
 use_engine
 
+# Another one that makes the same cluster would remove it half-made.
+exec 7>"$STATE/up.lock"
+flock --nonblock 7 || { note "another run makes this cluster: waiting for it" && flock 7; }
+
 if healthy >/dev/null 2>&1; then
+  port="$(docker port "$CLUSTER_NAME-control-plane" 30080/tcp | sed 's/.*://')"
+  [[ "$port" == "$CLUSTER_PORT" ]] || die "cluster $CLUSTER_NAME is up at port $port, and MOORING_PORT is $CLUSTER_PORT: name that \
+port, or remove the cluster by tests/cluster/down.sh"
   STEP=$((STEPS - 1))
   step "cluster $CLUSTER_NAME is up and healthy: kept"
   exit
