@@ -143,94 +143,13 @@ impl Fault {
                 fleet
                     .publish(&PublishRequest { channels: 1, per_second: 40.0, size: 30_000, ..steadily() })
                     .await;
-                // Kernels take some megabytes for each before a gateway's queue fills. A client whose window is shut gets no FIN, and knows nothing.
+                // Kernels take some megabytes for each before a gateway's queue fills. A client whose window is shut gets no FIN, and
+                // knows nothing.
                 eventually("all of them are thrown out", LATER, async || {
                     let now = ended().await - before;
                     if now >= STUCK as f64 { Ok(()) } else { Err(format!("{now} of {STUCK}")) }
                 })
                 .await;
-                fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 0, channel: 0 }).await;
-                fleet.publish(&steadily()).await;
-            }
-            Self::Nothing => "a quiet minute",
-        }
-    }
-
-    /// Whether no client may notice it.
-    pub fn keeps_connections(self) -> bool {
-        match self {
-            Self::KilledRedis
-            | Self::HungRedis
-            | Self::KilledOperator
-            | Self::Churn
-            | Self::HalfOpenHandshakes
-            | Self::ClientsThatNeverRead
-            | Self::Nothing => true,
-            Self::DeletedGateway | Self::KilledGateway | Self::Rollout | Self::Resize => false,
-        }
-    }
-
-    /// Whether every process of ours lives on.
-    pub fn ends_no_process(self) -> bool {
-        self.keeps_connections() && !matches!(self, Self::KilledRedis | Self::KilledOperator)
-    }
-
-    /// Lets it happen.
-    pub async fn apply(self, load: &Load, random: &mut StdRng) {
-        let Load { gateways, fleet, .. } = load;
-        match self {
-            Self::DeletedGateway => {
-                let pod = any_gateway(load, random).await;
-                gateways.scope.delete_pod(&pod.name_any(), None).await;
-                gateways.until("it is terminating", SOON, |status| status.reason != "Ready").await;
-            }
-            Self::KilledGateway => {
-                let pod = gateway_in_use(load, random).await;
-                gateways.scope.kill(&pod).await;
-                fleet.until("clients notice", SOON, |stats| stats.reconnects.closed > 0).await;
-            }
-            Self::KilledRedis => gateways.kill_redis().await,
-            Self::HungRedis => {
-                let redis = gateways.redis().await;
-                if !node::is_local(&redis).await {
-                    return skipped(self.name(), "its node is not a container of this machine");
-                }
-                let _paused = node::Paused::new(&redis).await;
-                sleep(Duration::from_secs(random.random_range(1..10))).await;
-            }
-            Self::KilledOperator => {
-                let killed = operator::kill(&gateways.scope.client).await;
-                operator::replaced(&gateways.scope.client, &killed).await;
-            }
-            Self::Rollout => {
-                let before = gateways.get().await.status.unwrap_or_default().updated_revision;
-                let note = json!({"spec": {"podTemplate": {"annotations": {"soak": random.next_u32().to_string()}}}});
-                gateways.patch(&note).await;
-                gateways.until("it starts", SOON, |status| status.updated_revision != before).await;
-            }
-            Self::Resize => {
-                let before = gateways.get().await.spec.replicas;
-                for replicas in [Some(random.random_range(1..=5)), before] {
-                    gateways.patch(&json!({"spec": {"replicas": replicas}})).await;
-                    gateways.ready().await;
-                }
-            }
-            Self::Churn => {
-                for _ in 0..4 {
-                    fleet.connect(&clients(random.random_range(50..800))).await;
-                }
-            }
-            Self::HalfOpenHandshakes => {
-                abuse(load, Abuse::HalfOpen, 2_000).await;
-            }
-            Self::ClientsThatNeverRead => {
-                fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 10, channel: 0 }).await;
-                // Kernels take some megabytes for each before a gateway's queue fills.
-                let large = PublishRequest { channels: 1, per_second: 40.0, size: 30_000, ..steadily() };
-                fleet.publish(&large).await;
-                fleet
-                    .until("they are thrown out", LATER, |stats| abused(stats, Abuse::NeverReads).ended >= 10)
-                    .await;
                 fleet.abuse(&AbuseRequest { kind: Abuse::NeverReads, count: 0, channel: 0 }).await;
                 fleet.publish(&steadily()).await;
             }
