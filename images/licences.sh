@@ -24,7 +24,7 @@ while read -r crate version _; do
   linked["$crate ${version#v}"]=true
 done <<<"$tree"
 
-crates="$(cargo metadata --locked --format-version 1 --filter-platform "$(rust_target)" | jq --raw-output '
+crates="$(cargo metadata --quiet --locked --format-version 1 --filter-platform "$(rust_target)" | jq --raw-output '
   .packages[] | select(.source) | [.name, .version, .license // "see its files", .manifest_path] | @tsv')"
 while IFS=$'\t' read -r crate version licence manifest; do
   [[ -n "${linked["$crate $version"]:-}" ]] || continue

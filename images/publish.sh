@@ -32,6 +32,7 @@ done <<<"$pushed"
 [[ -z "${REDIS_IMAGE:-}" ]] || mapfile -t -O "${#flags[@]}" flags < <(chart_image defaults.redis.image "$REDIS_IMAGE")
 note "this installs Mooring from them:"
 {
-  echo 'helm upgrade --install mooring charts/mooring --namespace mooring-system --create-namespace --wait'
+  # Values of an earlier installation that these flags do not name stay as they are.
+  echo 'helm upgrade --install mooring charts/mooring --namespace mooring-system --create-namespace --reset-then-reuse-values --wait'
   printf '  %s\n' "${flags[@]}"
 } | sed '$!s/$/ \\/'

@@ -137,7 +137,8 @@ done
 STEPS=$#
 # Two runs at once would write the same files.
 exec 9>"$MOORING_CACHE/tools.lock"
-flock --nonblock 9 || { note "another run brings tools: waiting for it" && flock 9; }
+# A program that has just ended may have left a second's sleep with the lock.
+flock --timeout 3 9 || { note "another run brings tools: waiting for it" && flock 9; }
 for name in "$@"; do
   "install_$name"
 done

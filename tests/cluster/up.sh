@@ -40,6 +40,14 @@ create() {
   return "$status"
 }
 
+# What the engine's machine does not have becomes an empty directory in the nodes, and no API server starts.
+engine_sees_checkout() {
+  docker run --rm --network none --entrypoint cat --volume "$CLUSTER_DIR/audit-policy.yaml:/policy:ro" "$1" /policy |
+    cmp --silent - "$CLUSTER_DIR/audit-policy.yaml"
+}
+
+port_is_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$CLUSTER_PORT") 2>/dev/null; }
+
 step "tools (cached in $MOORING_CACHE)"
 "$CLUSTER_DIR/tools.sh" engine kind kubectl
 
@@ -65,6 +73,9 @@ note "$image"
 
 step "cluster $CLUSTER_NAME: a control plane and two workers (1 to 3 minutes)"
 run_long kind-delete kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
+! port_is_taken || die "something listens on port $CLUSTER_PORT of 127.0.0.1: end it, or name another one, as MOORING_PORT=8011"
+engine_sees_checkout "$image" || die "the Docker engine does not see $CLUSTER_DIR: does it run on another machine, or in another root? \
+Run this where it runs"
 allow_watches
 "$CLUSTER_DIR/kind-config.sh" "$image" >"$STATE/kind.yaml"
 run_long kind-create create "$image"

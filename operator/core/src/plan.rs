@@ -54,7 +54,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
 
     let mut reasons = missing;
     reasons.extend(pod_troubles(desired, &fleet, now));
-    reasons.extend(backplane::trouble(desired, observed, &fleet));
+    reasons.extend(backplane::trouble(desired, observed, &fleet, now));
     reasons.extend(limit);
     reasons.extend(steering.blocked.clone());
     reasons.extend(unmet(&fleet, size, steering.draining, silent));

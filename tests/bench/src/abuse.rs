@@ -51,6 +51,26 @@ impl Abuses {
     }
 }
 
+/// An open connection in the books; over when it is dropped.
+struct Open {
+    context: Rc<Context>,
+    kind: Abuse,
+    by_gateway: bool,
+}
+
+impl Open {
+    fn new(context: Rc<Context>, kind: Abuse) -> Self {
+        context.auditor().abuse_opened(kind);
+        Self { context, kind, by_gateway: false }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.context.auditor().abuse_closed(self.kind, self.by_gateway);
+    }
+}
+
 /// Abuses until `stop` is dropped.
 async fn abuse(
     context: Rc<Context>,
@@ -67,9 +87,9 @@ async fn abuse(
                 Abuse::NeverReads => never_reads(&context, channel).await,
             };
             if let Some(mut stream) = opened {
-                context.auditor().abuse_opened(kind);
+                let mut open = Open::new(context.clone(), kind);
                 ended(kind, &mut stream).await;
-                context.auditor().abuse_closed(kind, true);
+                open.by_gateway = true;
             }
             sleep(PAUSE).await;
         }

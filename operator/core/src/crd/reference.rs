@@ -55,10 +55,14 @@ fn type_of(field: &Value) -> String {
     }
 }
 
-/// Objects have their defaults field by field.
+/// Objects have their defaults field by field, as far as these are the same when the object itself is absent.
 fn default_of(field: &Value) -> String {
+    let properties = &field["properties"];
     match &field["default"] {
-        Value::Null | Value::Object(_) => String::new(),
+        Value::Null => String::new(),
+        Value::Object(fields) if fields.iter().all(|(name, value)| properties[name]["default"] == *value) => {
+            String::new()
+        }
         Value::Array(items) if items.is_empty() => String::new(),
         default => format!("`{}`", cell(&default.to_string())),
     }

@@ -1,17 +1,29 @@
 //! How the backplane looks.
 
 use super::Reason;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Member};
 use crate::desired::{Backplane, Desired};
 use crate::observed::{ObjectKey, ObjectKind, Observed};
 use gateway_core::control::BackplaneHealth;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+/// A gateway that is not ready for so long is no longer just starting.
+const STARTING: SignedDuration = SignedDuration::from_secs(15);
+
 /// What is wrong with it.
-pub(super) fn trouble(desired: &Desired, observed: &Observed, fleet: &Fleet<'_>) -> Option<Reason> {
+pub(super) fn trouble(
+    desired: &Desired,
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    now: Timestamp,
+) -> Option<Reason> {
+    let is_starting = |m: Member<'_>| !m.view.ready && now.duration_since(m.view.created) < STARTING;
+    let managed = matches!(desired.backplane, Backplane::Managed(_));
+    let down = (managed && !redis_ready(desired, observed)).then(|| desired.name.redis());
     let ill: Vec<_> = fleet
         .all()
-        .filter(|m| m.serving())
+        .filter(|m| m.serving() && !is_starting(*m))
         .filter_map(|m| m.view.report.fresh())
         .filter_map(|report| match &report.backplane {
             BackplaneHealth::Unhealthy { message, .. } => Some(message),
@@ -19,10 +31,9 @@ pub(super) fn trouble(desired: &Desired, observed: &Observed, fleet: &Fleet<'_>)
         })
         .collect();
     if let Some(message) = ill.first() {
-        return Some(Reason::BackplaneUnreachable { pods: ill.len(), message: (*message).clone() });
+        return Some(Reason::BackplaneUnreachable { pods: ill.len(), message: (*message).clone(), down });
     }
-    let managed = matches!(desired.backplane, Backplane::Managed(_));
-    (managed && !redis_ready(desired, observed)).then_some(Reason::BackplaneNotReady)
+    down.map(|set| Reason::BackplaneNotReady { set })
 }
 
 /// Some gateway says how it looks.

@@ -43,9 +43,14 @@ pub enum Reason {
         pods: usize,
         /// The error of the first.
         message: String,
+        /// The StatefulSet of the managed Redis, if it has no ready pod.
+        down: Option<String>,
     },
     /// The managed Redis is not ready.
-    BackplaneNotReady,
+    BackplaneNotReady {
+        /// Its StatefulSet.
+        set: String,
+    },
     /// A rollout makes no progress.
     ProgressDeadlineExceeded {
         /// Pods of the new revision that are not ready.
@@ -110,7 +115,7 @@ impl Reason {
             Self::ImagePullFailed { .. } => "ImagePullFailed",
             Self::ContainerFailed { .. } => "ContainerFailed",
             Self::BackplaneUnreachable { .. } => "BackplaneUnreachable",
-            Self::BackplaneNotReady => "BackplaneNotReady",
+            Self::BackplaneNotReady { .. } => "BackplaneNotReady",
             Self::ProgressDeadlineExceeded { .. } => "ProgressDeadlineExceeded",
             Self::WaitingForPods { .. } => "WaitingForPods",
             Self::WaitingForReports { .. } => "WaitingForReports",
@@ -160,10 +165,11 @@ impl fmt::Display for Reason {
             Self::ContainerFailed { pod, message } => {
                 write!(f, "the container of pod {pod} can't run: {message}")
             }
-            Self::BackplaneUnreachable { pods, message } => {
-                write!(f, "{pods} gateways can't reach the backplane: {message}")
+            Self::BackplaneUnreachable { pods, message, down } => {
+                write!(f, "{pods} gateways can't reach the backplane: {message}")?;
+                down.as_ref().map_or(Ok(()), |set| write!(f, "; {}", NoReadyPod(set)))
             }
-            Self::BackplaneNotReady => f.write_str("the managed Redis is not ready"),
+            Self::BackplaneNotReady { set } => NoReadyPod(set).fmt(f),
             Self::ProgressDeadlineExceeded { waiting } => {
                 write!(
                     f,
@@ -199,5 +205,15 @@ impl fmt::Display for Reason {
                 )
             }
         }
+    }
+}
+
+/// Of a StatefulSet of one.
+struct NoReadyPod<'a>(&'a str);
+
+impl fmt::Display for NoReadyPod<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(set) = self;
+        write!(f, "StatefulSet {set} has no ready pod: kubectl describe pod {set}-0 says why")
     }
 }

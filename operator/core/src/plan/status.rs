@@ -169,8 +169,9 @@ fn backplane_ready(
     fleet: &Fleet<'_>,
     reasons: &[Reason],
 ) {
-    let ill =
-        |reason: &&Reason| matches!(reason, Reason::BackplaneUnreachable { .. } | Reason::BackplaneNotReady);
+    let ill = |reason: &&Reason| {
+        matches!(reason, Reason::BackplaneUnreachable { .. } | Reason::BackplaneNotReady { .. })
+    };
     let type_ = "BackplaneReady";
     if let Some(reason) = reasons.iter().find(ill) {
         conditions.set_by(type_, "False", reason);

@@ -97,6 +97,30 @@ fn a_managed_redis_that_is_not_ready_shows() {
     seen.owned.clear();
     let status = plan(&desired, &seen, at(0)).status;
     assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneNotReady"));
+    let hint = "StatefulSet chat-redis has no ready pod: kubectl describe pod chat-redis-0 says why";
+    assert_eq!(condition(&status, "BackplaneReady").message, hint);
+    // Gateways only see that its name does not resolve, say.
+    let backplane = BackplaneHealth::Unhealthy { message: "no address".into(), seconds: 3 };
+    seen.pods.get_mut(&name(1)).unwrap().report = fresh(Report { backplane, ..report(7) }, at(0));
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneUnreachable"));
+    let message = format!("1 gateways can't reach the backplane: no address; {hint}");
+    assert_eq!(condition(&status, "BackplaneReady").message, message);
+}
+
+#[test]
+fn a_gateway_that_has_just_started_is_waited_for_before_its_backplane_is_called_out_of_reach() {
+    let (desired, mut seen) = healthy();
+    let backplane = BackplaneHealth::Unhealthy { message: "not connected yet".into(), seconds: 0 };
+    let pod = seen.pods.get_mut(&name(1)).unwrap();
+    (pod.created, pod.ready) = (at(0), false);
+    let mut reason = |now| {
+        let report = Report { backplane: backplane.clone(), ..report(0) };
+        seen.pods.get_mut(&name(1)).unwrap().report = fresh(report, at(now));
+        plan(&desired, &seen, at(now)).status.reason
+    };
+    assert_eq!(reason(14), "WaitingForPods");
+    assert_eq!(reason(15), "BackplaneUnreachable");
 }
 
 #[test]

@@ -176,9 +176,10 @@ fn abused(stats: &Stats, kind: Abuse) -> Abused {
 
 /// Has so many connections abuse the gateways, waits until all of them have tried, and ends them.
 async fn abuse(load: &Load, kind: Abuse, count: usize) {
+    let before = abused(&load.fleet.stats().await, kind).ended;
     let tried = |stats: &Stats| {
         let Abused { open, ended } = abused(stats, kind);
-        open + ended >= count as u64
+        open + ended - before >= count as u64
     };
     load.fleet.abuse(&AbuseRequest { kind, count, channel: 0 }).await;
     load.fleet.until("all of them have tried", SOON, tried).await;
