@@ -196,6 +196,14 @@ pub enum RedisUrl {
 }
 
 impl Desired {
+    /// [`crate::names::PULLS`] of a pod that is made now.
+    #[must_use]
+    pub fn pulls(&self) -> String {
+        let words: Vec<&str> =
+            std::iter::once(&self.image).chain(&self.image_pull_secrets).map(String::as_str).collect();
+        words.join(" ")
+    }
+
     /// Every key of a Secret that the spec names: the shell looks whether they exist, since pods can't start without them.
     #[must_use]
     pub fn referenced_secrets(&self) -> Vec<SecretKey> {

@@ -22,6 +22,8 @@ pub const DRAIN_REASON: &str = "mooring.dev/drain-reason";
 pub const DRAIN_SINCE: &str = "mooring.dev/drain-since";
 /// Annotation: when its remaining connections are closed at once, RFC 3339; absent until its turn has come.
 pub const DRAIN_DEADLINE: &str = "mooring.dev/drain-deadline";
+/// Annotation: the image that the pod was made with, and the Secrets to pull it with. Admission may put others into its spec.
+pub const PULLS: &str = "mooring.dev/pulls";
 /// Annotation: hash of the object as applied last, so that a field removed from it is noticed.
 pub const APPLIED_HASH: &str = "mooring.dev/applied-hash";
 

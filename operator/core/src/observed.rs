@@ -78,6 +78,8 @@ pub struct PodView {
     pub traffic: Traffic,
     /// Label mooring.dev/revision.
     pub revision: Revision,
+    /// Annotation mooring.dev/pulls; none of a pod that an operator made before there was one.
+    pub pulls: Option<String>,
     /// metadata.creationTimestamp.
     pub created: Timestamp,
     /// metadata.deletionTimestamp: when the kubelet kills it.
@@ -150,6 +152,15 @@ pub struct Waiting {
     pub reason: String,
     /// For a person.
     pub message: String,
+}
+
+impl Waiting {
+    /// Its image can't be pulled.
+    #[must_use]
+    pub fn is_for_image(&self) -> bool {
+        ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"]
+            .contains(&self.reason.as_str())
+    }
 }
 
 /// What a gateway says. Unknown is never zero.

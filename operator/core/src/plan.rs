@@ -118,8 +118,7 @@ fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Rea
     for member in fleet.all().filter(|m| m.updated && !m.terminating()) {
         let Some(waiting) = &member.view.waiting else { continue };
         let pod = member.name.clone();
-        let image = ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"];
-        troubles.push(if image.contains(&waiting.reason.as_str()) {
+        troubles.push(if waiting.is_for_image() {
             Reason::ImagePullFailed { pod, image: desired.image.clone() }
         } else {
             Reason::ContainerFailed { pod, message: format!("{}: {}", waiting.reason, waiting.message) }

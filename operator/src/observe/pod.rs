@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateWaiting, ContainerStatus, Pod};
 use kube::ResourceExt;
 use operator_core::names::{
-    DRAIN_DEADLINE, DRAIN_REASON, DRAIN_SINCE, DRAINING, REVISION, Revision, TRAFFIC,
+    DRAIN_DEADLINE, DRAIN_REASON, DRAIN_SINCE, DRAINING, PULLS, REVISION, Revision, TRAFFIC,
 };
 use operator_core::observed::{DrainCause, Phase, PodView, Report, Traffic, Waiting};
 
@@ -24,6 +24,7 @@ pub fn view(pod: &Pod, report: Report) -> Option<PodView> {
         ready: is_ready(pod),
         traffic: traffic(pod, created),
         revision: Revision(pod.labels().get(REVISION).cloned().unwrap_or_default()),
+        pulls: pod.annotations().get(PULLS).cloned(),
         created,
         deletion: meta.deletion_timestamp.as_ref().map(|at| at.0),
         waiting: waiting(pod),
@@ -107,7 +108,7 @@ mod tests {
     fn a_pod_that_serves_is_seen_as_it_is() {
         let labels = json!({"mooring.dev/revision": "abc", "mooring.dev/traffic": "serving"});
         let status = json!({"phase": "Running", "podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
-        let pod = pod(labels, json!({}), status);
+        let pod = pod(labels, json!({"mooring.dev/pulls": "gateway:1 secret"}), status);
         let expected = PodView {
             uid: "u".into(),
             resource_version: "7".into(),
@@ -115,6 +116,7 @@ mod tests {
             ready: true,
             traffic: Traffic::Serving,
             revision: Revision("abc".into()),
+            pulls: Some("gateway:1 secret".into()),
             created: "2026-01-01T00:00:00Z".parse().unwrap(),
             deletion: None,
             waiting: None,

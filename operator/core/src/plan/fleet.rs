@@ -56,6 +56,13 @@ impl<'a> Member<'a> {
             && (self.view.phase == Phase::Pending || self.view.waiting.is_some())
     }
 
+    /// It waits for an image that a pod made now would not ask for, or would ask for with other Secrets.
+    pub fn pulls_in_vain(self, desired: &Desired) -> bool {
+        let waits = self.view.waiting.as_ref().is_some_and(|waiting| waiting.is_for_image());
+        let is_other = self.view.pulls.as_ref().is_some_and(|pulls| *pulls != desired.pulls());
+        self.not_running() && waits && is_other
+    }
+
     /// Live connections, if it said so recently.
     pub fn connections(self) -> Option<u32> {
         if self.holds_nobody() {

@@ -53,8 +53,8 @@ struct ReturnRank<'a> {
 pub(super) fn moves(desired: &Desired, fleet: &Fleet<'_>, size: u32, now: Timestamp) -> Moves {
     let mut moves = Moves::default();
     moves.delete.extend(fleet.all().filter(|m| m.ended()).map(|m| (m.name.clone(), DeleteCause::Ended)));
-    let idle_old = fleet.all().filter(|m| !m.updated && m.not_running());
-    moves.delete.extend(idle_old.map(|m| (m.name.clone(), DeleteCause::NotRunning)));
+    let idle = fleet.all().filter(|m| (!m.updated && m.not_running()) || m.pulls_in_vain(desired));
+    moves.delete.extend(idle.map(|m| (m.name.clone(), DeleteCause::NotRunning)));
 
     let updated = u32_of(fleet.count(|m| m.updated && m.serving()));
     let takeover = Takeover::new(desired, fleet, size);

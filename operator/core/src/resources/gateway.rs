@@ -5,7 +5,9 @@ mod secrets;
 
 use super::labels;
 use crate::desired::{Backplane, Desired, RedisUrl};
-use crate::names::{CLIENT_PORT, CONTROL_PORT, GATEWAY, PodName, REDIS_PORT, REVISION, SERVING, TRAFFIC};
+use crate::names::{
+    CLIENT_PORT, CONTROL_PORT, GATEWAY, PULLS, PodName, REDIS_PORT, REVISION, SERVING, TRAFFIC,
+};
 use crate::observed::PodView;
 use crate::resources::{label_selector, pull_secrets, selector};
 use k8s_openapi::api::core::v1::{
@@ -38,6 +40,8 @@ pub fn pod_names(desired: &Desired, existing: &BTreeMap<PodName, PodView>, count
 #[must_use]
 pub fn pod(desired: &Desired, name: &PodName) -> Pod {
     let template = &desired.pod_template;
+    let mut annotations = template.annotations.clone();
+    annotations.insert(PULLS.into(), desired.pulls());
     let mut labels = labels(desired, GATEWAY);
     labels.insert(REVISION.into(), desired.revision.to_string());
     labels.insert(TRAFFIC.into(), SERVING.into());
@@ -47,7 +51,7 @@ pub fn pod(desired: &Desired, name: &PodName) -> Pod {
             name: Some(name.to_string()),
             namespace: Some(desired.namespace.clone()),
             labels: Some(labels),
-            annotations: some(template.annotations.clone(), template.annotations.is_empty()),
+            annotations: Some(annotations),
             owner_references: Some(vec![desired.owner.clone()]),
             ..ObjectMeta::default()
         },

@@ -66,6 +66,7 @@ pub fn serving(revision: &Revision, connections: u32, now: Timestamp) -> PodView
         ready: true,
         traffic: Traffic::Serving,
         revision: revision.clone(),
+        pulls: None,
         created: at(-1000),
         deletion: None,
         waiting: None,

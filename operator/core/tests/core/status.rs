@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_core::crd::{DrainStatus, WebSocketClusterStatus};
 use operator_core::desired::{Desired, SecretKey, Stored};
 use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, Waiting};
-use operator_core::plan::{Action, is_due, plan, refuse};
+use operator_core::plan::{Action, DeleteCause, is_due, plan, refuse};
 use serde_json::json;
 
 /// Two ready pods and a ready Redis.
@@ -52,6 +52,33 @@ fn an_image_that_cannot_be_pulled_shows_until_it_is_mended() {
     assert_eq!(short(&status, "Available"), ("True", "PodsReady"));
     let mended = Observed { status: Some(status), ..healthy().1 };
     assert_eq!(plan(&desired, &mended, at(9)).status.reason, "Ready");
+}
+
+#[test]
+fn a_pod_whose_image_cannot_be_pulled_is_made_anew_once_the_operators_default_is_corrected() {
+    let (desired, mut seen) = healthy();
+    waiting(&mut seen, "ImagePullBackOff");
+    let deleted = |seen: &Observed| {
+        let actions = plan(&desired, seen, at(0)).actions;
+        let deleted = |action: &Action| match action {
+            Action::DeletePod { pod, why, .. } => Some((pod.clone(), *why)),
+            _ => None,
+        };
+        actions.iter().filter_map(deleted).collect::<Vec<_>>()
+    };
+    for (pulls, expected) in [
+        (None, vec![]),
+        (Some(desired.pulls()), vec![]),
+        (Some("gateway:wrong".to_owned()), vec![(name(0), DeleteCause::NotRunning)]),
+        (Some(format!("{} other-secret", desired.pulls())), vec![(name(0), DeleteCause::NotRunning)]),
+    ] {
+        seen.pods.get_mut(&name(0)).unwrap().pulls = pulls;
+        assert_eq!(deleted(&seen), expected);
+    }
+    // One that runs has what it needs.
+    let (_, mut seen) = healthy();
+    seen.pods.get_mut(&name(0)).unwrap().pulls = Some("gateway:wrong".to_owned());
+    assert_eq!(deleted(&seen), vec![]);
 }
 
 #[test]

@@ -286,6 +286,7 @@ impl World {
             ready: self.is_ready(pod),
             traffic: pod.traffic,
             revision: pod.revision.clone(),
+            pulls: None,
             created: pod.created,
             deletion: pod.deletion,
             waiting: None,
