@@ -120,10 +120,22 @@ impl Gateways {
     pub async fn kill_redis(&self) {
         let redis = self.redis().await;
         self.scope.kill(&redis).await;
+        self.redis_starts_after(&redis).await;
+    }
+
+    /// The same, and so that it comes back in another pod: the kubelet waits longer after each end of a container, up to five minutes.
+    pub async fn kill_redis_and_its_pod(&self) {
+        let redis = self.redis().await;
+        self.scope.kill(&redis).await;
+        self.scope.delete_pod(&redis.name_any(), Some(0)).await;
+        self.redis_starts_after(&redis).await;
+    }
+
+    async fn redis_starts_after(&self, redis: &Pod) {
         eventually("Redis has a new container", READY, async || {
             let now = self.try_redis().await.ok_or("it has no pod")?;
             let is_new = container(&now).is_some_and(|new| {
-                new.ready && Some(&new.container_id) != container(&redis).map(|old| &old.container_id)
+                new.ready && Some(&new.container_id) != container(redis).map(|old| &old.container_id)
             });
             if is_new { Ok(()) } else { Err(format!("{:?}", now.status)) }
         })

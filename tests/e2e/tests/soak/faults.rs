@@ -99,7 +99,7 @@ impl Fault {
                 gateways.scope.kill(&pod).await;
                 fleet.until("clients notice", SOON, |stats| stats.reconnects.closed > 0).await;
             }
-            Self::KilledRedis => gateways.kill_redis().await,
+            Self::KilledRedis => gateways.kill_redis_and_its_pod().await,
             Self::HungRedis => {
                 let redis = gateways.redis().await;
                 if !node::is_local(&redis).await {
