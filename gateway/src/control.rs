@@ -9,7 +9,7 @@ use gateway_core::control::{BackplaneHealth, DrainRequest, Report};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{Method, Request, StatusCode, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     backplane::BackplaneHandle,
@@ -21,7 +21,8 @@ use crate::{
     node::Node,
 };
 
-/// Connections at once; the kubelet, Prometheus and the operator need a few.
+/// Connections at once; the kubelet, Prometheus and the operator need a few. Whoever comes beyond takes the place of the one that is
+/// here longest: were they to wait, some that say nothing would keep the kubelet's probes out, and it would restart the gateway.
 const MAX_CONNECTIONS: usize = 64;
 /// For a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,9 +73,8 @@ impl AcceptRate {
 impl ControlPort {
     /// Serves the control port for ever.
     pub async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        // The semaphore is never closed.
-        while let Ok(place) = places.clone().acquire_owned().await {
+        let mut connections = VecDeque::with_capacity(MAX_CONNECTIONS);
+        loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -83,15 +83,21 @@ impl ControlPort {
                     continue;
                 }
             };
+            connections.retain(|connection: &AbortHandle| !connection.is_finished());
+            if connections.len() >= MAX_CONNECTIONS
+                && let Some(oldest) = connections.pop_front()
+            {
+                oldest.abort();
+            }
             let port = self.clone();
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 let mut http = http1::Builder::new();
                 http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
                 if let Err(error) = http.serve_connection(TokioIo::new(stream), port).await {
                     tracing::debug!(%error, "a connection to the control port broke");
                 }
-                drop(place);
             });
+            connections.push_back(task.abort_handle());
         }
     }
 

@@ -1,5 +1,6 @@
 //! /livez, /readyz and /metrics.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -14,14 +15,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tracing::debug;
 
 use crate::metrics::{self, Metrics, Totals};
 
 /// A client that sends no whole request in this time is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Probes and a scraper or two; anything beyond waits in the kernel's backlog.
+/// Probes and a scraper or two. Whoever comes beyond takes the place of the one that is here longest: every pod may connect, and
+/// were they to wait, some that say nothing would keep the kubelet's probes out, and it would end the operator.
 const MAX_CONNECTIONS: usize = 32;
 
 /// What the admin server tells.
@@ -48,17 +50,22 @@ impl Admin {
     /// # Errors
     /// When no more connections can be accepted.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<Infallible> {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = VecDeque::with_capacity(MAX_CONNECTIONS);
         loop {
-            let permit = permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 // The peer gave up before it was its turn.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(error),
             };
+            connections.retain(|connection: &AbortHandle| !connection.is_finished());
+            if connections.len() >= MAX_CONNECTIONS
+                && let Some(oldest) = connections.pop_front()
+            {
+                oldest.abort();
+            }
             let admin = self.clone();
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 let service =
                     service_fn(|request| std::future::ready(Ok::<_, Infallible>(admin.answer(&request))));
                 let connection = http1::Builder::new()
@@ -68,8 +75,8 @@ impl Admin {
                 if let Err(error) = connection.await {
                     debug!(%peer, %error, "admin connection ended");
                 }
-                drop(permit);
             });
+            connections.push_back(task.abort_handle());
         }
     }
 
@@ -109,6 +116,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio::time::timeout;
 
     async fn status(address: std::net::SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -119,12 +127,17 @@ mod tests {
         answer.lines().next().unwrap_or_default().to_owned()
     }
 
-    #[tokio::test]
-    async fn it_is_alive_at_once_and_ready_when_told() {
+    async fn served() -> (Admin, std::net::SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let admin = Admin::new(Metrics::new().unwrap(), Totals::default);
         tokio::spawn(admin.clone().serve(listener));
+        (admin, address)
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_at_once_and_ready_when_told() {
+        let (admin, address) = served().await;
         assert_eq!(status(address, "GET /livez").await, "HTTP/1.1 200 OK");
         assert_eq!(status(address, "GET /readyz").await, "HTTP/1.1 503 Service Unavailable");
         admin.set_ready(true);
@@ -132,5 +145,15 @@ mod tests {
         assert_eq!(status(address, "GET /metrics").await, "HTTP/1.1 200 OK");
         assert_eq!(status(address, "POST /metrics").await, "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(status(address, "GET /").await, "HTTP/1.1 404 Not Found");
+    }
+    #[tokio::test]
+    async fn connections_that_say_nothing_keep_no_probe_out() {
+        let (_admin, address) = served().await;
+        let mut silent = Vec::new();
+        for _ in 0..4 * MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let probe = timeout(Duration::from_secs(1), status(address, "GET /livez"));
+        assert_eq!(probe.await.unwrap(), "HTTP/1.1 200 OK");
     }
 }

@@ -45,7 +45,7 @@ impl Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {}", words(source))]
     Kube {
         /// The operation, like `apply Service default/chat`.
         doing: String,
@@ -121,6 +121,14 @@ impl Error {
     }
 }
 
+/// The API server's own message; what kube adds is the same again, in the words of its types.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        _ => error.to_string(),
+    }
+}
+
 /// 409 and a 404 mean that our view is old; other 4xx but 408 and 429 stay until someone changes something.
 fn kube_class(error: &kube::Error) -> Class {
     match error {
@@ -143,6 +151,15 @@ mod tests {
     fn answered(code: u16) -> Error {
         let status = Status { code, ..Status::default() };
         Error::Kube { doing: "apply".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_api_server_s_words() {
+        let message = "pods \"chat-1\" is forbidden: exceeded quota".to_owned();
+        let status = Status { code: 403, reason: "Forbidden".into(), message, ..Status::default() };
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        let told = Error::Kube { doing: "create Pod default/chat-1".into(), source }.to_string();
+        assert_eq!(told, "cannot create Pod default/chat-1: pods \"chat-1\" is forbidden: exceeded quota");
     }
 
     #[test]

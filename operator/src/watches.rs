@@ -16,6 +16,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Config, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -131,7 +132,8 @@ fn watch_scope(client: &Client, scope: &Scope, concurrency: u16) -> (Stores, Con
     let main = reflect(scope.api::<Stored>(client), Config::default(), writer, |_| {})
         .predicate_filter(news, PredicateConfig::default());
     let config = controller::Config::default().concurrency(concurrency).debounce(DEBOUNCE);
-    let mut controller = Controller::for_stream(main, clusters.clone()).with_config(config);
+    let controller = Controller::for_stream(main, clusters.clone()).with_config(config);
+    let mut controller = controller.trigger_backoff(EachByItself);
 
     let ours = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER}"));
     let gateways = Config::default().labels(&format!("{APP_MANAGED_BY}={MANAGER},{APP_NAME}={GATEWAY}"));
@@ -150,6 +152,22 @@ fn watch_scope(client: &Client, scope: &Scope, concurrency: u16) -> (Stores, Con
         controller = controller.owns_stream_with(reflect(api, ours.clone(), writer, name_kind), resource);
     }
     (Stores { clusters, pods, owned }, controller)
+}
+
+/// The controller's own backoff stops reading *every* watch when one has failed. After a restart of the API server all of them
+/// fail, one after the other, and what the operator saw stayed minutes old. Each stream of [`reflect`] waits by itself.
+struct EachByItself;
+
+impl Iterator for EachByItself {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl Backoff for EachByItself {
+    fn reset(&mut self) {}
 }
 
 fn reflect<K>(

@@ -9,8 +9,10 @@ export KUBECONFIG="$STATE/kubeconfig" # never the user's own
 STEPS=2
 
 step "cluster $CLUSTER_NAME: deleting"
-if docker info >/dev/null 2>&1; then
+if answer="$(docker info 2>&1)"; then
   kind delete cluster --name "$CLUSTER_NAME" --kubeconfig "$KUBECONFIG"
+elif [[ "$answer" == *'permission denied'* ]]; then
+  die "the Docker engine does not let you in, and the cluster stays: run this as a user in the group docker, or as root"
 else
   note "no engine runs, so no cluster does"
 fi

@@ -5,7 +5,7 @@ shopt -s inherit_errexit # $(...) ends at its first failure too
 
 CLUSTER_DIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$CLUSTER_DIR/versions.sh"
-MOORING_CACHE="${MOORING_CACHE:-$HOME/.cache/mooring}"
+MOORING_CACHE="${MOORING_CACHE:-${HOME:?is not set: set it, or name a directory in MOORING_CACHE}/.cache/mooring}"
 # The kind cluster that is meant, and this machine's port that leads to its NodePort 30080. Clusters of other names are left alone.
 CLUSTER_NAME="${MOORING_CLUSTER:-mooring}"
 CLUSTER_PORT="${MOORING_PORT:-8000}"
@@ -16,7 +16,6 @@ STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
 WRAPPED_RUNTIME=mooring
 export MOORING_CACHE
 export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
-mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
 
 SCRIPT="$(basename "$0" .sh)"
 STEP=0
@@ -31,6 +30,13 @@ kind) export KUBECONFIG="$STATE/kubeconfig" ;;
 current) ;;
 *) die "CLUSTER is '$CLUSTER'; it can be kind or current" ;;
 esac
+
+# These end up in paths and in names of containers.
+[[ "$MOORING_CACHE" == /* ]] || die "MOORING_CACHE is '$MOORING_CACHE': name a directory by its whole path, from / on"
+[[ "$CLUSTER_NAME" =~ ^[a-z0-9][a-z0-9.-]{0,48}$ ]] || die "MOORING_CLUSTER is '$CLUSTER_NAME': a name has at most 49 lower-case letters, \
+digits, dots and dashes"
+[[ "$CLUSTER_PORT" =~ ^[1-9][0-9]{0,4}$ && "$CLUSTER_PORT" -le 65535 ]] || die "MOORING_PORT is '$CLUSTER_PORT': name one from 1 to 65535"
+mkdir -p "$MOORING_CACHE/bin" "$MOORING_CACHE/log" "$STATE"
 
 # step TEXT: the next of the $STEPS steps that the script announces.
 step() {

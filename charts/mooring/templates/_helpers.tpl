@@ -10,7 +10,7 @@ mooring-operator
 {{/* What selects the operator's pods; never changes. */}}
 {{- define "mooring.selectorLabels" -}}
 app.kubernetes.io/name: mooring-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of every object. */}}

@@ -1,5 +1,10 @@
 //! What the control port and the page show of a gateway that just runs.
 
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
 use crate::support::Server;
 
 #[tokio::test]
@@ -8,6 +13,17 @@ async fn a_gateway_that_serves_is_alive_and_ready() {
     for path in ["GET /livez", "GET /readyz"] {
         assert_eq!(server.http(server.control, path, &[], b"").await.status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn connections_to_the_control_port_that_say_nothing_keep_no_probe_out() {
+    let server = Server::start(|_| {});
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(TcpStream::connect(server.control).await.unwrap());
+    }
+    let probe = timeout(Duration::from_secs(2), server.http(server.control, "GET /livez", &[], b""));
+    assert_eq!(probe.await.unwrap().status, 200);
 }
 
 #[tokio::test]

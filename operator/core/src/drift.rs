@@ -26,19 +26,27 @@ fn same_quantity(a: &str, b: &str) -> bool {
 }
 
 fn quantity(text: &str) -> Option<f64> {
-    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    // `1e3` and `1E3` are numbers, while `1E` has a suffix: as many digits as make a number are one.
+    let end =
+        (0..=text.len()).rev().find(|&end| text.get(..end).is_some_and(|t| t.parse::<f64>().is_ok()))?;
     let (number, suffix) = text.split_at(end);
     let factor = match suffix {
         "" => 1.0,
+        "n" => 1e-9,
+        "u" => 1e-6,
         "m" => 1e-3,
         "k" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
         "T" => 1e12,
+        "P" => 1e15,
+        "E" => 1e18,
         "Ki" => 1024.0,
         "Mi" => 1_048_576.0,
         "Gi" => 1_073_741_824.0,
         "Ti" => 1_099_511_627_776.0,
+        "Pi" => 1_125_899_906_842_624.0,
+        "Ei" => 1_152_921_504_606_846_976.0,
         _ => return None,
     };
     number.parse::<f64>().ok().map(|number| number * factor)
@@ -86,6 +94,19 @@ mod tests {
             &json!({"cpu": "0.5", "memory": "1024Mi"}),
             &json!({"cpu": "500m", "memory": "1Gi"})
         ));
+        for (given, stored) in [
+            ("2048Ti", "2Pi"),
+            ("1024Pi", "1Ei"),
+            ("2000T", "2P"),
+            ("1000P", "1E"),
+            ("0.0005", "500u"),
+            ("1000e0", "1e3"),
+        ] {
+            assert!(!differs(&json!(given), &json!(stored)), "{given} is {stored}");
+        }
+        for (given, stored) in [("1E", "1e1"), ("1Pi", "1P"), ("inf", "nan")] {
+            assert!(differs(&json!(given), &json!(stored)), "{given} is not {stored}");
+        }
         assert!(differs(&json!({"cpu": "0.5"}), &json!({"cpu": "400m"})));
     }
 

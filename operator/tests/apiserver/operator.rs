@@ -1,6 +1,9 @@
 //! The operator at work: what it makes, what it leaves alone, and who takes over from it.
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
@@ -71,6 +74,42 @@ async fn what_others_change_is_put_right_and_at_rest_nothing_is_written() {
     })
     .await;
     at_rest_it_writes_nothing(&server, &operator).await;
+}
+
+/// One kind's watch that fails must hold up no other's: after the restart each of them fails in its turn.
+#[tokio::test]
+async fn after_a_restart_of_the_api_server_everything_is_seen_again_soon() {
+    let (mut server, client, operator) = start("restart").await;
+    operator.passes(1).await;
+    server.restart().await;
+    let delete = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    let pod = Api::<Pod>::default_namespaced(client.clone())
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .items
+        .remove(0);
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let uid = |meta: &ObjectMeta| meta.uid.clone().unwrap();
+    pods.delete(pod.metadata.name.as_deref().unwrap(), &delete).await.unwrap();
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let policies: Api<NetworkPolicy> = Api::default_namespaced(client.clone());
+    let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(client.clone());
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(client.clone());
+    services.delete("chat-gateway", &delete).await.unwrap();
+    policies.delete("chat-gateway", &delete).await.unwrap();
+    budgets.delete("chat-gateway", &delete).await.unwrap();
+    accounts.delete("chat-gateway", &delete).await.unwrap();
+    until("all of them to be made again", || async {
+        let others = pods.list(&Default::default()).await.unwrap().items;
+        others.len() == 2
+            && others.iter().all(|other| uid(&other.metadata) != uid(&pod.metadata))
+            && services.get_opt("chat-gateway").await.unwrap().is_some()
+            && policies.get_opt("chat-gateway").await.unwrap().is_some()
+            && budgets.get_opt("chat-gateway").await.unwrap().is_some()
+            && accounts.get_opt("chat-gateway").await.unwrap().is_some()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ pub const OPERATOR: &str = "system:serviceaccount:mooring-system:mooring-operato
 pub struct Server {
     port: u16,
     directory: PathBuf,
-    _processes: [Process; 2],
+    etcd_port: u16,
+    apiserver: Option<Process>,
+    _etcd: Process,
 }
 
 /// One write in the audit log: verb, resource and sub-resource, name.
@@ -33,13 +35,18 @@ impl Server {
         let directory = std::env::temp_dir().join(format!("mooring-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let [etcd, peers, port] = free_ports();
-        let processes = [
-            start_etcd(&programs, &directory, etcd, peers),
-            start_apiserver(&programs, &directory, etcd, port),
-        ];
-        let server = Self { port, directory, _processes: processes };
+        let process = start_etcd(&programs, &directory, etcd, peers);
+        let apiserver = Some(start_apiserver(&programs, &directory, etcd, port));
+        let server = Self { port, directory, etcd_port: etcd, apiserver, _etcd: process };
         server.wait_until_ready().await;
         server
+    }
+
+    /// Kills the API server, and starts it anew on the same etcd.
+    pub async fn restart(&mut self) {
+        drop(self.apiserver.take());
+        self.apiserver = Some(start_apiserver(&programs(), &self.directory, self.etcd_port, self.port));
+        self.wait_until_ready().await;
     }
 
     /// A kubeconfig with which a process acts as the operator.

@@ -125,6 +125,8 @@ fn container(desired: &Desired, name: &PodName) -> Container {
         readiness_probe: Some(probes::readiness()),
         liveness_probe: Some(probes::liveness()),
         volume_mounts: Some(vec![secrets::mount()]),
+        // What it says as it ends is what the status says of it: a flag or a configuration that it refuses.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         ..Container::default()
     }
 }
