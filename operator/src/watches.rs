@@ -17,7 +17,7 @@ use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Config, watcher};
+use kube::runtime::watcher::{self, Config, DefaultBackoff, watcher};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, controller, predicates};
 use kube::{Api, Client, Resource, ResourceExt};
 use operator_core::desired::Stored;
@@ -36,6 +36,9 @@ const CONCURRENCY: usize = 16;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// The first lists are there after this time, or something is wrong with the rights or the API server.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A watch that failed is tried again after this time, or earlier.
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
 /// Kinds of owned objects besides pods and Secrets.
 const OWNED: [ObjectKind; 5] = [
@@ -170,6 +173,24 @@ impl Backoff for EachByItself {
     fn reset(&mut self) {}
 }
 
+/// kube's own backoff, but for its half minute at most: what is seen so late is acted on so late.
+#[derive(Default)]
+struct Retries(DefaultBackoff);
+
+impl Iterator for Retries {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_RETRY))
+    }
+}
+
+impl Backoff for Retries {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 fn reflect<K>(
     api: Api<K>,
     config: Config,
@@ -181,7 +202,7 @@ where
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync + Unpin,
 {
     watcher(api, config.page_size(PAGE))
-        .default_backoff()
+        .backoff(Retries::default())
         .modify(move |object| {
             object.managed_fields_mut().clear();
             complete(object);
