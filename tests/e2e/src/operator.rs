@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{node, scope::Scope, wait::eventually};
+use crate::{gateways::is_ready, node, scope::Scope, wait::eventually};
 
 /// Namespace of the release.
 pub const NAMESPACE: &str = "mooring-system";
@@ -62,19 +62,19 @@ pub async fn kill(client: &Client) -> Vec<Pod> {
     killed
 }
 
-/// Waits until every replica of the operator is there, and none of those that were killed.
+/// Waits until every replica of the operator is ready, and none of those that were killed is there.
 pub async fn replaced(client: &Client, killed: &[Pod]) {
     let deployments = Api::<Deployment>::namespaced(client.clone(), NAMESPACE);
     eventually("the operator is available", Duration::from_secs(120), async || {
-        let left = pods(client).await.into_iter().find(|pod| killed.iter().any(|old| old.uid() == pod.uid()));
-        if let Some(left) = left {
-            return Err(format!("{} is still there", left.name_any()));
-        }
         let list = deployments.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let status = list.items.first().and_then(|deployment| deployment.status.clone()).unwrap_or_default();
-        match status.available_replicas {
-            Some(available) if Some(available) == status.replicas => Ok(()),
-            _ => Err(format!("{status:?}")),
+        let replicas = list.items.first().and_then(|deployment| deployment.spec.as_ref()?.replicas);
+        // The Deployment's own status may be from before.
+        let pods = pods(client).await;
+        let ready = |pod: &Pod| is_ready(pod) && killed.iter().all(|old| old.uid() != pod.uid());
+        if i32::try_from(pods.len()).ok() == replicas && pods.iter().all(ready) {
+            Ok(())
+        } else {
+            Err(format!("{pods:#?}"))
         }
     })
     .await;

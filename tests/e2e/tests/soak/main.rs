@@ -16,7 +16,9 @@ use std::{
 };
 
 use e2e::{
-    eventually, in_namespace,
+    eventually,
+    gateways::is_ready,
+    in_namespace,
     load::{LATER, Load, SOON, clients, spec, steadily, under_load},
     measured, node,
 };
@@ -44,7 +46,7 @@ async fn settle(load: &Load, fault: Fault) {
     // What a status says may be of before the fault.
     eventually("all gateways are there", LATER, async || {
         let pods = load.gateways.pods().await;
-        let whole = pods.len() == REPLICAS as usize && pods.values().all(serves);
+        let whole = pods.len() == REPLICAS as usize && pods.values().all(is_ready);
         if whole { Ok(()) } else { Err(format!("{pods:#?}")) }
     })
     .await;
@@ -108,13 +110,6 @@ async fn a_fleet_under_all_faults_at_random_loses_nothing_and_no_process_grows()
         }
     })
     .await;
-}
-
-fn serves(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let is_ready =
-        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    is_ready && pod.metadata.deletion_timestamp.is_none()
 }
 
 async fn gateway_of(load: &Load) -> Pod {
