@@ -34,10 +34,11 @@ afterEach(async () => {
   assert.deepEqual(broken, [], "the page logged errors");
 });
 
-async function visit(name) {
+async function visit(name, prepare = async () => {}) {
   const context = await browser.newContext({ viewport: { width: 1000, height: 640 } });
   await context.addInitScript((value) => sessionStorage.setItem("name", value), name);
   const page = await context.newPage();
+  await prepare(page);
   const errors = [];
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("console", (message) => {
@@ -84,6 +85,20 @@ test("two people see each other's messages, names and typing, and the pod they a
   await grace.context().close();
   visits = visits.filter(({ page }) => page !== grace);
   await ada.locator("#people li", { hasText: "Grace" }).waitFor({ state: "detached", timeout: 30000 });
+});
+
+test("a newcomer whose way is slow learns the names of those who are here", async () => {
+  await visit("Ada");
+  // Everything but the way into the second channel, which is where names are told.
+  const slow = (page) =>
+    page.routeWebSocket(/connection/, (socket) => {
+      const server = socket.connectToServer();
+      const send = (command) => (command.includes("live:lobby") ? setTimeout(() => server.send(command), 1500) : server.send(command));
+      socket.onMessage((text) => text.split("\n").forEach(send));
+    });
+  const grace = await visit("Grace", slow);
+  await grace.locator("#people li", { hasText: "Ada" }).waitFor();
+  assert.deepEqual((await grace.locator("#people li").allTextContents()).sort(), ["Ada", "Grace"]);
 });
 
 test("a page that is moved comes back by itself and shows what it missed, once", async () => {

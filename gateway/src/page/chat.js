@@ -114,7 +114,6 @@ client.subscribe(CHANNEL, {
   join(info) {
     people.set(info.client, info);
     showPeople();
-    if (people.size <= ANNOUNCE_UP_TO) setTimeout(announce, Math.random() * 500);
   },
   leave(info) {
     people.delete(info.client);
@@ -135,11 +134,13 @@ client.subscribe(LIVE_CHANNEL, {
   publication(data, info) {
     if (!info || info.client === me) return;
     if (typeof data?.name === "string") names.set(info.client, data.name);
+    if (data?.kind === "hello" && people.size <= ANNOUNCE_UP_TO) setTimeout(announce, Math.random() * 500);
     if (data?.kind === "typing") typing.set(info.client, Date.now() + TYPING_SHOWN_MS);
     showTyping();
     showPeople();
   },
-  subscribed: announce,
+  // Once whoever answers is heard here.
+  subscribed: () => whisper({ kind: "hello", name }),
 });
 
 client.addEventListener("connected", ({ detail }) => {
