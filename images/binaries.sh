@@ -22,9 +22,9 @@ export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 # One by one: built together, each would have the features that the others ask of the crates they share, and differ by who asks.
 for name in "$@"; do
   step "static binary mooring-$name (some minutes the first time)"
-  # Only the gateway's instructions count: optimising across crates takes longer than all the rest.
+  # Only the gateway's instructions count.
   quick=()
-  [[ "$name" == gateway ]] || quick=(CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
+  [[ "$name" == gateway ]] || quick=("${QUICK_RELEASE[@]}")
   run_long "binary-$name" env "${quick[@]}" cargo build --locked --release --target "$target" --package "mooring-$name" --bins
 done
 directory="$(cargo metadata --no-deps --format-version 1 | jq --raw-output .target_directory)"

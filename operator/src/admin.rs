@@ -146,6 +146,7 @@ mod tests {
         assert_eq!(status(address, "POST /metrics").await, "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(status(address, "GET /").await, "HTTP/1.1 404 Not Found");
     }
+
     #[tokio::test]
     async fn connections_that_say_nothing_keep_no_probe_out() {
         let (_admin, address) = served().await;

@@ -14,6 +14,8 @@ KUBERNETES="$TOOLS/kubernetes-$KUBERNETES_VERSION" # kubectl, kube-apiserver, et
 STATE="$MOORING_CACHE/cluster/$CLUSTER_NAME"
 # The engine's default runtime where root lacks CAP_SYS_RESOURCE; what it is called tells that later on.
 WRAPPED_RUNTIME=mooring
+# Release builds of what is not measured: optimising across crates takes longer than all the rest.
+QUICK_RELEASE=(CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
 export MOORING_CACHE
 export PATH="$MOORING_CACHE/bin:$PATH:/usr/sbin:/sbin"
 

@@ -14,6 +14,8 @@ use rand::{Rng as _, RngExt as _, rngs::StdRng, seq::IteratorRandom as _};
 use serde_json::json;
 use tokio::time::sleep;
 
+/// Handshakes left half open, at a time.
+const HALF_OPEN: usize = 2_000;
 /// Clients that never read, at a time.
 const STUCK: usize = 10;
 
@@ -131,7 +133,7 @@ impl Fault {
                 }
             }
             Self::HalfOpenHandshakes => {
-                abuse(load, Abuse::HalfOpen, 2_000).await;
+                open_by_halves(load).await;
             }
             Self::ClientsThatNeverRead => {
                 let ended =
@@ -174,16 +176,17 @@ fn abused(stats: &Stats, kind: Abuse) -> Abused {
     stats.abuse.get(&kind).copied().unwrap_or_default()
 }
 
-/// Has so many connections abuse the gateways, waits until all of them have tried, and ends them.
-async fn abuse(load: &Load, kind: Abuse, count: usize) {
-    let before = abused(&load.fleet.stats().await, kind).ended;
+/// Waits until all of them have tried and others are served as before, and ends them.
+async fn open_by_halves(load: &Load) {
+    let of = |count| AbuseRequest { kind: Abuse::HalfOpen, count, channel: 0 };
+    let before = abused(&load.fleet.stats().await, Abuse::HalfOpen).ended;
     let tried = |stats: &Stats| {
-        let Abused { open, ended } = abused(stats, kind);
-        open + ended - before >= count as u64
+        let Abused { open, ended } = abused(stats, Abuse::HalfOpen);
+        open + ended - before >= HALF_OPEN as u64
     };
-    load.fleet.abuse(&AbuseRequest { kind, count, channel: 0 }).await;
+    load.fleet.abuse(&of(HALF_OPEN)).await;
     load.fleet.until("all of them have tried", SOON, tried).await;
     let accepted = load.fleet.stats().await.published.acknowledged + CHANNELS as u64;
     load.fleet.until("others are served", SOON, |stats| stats.published.acknowledged >= accepted).await;
-    load.fleet.abuse(&AbuseRequest { kind, count: 0, channel: 0 }).await;
+    load.fleet.abuse(&of(0)).await;
 }
