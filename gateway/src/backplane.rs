@@ -3,6 +3,7 @@
 //! Shards and HTTP handlers put [`Command`]s into one bounded queue and never wait for it; the actor fills each shard's own bounded
 //! queue and does wait. A slow shard so slows the backplane, and with it what comes in, instead of growing a queue.
 
+mod budget;
 mod departures;
 mod inboxes;
 mod memory;
@@ -24,11 +25,18 @@ use gateway_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::inboxes::Inboxes;
 pub use self::redis::{InvalidUrl, RedisConfig};
+use self::{
+    budget::{Budget, Charge},
+    inboxes::Inboxes,
+};
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
 const QUEUE: usize = 16_384;
+
+/// Bytes of the operations that are not completed at most: those that bring a message or ask for an answer are refused beyond it with
+/// [`BackplaneError::Busy`]. The others are small, and as many as the connections and their channels.
+const BUDGET: usize = 64 * 1024 * 1024;
 
 /// How long [`BackplaneThread::stop`] lets the actor finish what was submitted.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -40,6 +48,30 @@ pub struct Command {
     pub op: Op,
     /// Whom to tell.
     pub reply: Reply,
+}
+
+/// A command on its way through the actor.
+#[derive(Debug)]
+struct Submitted {
+    op: Op,
+    waiter: Waiter,
+}
+
+/// Whom to tell of an operation, and what it holds until then.
+#[derive(Debug)]
+struct Waiter {
+    reply: Reply,
+    charge: Charge,
+}
+
+impl Waiter {
+    /// The shard that an operation is about.
+    fn shard(&self) -> Option<u16> {
+        match self.reply {
+            Reply::Shard { shard, .. } => Some(shard),
+            Reply::Api(_) => None,
+        }
+    }
 }
 
 /// Where a completion goes.
@@ -59,7 +91,8 @@ pub enum Reply {
 /// Submits commands to the backplane; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BackplaneHandle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Submitted>,
+    budget: Budget,
     health: Health,
 }
 
@@ -67,12 +100,28 @@ impl BackplaneHandle {
     /// Queues a command. A full queue hands it back, so that its submitter can say so, or try again, without waiting.
     #[expect(clippy::result_large_err, reason = "the error is the command itself, on its way back")]
     pub fn try_submit(&self, command: Command) -> Result<(), Refused> {
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(command) => Refused { command, error: BackplaneError::Busy },
-            mpsc::error::TrySendError::Closed(command) => {
-                Refused { command, error: BackplaneError::Unavailable }
+        let error = match self.commands.try_reserve() {
+            Err(mpsc::error::TrySendError::Full(())) => BackplaneError::Busy,
+            Err(mpsc::error::TrySendError::Closed(())) => BackplaneError::Unavailable,
+            Ok(place) => match self.charge(&command.op) {
+                None => BackplaneError::Busy,
+                Some(charge) => {
+                    let Command { op, reply } = command;
+                    place.send(Submitted { op, waiter: Waiter { reply, charge } });
+                    return Ok(());
+                }
+            },
+        };
+        Err(Refused { command, error })
+    }
+
+    fn charge(&self, op: &Op) -> Option<Charge> {
+        match op {
+            Op::Publish { .. } | Op::History { .. } | Op::Presence { .. } => self.budget.try_take(op.bytes()),
+            Op::Subscribe { .. } | Op::Release { .. } | Op::Enter { .. } | Op::Leave { .. } => {
+                Some(self.budget.take(op.bytes()))
             }
-        })
+        }
     }
 
     /// Carries out an operation and waits for its outcome.
@@ -114,8 +163,8 @@ impl BackplaneThread {
         }
     }
 
-    /// Refuses further commands and lets the actor finish those submitted before, departures in their grace included. Takes at most
-    /// five seconds.
+    /// Refuses further commands and lets the actor finish those submitted before. Clients whose departure is in its grace stay present:
+    /// they are on their way to another node, and what is left of them ends with this node's lease. Takes at most five seconds.
     pub async fn stop(self) {
         // The receivers only fail when the actor has ended already.
         let _ = self.stop.send(());
@@ -164,7 +213,7 @@ fn spawn<A, F>(
     actor: A,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError>
 where
-    A: FnOnce(mpsc::Receiver<Command>, Inboxes, oneshot::Receiver<()>, Health) -> F + Send + 'static,
+    A: FnOnce(mpsc::Receiver<Submitted>, Inboxes, oneshot::Receiver<()>, Health) -> F + Send + 'static,
     F: Future<Output = ()>,
 {
     if shards.len() > ShardSet::MAX {
@@ -174,7 +223,7 @@ where
     let (stop, stopping) = oneshot::channel();
     let (ended, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = BackplaneHandle { commands, health: health.clone() };
+    let handle = BackplaneHandle { commands, budget: Budget::new(BUDGET), health: health.clone() };
     thread::Builder::new().name("backplane".to_owned()).spawn(move || {
         runtime.block_on(actor(queue, Inboxes::new(shards), stopping, health));
         let _ = ended.send(());

@@ -14,6 +14,9 @@ use crate::{
     key::{ConnectionKey, RequestId},
 };
 
+/// What the fixed part of an operation, a publication or a client holds in memory, its place in a queue included.
+const FIXED: usize = 256;
+
 /// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamPosition {
@@ -161,6 +164,58 @@ pub enum Op {
         /// The channel.
         channel: Arc<str>,
     },
+}
+
+impl Payload {
+    /// Bytes of the body.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Text(bytes) | Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Publication {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        FIXED + self.payload.len() + self.info.as_ref().map_or(0, ClientInfo::bytes)
+    }
+}
+
+impl ClientInfo {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let infos = [&self.conn_info, &self.chan_info].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        FIXED + self.client.len() + self.user.len() + infos
+    }
+}
+
+impl Op {
+    /// What it holds in memory until it is completed, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let (channel, more) = match self {
+            Self::Publish { channel, payload, info, idempotency_key, .. } => {
+                let key = idempotency_key.as_ref().map_or(0, |key| key.len());
+                (channel, payload.len() + info.as_ref().map_or(0, ClientInfo::bytes) + key)
+            }
+            Self::Enter { channel, info, .. } | Self::Leave { channel, info, .. } => (channel, info.bytes()),
+            Self::Subscribe { channel, .. }
+            | Self::Release { channel }
+            | Self::History { channel, .. }
+            | Self::Presence { channel } => (channel, 0),
+        };
+        FIXED + channel.len() + more
+    }
 }
 
 /// What a completed operation yields.

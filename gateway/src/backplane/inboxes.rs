@@ -8,7 +8,7 @@ use gateway_core::{
 };
 use tokio::sync::mpsc;
 
-use super::Reply;
+use super::{Reply, Waiter};
 
 /// The shards' queues, by index. A full queue is waited for; one whose shard is gone swallows what it is sent.
 #[derive(Debug)]
@@ -19,7 +19,9 @@ impl Inboxes {
         Self(shards)
     }
 
-    pub(super) async fn complete(&self, reply: Reply, result: Result<Outcome, BackplaneError>) {
+    /// Tells whoever waits for an operation; what it held is given back once they are told.
+    pub(super) async fn complete(&self, waiter: Waiter, result: Result<Outcome, BackplaneError>) {
+        let Waiter { reply, charge: _charge } = waiter;
         match reply {
             Reply::Shard { waiter: None, .. } => {}
             Reply::Shard { shard, waiter: Some((connection, request)) } => {

@@ -6,12 +6,16 @@
 
 mod actor;
 mod batches;
+mod chores;
 mod commands;
 mod envelope;
 mod keys;
 mod live;
+mod log;
 mod members;
 mod pending;
+mod pipeline;
+mod presence;
 mod requests;
 mod scripts;
 mod trouble;
@@ -25,8 +29,10 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::Actor;
-use super::{Command, Health, inboxes::Inboxes};
+use super::{Health, Submitted, inboxes::Inboxes};
 
+/// What the names of all keys and pub/sub channels begin with.
+const PREFIX: &str = "mooring";
 /// How long a node's clients stay present after its last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
 /// How often deadlines are looked at.
@@ -40,6 +46,7 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     info: ConnectionInfo,
+    prefix: String,
     node: u64,
     lease: Duration,
 }
@@ -69,7 +76,7 @@ impl RedisConfig {
                 info.set_redis_settings(settings)
             }
         };
-        Ok(Self { info, node, lease: LEASE })
+        Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE })
     }
 
     /// How long this node's clients stay present after its last sign of life; 15 s unless told otherwise.
@@ -93,7 +100,7 @@ fn without_password(url: &str) -> String {
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
     config: RedisConfig,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
     health: Health,
@@ -124,6 +131,7 @@ pub(super) async fn run(
             }
         }
         actor.depart(Instant::now());
+        actor.do_chores();
     }
     let deadline = last_words.unwrap_or_else(|| tokio::time::Instant::now() + LAST_WORDS);
     // Past the deadline the lease runs out, and the other nodes clear up.

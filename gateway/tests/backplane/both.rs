@@ -10,7 +10,7 @@ use gateway_core::{
 
 use crate::{
     redis_server::RedisServer,
-    support::{Node, RETENTION, client, enter, leave, numbers, publish, text},
+    support::{Node, RETENTION, client, enter, leave, numbers, presence, publish, text},
 };
 
 /// Two shards that share nothing but the backplane.
@@ -62,7 +62,6 @@ on_both! {
     history_is_read_from_either_end
     a_released_channel_delivers_no_more
     clients_are_present_from_enter_to_leave_and_the_others_are_told
-    a_departure_in_its_grace_is_carried_out_at_the_end
     a_stopped_backplane_refuses_operations
 }
 
@@ -214,24 +213,10 @@ async fn clients_are_present_from_enter_to_leave_and_the_others_are_told(mut pai
     assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
 }
 
-async fn a_departure_in_its_grace_is_carried_out_at_the_end(mut pair: Pair) {
-    pair.second().subscribe("c", None).await;
-    pair.first().call(enter("c", "a")).await.unwrap();
-    pair.first().call(leave("c", "a", Duration::from_secs(3600))).await.unwrap();
-    assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
-    pair.nodes.remove(0).stop().await;
-    // In memory the shard ended with the node.
-    if !pair.nodes.is_empty() {
-        assert_eq!(pair.second().message().await, Message::Join(client("a").into()));
-        assert_eq!(pair.second().message().await, Message::Leave(client("a").into()));
-        assert_eq!(pair.nodes[0].presence("c").await, Vec::<String>::new());
-    }
-}
-
 async fn a_stopped_backplane_refuses_operations(mut pair: Pair) {
     assert_eq!(pair.nodes[0].handle.health(), BackplaneHealth::Healthy);
     let node = pair.nodes.remove(0);
     let handle = node.handle.clone();
     node.stop().await;
-    assert_eq!(handle.call(Op::Presence { channel: "c".into() }).await, Err(BackplaneError::Unavailable));
+    assert_eq!(handle.call(presence("c")).await, Err(BackplaneError::Unavailable));
 }

@@ -79,8 +79,25 @@ impl Node {
         }
     }
 
+    /// The texts of a channel's whole stream.
+    pub async fn history(&self, channel: &str) -> Vec<String> {
+        let op = Op::History {
+            channel: channel.into(),
+            retention: RETENTION,
+            since: None,
+            limit: 100,
+            reverse: false,
+        };
+        match self.handle.call(op).await {
+            Ok(Outcome::History { publications, .. }) => {
+                publications.iter().map(|publication| text(publication)).collect()
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
     pub async fn presence(&self, channel: &str) -> Vec<String> {
-        match self.handle.call(Op::Presence { channel: channel.into() }).await {
+        match self.handle.call(presence(channel)).await {
             Ok(Outcome::Presence { clients }) => clients.iter().map(|info| info.client.to_string()).collect(),
             outcome => panic!("{outcome:?}"),
         }
@@ -95,6 +112,21 @@ impl Shard {
     pub fn submit(&self, op: Op) {
         let waiter = Some((ConnectionKey { slot: 1, generation: 1 }, 1));
         self.handle.try_submit(Command { op, reply: Reply::Shard { shard: self.index, waiter } }).unwrap();
+    }
+
+    /// Submits what nobody waits for, once there is room.
+    pub async fn tell(&self, op: Op) {
+        let mut command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+        while let Err(refused) = self.handle.try_submit(command) {
+            command = refused.command;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Submits what nobody waits for, if there is room.
+    pub fn try_tell(&self, op: Op) -> Result<(), BackplaneError> {
+        let command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+        self.handle.try_submit(command).map_err(|refused| refused.error)
     }
 
     pub async fn next(&mut self) -> Inbound {
@@ -181,6 +213,14 @@ pub fn enter(channel: &str, name: &str) -> Op {
 
 pub fn leave(channel: &str, name: &str, grace: Duration) -> Op {
     Op::Leave { channel: channel.into(), info: client(name), announce: true, grace }
+}
+
+pub fn presence(channel: &str) -> Op {
+    Op::Presence { channel: channel.into() }
+}
+
+pub fn is_present(outcome: &Outcome, name: &str) -> bool {
+    matches!(outcome, Outcome::Presence { clients } if clients.iter().any(|info| *info.client == *name))
 }
 
 pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {

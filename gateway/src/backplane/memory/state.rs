@@ -130,12 +130,12 @@ impl State {
     }
 
     /// Who is to be told that the client left; nothing when it was not there.
-    pub(super) fn leave(&mut self, name: &Arc<str>, info: ClientInfo) -> Option<(ShardSet, Arc<ClientInfo>)> {
+    pub(super) fn leave(&mut self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
         let channel = self.channels.get_mut(name)?;
-        channel.members.remove(&info.client)?;
+        let info = channel.members.remove(client)?;
         let interest = channel.interest;
         self.tidy(name);
-        Some((interest, Arc::new(info)))
+        Some((interest, info))
     }
 
     pub(super) fn presence(&self, name: &Arc<str>) -> Vec<ClientInfo> {

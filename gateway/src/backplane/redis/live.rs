@@ -11,19 +11,17 @@ use gateway_core::{
 use super::{
     actor::Actor,
     envelope::{self, Live},
-    keys,
     pending::Ack,
-    wire::Event,
+    pipeline::Event,
 };
 
 /// Channels per SUBSCRIBE; Redis serves others in between.
 const BATCH: usize = 512;
 
 impl Actor {
-    pub(super) async fn on_live(&mut self, event: Event) {
+    pub(super) async fn on_live(&mut self, event: Event<Ack>) {
         match event {
             Event::Up => {
-                self.acks.clear();
                 self.subscribe_to_canary();
                 self.sequencer.connected();
                 self.upkeep.live_up(Instant::now());
@@ -33,7 +31,7 @@ impl Actor {
                     self.on_live_reply(reply);
                 }
             }
-            Event::Down(error) => {
+            Event::Down { error, .. } => {
                 self.trouble("live messages", &error, Instant::now());
                 self.sequencer.disconnected();
             }
@@ -60,8 +58,9 @@ impl Actor {
                     }
                     Effect::Unregister { channel } => {
                         self.send_registrations(mem::take(&mut registrations));
-                        self.live.send(redis::cmd("UNSUBSCRIBE").arg(keys::live(&channel)));
-                        self.acks.push_back(Ack::Unregistered);
+                        let mut command = redis::cmd("UNSUBSCRIBE");
+                        command.arg(self.keys.live(&channel));
+                        self.live.send_all(&command, [Ack::Unregistered]);
                     }
                     Effect::Read(read) => self.send_read(&read),
                     Effect::Rotate { channel, generation, epoch } => {
@@ -72,8 +71,8 @@ impl Actor {
                         self.inboxes.deliver(shards, &channel, &message).await;
                     }
                     Effect::Complete { ticket, result } => {
-                        if let Some(reply) = self.subscribes.remove(&ticket) {
-                            self.inboxes.complete(reply, result).await;
+                        if let Some(waiter) = self.subscribes.remove(&ticket) {
+                            self.inboxes.complete(waiter, result).await;
                         }
                     }
                 }
@@ -87,16 +86,18 @@ impl Actor {
             return;
         }
         let mut command = redis::cmd("SUBSCRIBE");
-        for (channel, generation) in registrations {
-            command.arg(keys::live(&channel));
-            self.acks.push_back(Ack::Registered(channel, generation));
+        for (channel, _) in &registrations {
+            command.arg(self.keys.live(channel));
         }
-        self.live.send(&command);
+        let acks =
+            registrations.into_iter().map(|(channel, generation)| Ack::Registered(channel, generation));
+        self.live.send_all(&command, acks);
     }
 
     fn subscribe_to_canary(&mut self) {
-        self.live.send(redis::cmd("SUBSCRIBE").arg(keys::canary(&self.node)));
-        self.acks.push_back(Ack::Canary);
+        let mut command = redis::cmd("SUBSCRIBE");
+        command.arg(&self.canary);
+        self.live.send_all(&command, [Ack::Canary]);
     }
 
     fn on_live_reply(&mut self, reply: Resp) {
@@ -108,7 +109,7 @@ impl Actor {
         };
         match (&kind[..], rest) {
             (b"message", Resp::Text(payload)) => self.on_message(&name, payload),
-            (b"subscribe" | b"unsubscribe", _) => match self.acks.pop_front() {
+            (b"subscribe" | b"unsubscribe", _) => match self.live.answered() {
                 Some(Ack::Registered(channel, generation)) => self.sequencer.registered(&channel, generation),
                 Some(Ack::Unregistered) => {}
                 Some(Ack::Canary) => self.upkeep.canary_audible(),
@@ -120,8 +121,8 @@ impl Actor {
 
     fn on_message(&mut self, name: &Bytes, payload: Bytes) {
         let Ok(name) = std::str::from_utf8(name) else { return };
-        let Some(channel) = keys::channel_of(name) else {
-            if name == keys::canary(&self.node) {
+        let Some(channel) = self.keys.channel_of(name) else {
+            if name == self.canary {
                 self.upkeep.canary_returned(&payload, Instant::now());
             }
             return;

@@ -12,7 +12,6 @@ use redis::Cmd;
 
 use super::{
     envelope::{self, JOINED, LEFT, PASSING},
-    keys,
     scripts::{Scripts, call},
 };
 
@@ -20,6 +19,9 @@ use super::{
 const POSITION_OUTLIVES: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the result of an idempotency key is kept (`Op::Publish`).
 const REMEMBER_SECONDS: u32 = 300;
+
+/// Members, or names of channels, that are looked at before Redis serves others.
+const SCANNED: u32 = 256;
 
 /// A read for `Op::History`.
 #[derive(Debug)]
@@ -48,11 +50,11 @@ impl Scripts {
         bodies: &[Vec<u8>],
         key: Option<&str>,
     ) -> Cmd {
-        let mut keys = vec![keys::meta(channel), keys::stream(channel)];
-        keys.extend(key.map(|key| keys::once(channel, key)));
+        let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
+        keys.extend(key.map(|key| self.keys.once(channel, key)));
         let mut command = call(&self.publish, &keys);
         // One more than asked for: the sequencer compares the tag of the publication before a gap.
-        command.arg(keys::live(channel)).arg(new_epoch()).arg(u64::from(retention.size) + 1);
+        command.arg(self.keys.live(channel)).arg(new_epoch()).arg(u64::from(retention.size) + 1);
         command.arg(milliseconds(retention.ttl)).arg(milliseconds(retention.ttl + POSITION_OUTLIVES));
         command.arg(REMEMBER_SECONDS).arg(bodies);
         command
@@ -63,13 +65,13 @@ impl Scripts {
         let envelope = [PASSING, body].concat();
         match key {
             Some(key) => {
-                let mut command = call(&self.publish_once, &[keys::once(channel, key)]);
-                command.arg(keys::live(channel)).arg(envelope).arg(REMEMBER_SECONDS);
+                let mut command = call(&self.publish_once, &[self.keys.once(channel, key)]);
+                command.arg(self.keys.live(channel)).arg(envelope).arg(REMEMBER_SECONDS);
                 command
             }
             None => {
                 let mut command = redis::cmd("PUBLISH");
-                command.arg(keys::live(channel)).arg(envelope);
+                command.arg(self.keys.live(channel)).arg(envelope);
                 command
             }
         }
@@ -100,7 +102,7 @@ impl Scripts {
     }
 
     pub(super) fn rotate(&self, channel: &str, epoch: &str) -> Cmd {
-        let mut command = call(&self.rotate, &[keys::meta(channel), keys::stream(channel)]);
+        let mut command = call(&self.rotate, &[self.keys.meta(channel), self.keys.stream(channel)]);
         command.arg(epoch).arg(new_epoch()).arg(milliseconds(POSITION_OUTLIVES));
         command
     }
@@ -108,45 +110,52 @@ impl Scripts {
     pub(super) fn enter(&self, node: &str, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
         let mut member = format!("{node}{}", if announce { 'a' } else { '-' }).into_bytes();
         envelope::encode_client(&mut member, info);
-        let mut command = call(&self.enter, &[keys::members(channel)]);
+        let mut command = call(&self.enter, &[self.keys.members(channel)]);
         command
             .arg(&*info.client)
             .arg(member)
-            .arg(keys::live(channel))
+            .arg(self.keys.live(channel))
             .arg(client_envelope(JOINED, info, announce));
         command
     }
 
     pub(super) fn leave(&self, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
-        let mut command = call(&self.leave, &[keys::members(channel)]);
-        command.arg(&*info.client).arg(keys::live(channel)).arg(client_envelope(LEFT, info, announce));
+        let mut command = call(&self.leave, &[self.keys.members(channel)]);
+        command.arg(&*info.client).arg(self.keys.live(channel)).arg(client_envelope(LEFT, info, announce));
         command
     }
 
     pub(super) fn presence(&self, channel: &str) -> Cmd {
-        call(&self.presence, &[keys::members(channel), keys::LEASES.to_owned()])
+        call(&self.presence, &[self.keys.members(channel), self.keys.leases()])
     }
 
     pub(super) fn lease(&self, node: &str, ttl: Duration) -> Cmd {
-        let mut command = call(&self.lease, &[keys::LEASES.to_owned()]);
+        let mut command = call(&self.lease, &[self.keys.leases()]);
         command.arg(node).arg(milliseconds(ttl));
         command
     }
 
-    pub(super) fn sweep(&self, node: &str, channel: &str) -> Cmd {
-        let mut command = call(&self.sweep, &[keys::members(channel), keys::LEASES.to_owned()]);
-        command.arg(node).arg(keys::live(channel));
+    /// Some of the channels in which a node had members.
+    pub(super) fn scan(&self, node: &str, cursor: &str) -> Cmd {
+        let mut command = redis::cmd("SSCAN");
+        command.arg(self.keys.node_channels(node)).arg(cursor).arg("COUNT").arg(SCANNED);
+        command
+    }
+
+    pub(super) fn sweep(&self, node: &str, channel: &str, cursor: &str) -> Cmd {
+        let mut command = call(&self.sweep, &[self.keys.members(channel), self.keys.leases()]);
+        command.arg(node).arg(self.keys.live(channel)).arg(cursor).arg(SCANNED);
         command
     }
 
     pub(super) fn bury(&self, node: &str) -> Cmd {
-        let mut command = call(&self.bury, &[keys::LEASES.to_owned(), keys::node_channels(node)]);
+        let mut command = call(&self.bury, &[self.keys.leases(), self.keys.node_channels(node)]);
         command.arg(node);
         command
     }
 
     fn read_start(&self, channel: &str) -> Cmd {
-        let mut command = call(&self.read, &[keys::meta(channel), keys::stream(channel)]);
+        let mut command = call(&self.read, &[self.keys.meta(channel), self.keys.stream(channel)]);
         command.arg(new_epoch()).arg(milliseconds(POSITION_OUTLIVES));
         command
     }
@@ -229,9 +238,27 @@ fn member(reply: Resp) -> Option<ClientInfo> {
     envelope::decode_client(&mut client)
 }
 
+/// Whether Redis knew the node, and whose lease is over.
+pub(super) fn leases(reply: Resp) -> Option<(bool, Vec<String>)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [Resp::Int(added), expired] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    Some((added == 0, texts(expired)))
+}
+
+/// Where to read on, and what was read.
+pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [cursor, items] = <[Resp; 2]>::try_from(fields).ok()?;
+    Some((text(cursor)?, texts(items)))
+}
+
+pub(super) fn text(reply: Resp) -> Option<String> {
+    let Resp::Text(text) = reply else { return None };
+    String::from_utf8(text.to_vec()).ok()
+}
+
 /// Strings of a list; what is none is left out.
-pub(super) fn texts(reply: Resp) -> Vec<String> {
+fn texts(reply: Resp) -> Vec<String> {
     let Resp::Array(items) = reply else { return Vec::new() };
-    let text = |item| if let Resp::Text(text) = item { String::from_utf8(text.to_vec()).ok() } else { None };
     items.into_iter().filter_map(text).collect()
 }

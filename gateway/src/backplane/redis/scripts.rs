@@ -2,6 +2,8 @@
 
 use redis::Cmd;
 
+use super::keys::Keys;
+
 /// One script and the name that Redis gives it.
 pub(super) struct Script {
     code: &'static str,
@@ -16,6 +18,7 @@ impl Script {
 
 /// Every script, loaded whenever a connection begins.
 pub(super) struct Scripts {
+    pub(super) keys: Keys,
     pub(super) publish: Script,
     pub(super) publish_once: Script,
     pub(super) read: Script,
@@ -29,8 +32,9 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keys: Keys) -> Self {
         Self {
+            keys,
             publish: Script::new(include_str!("scripts/publish.lua")),
             publish_once: Script::new(include_str!("scripts/publish_once.lua")),
             read: Script::new(include_str!("scripts/read.lua")),
@@ -45,15 +49,17 @@ impl Scripts {
     }
 
     /// The commands that load them.
-    pub(super) fn load(&self) -> impl Iterator<Item = Cmd> {
-        let Self { publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury } = self;
-        [publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury].into_iter().map(
-            |script| {
+    pub(super) fn load(&self) -> Vec<Cmd> {
+        let Self { publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury, .. } =
+            self;
+        [publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury]
+            .into_iter()
+            .map(|script| {
                 let mut command = redis::cmd("SCRIPT");
                 command.arg("LOAD").arg(script.code);
                 command
-            },
-        )
+            })
+            .collect()
     }
 }
 

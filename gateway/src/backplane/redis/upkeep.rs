@@ -17,6 +17,8 @@ const AGAIN_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Upkeep {
     commands_up: Option<Instant>,
     lease_renewed: Option<Instant>,
+    /// Redis has had this node's lease since this connection began.
+    introduced: bool,
     canary: u64,
     /// The node is subscribed to its canary.
     audible: bool,
@@ -49,6 +51,7 @@ impl Upkeep {
         Self {
             commands_up: None,
             lease_renewed: None,
+            introduced: false,
             canary: 0,
             audible: false,
             canary_sent: None,
@@ -64,6 +67,7 @@ impl Upkeep {
 
     pub(super) fn commands_up(&mut self, now: Instant) {
         self.commands_up = Some(now);
+        self.introduced = false;
         // The canary under way may have gone down with the old connection.
         if self.audible {
             self.canary_sent = None;
@@ -134,6 +138,14 @@ impl Upkeep {
 
     pub(super) fn lease_renewed(&mut self, now: Instant) {
         self.lease_renewed = Some(now);
+    }
+
+    pub(super) fn introduced(&mut self) {
+        self.introduced = true;
+    }
+
+    pub(super) fn is_introduced(&self) -> bool {
+        self.introduced
     }
 
     /// Whether every living node has had the time to renew its lease since Redis is back.
