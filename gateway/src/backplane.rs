@@ -5,6 +5,7 @@
 
 mod budget;
 mod departures;
+mod inbox;
 mod inboxes;
 mod memory;
 mod redis;
@@ -18,17 +19,20 @@ use std::{
 };
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Op, Outcome},
+    backplane::{BackplaneError, Op, Outcome},
     control::BackplaneHealth,
     key::{ConnectionKey, RequestId},
     sequencer::ShardSet,
 };
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::redis::{InvalidUrl, RedisConfig};
 use self::{
     budget::{Budget, Charge},
     inboxes::Inboxes,
+};
+pub use self::{
+    inbox::{Inbox, InboxSender, inbox},
+    redis::{InvalidUrl, RedisConfig},
 };
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
@@ -117,7 +121,9 @@ impl BackplaneHandle {
 
     fn charge(&self, op: &Op) -> Option<Charge> {
         match op {
-            Op::Publish { .. } | Op::History { .. } | Op::Presence { .. } => self.budget.try_take(op.bytes()),
+            Op::Publish { .. } | Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
+                self.budget.try_take(op.bytes())
+            }
             Op::Subscribe { .. } | Op::Release { .. } | Op::Enter { .. } | Op::Leave { .. } => {
                 Some(self.budget.take(op.bytes()))
             }
@@ -188,17 +194,21 @@ pub enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index.
+/// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index; `page_bytes` is the size of the
+/// publications that one answer brings at most.
 pub fn spawn_memory(
-    shards: Vec<mpsc::Sender<Inbound>>,
+    page_bytes: usize,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
-    spawn(shards, Health::healthy(), |commands, inboxes, stop, _health| memory::run(commands, inboxes, stop))
+    spawn(shards, Health::healthy(), move |commands, inboxes, stop, _health| {
+        memory::run(page_bytes, commands, inboxes, stop)
+    })
 }
 
 /// Starts a backplane on Redis, which may come later. `shards` are the shards' queues, by index.
 pub fn spawn_redis(
     config: RedisConfig,
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     let health = Health::healthy();
     health.trouble("connecting to Redis".to_owned());
@@ -208,7 +218,7 @@ pub fn spawn_redis(
 }
 
 fn spawn<A, F>(
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
     health: Health,
     actor: A,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError>
@@ -245,7 +255,7 @@ pub(crate) enum Failure {
 #[cfg(test)]
 pub(crate) fn spawn_failing(
     failure: Failure,
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     spawn(shards, Health::healthy(), move |mut commands, inboxes, stop, _health| async move {
         commands.recv().await;

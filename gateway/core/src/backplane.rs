@@ -18,9 +18,10 @@ use crate::{
 const FIXED: usize = 256;
 
 /// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamPosition {
-    /// Opaque name of the stream's life; two positions compare only within one epoch.
+    /// Opaque name of the stream's life; two positions compare only within one epoch. A channel that nothing was published to has a
+    /// [`crate::provisional::ProvisionalEpoch`], which stays good in the stream that begins after it.
     pub epoch: Arc<str>,
     /// Offset of the last publication at this place; 0 before the first.
     pub offset: u64,
@@ -101,7 +102,7 @@ pub enum Op {
         retention: Option<Retention>,
         /// Where the client left off, when it asks for recovery.
         since: Option<StreamPosition>,
-        /// Publications recovered at most; with more missed, nothing is recovered.
+        /// Publications recovered at most; with more missed, or more bytes than the backplane reads at once, nothing is recovered.
         limit: u32,
     },
     /// Ends the deliveries that `Subscribe` started; the last subscriber of the shard is gone. Changes nothing where there are none.
@@ -133,7 +134,7 @@ pub enum Op {
         retention: Retention,
         /// Exclusive start; from the oldest (or newest, when `reverse`) when absent.
         since: Option<StreamPosition>,
-        /// Publications returned at most; 0 asks for the position alone.
+        /// Publications returned at most, fewer where they are large; 0 asks for the position alone.
         limit: u32,
         /// Newest first.
         reverse: bool,
@@ -161,6 +162,13 @@ pub enum Op {
     },
     /// Reads who is present. Completes with [`Outcome::Presence`].
     Presence {
+        /// The channel.
+        channel: Arc<str>,
+        /// Bytes of the clients at most, as [`ClientInfo::bytes`] counts them; with more the operation is refused.
+        limit: u32,
+    },
+    /// Counts who is present. Completes with [`Outcome::PresenceStats`].
+    PresenceStats {
         /// The channel.
         channel: Arc<str>,
     },
@@ -199,6 +207,32 @@ impl ClientInfo {
     }
 }
 
+impl Outcome {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Subscribed { publications, .. } | Self::History { publications, .. } => {
+                publications.iter().map(|publication| publication.bytes()).sum()
+            }
+            Self::Presence { clients } => clients.iter().map(ClientInfo::bytes).sum(),
+            Self::Published { .. } | Self::PresenceStats { .. } | Self::Done => 0,
+        }
+    }
+}
+
+impl Inbound {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        FIXED
+            + match self {
+                Self::Completed { result, .. } => result.as_ref().map_or(0, Outcome::bytes),
+                Self::Delivered { message: Message::Publication(publication), .. } => publication.bytes(),
+                Self::Delivered { message: Message::Join(info) | Message::Leave(info), .. } => info.bytes(),
+                Self::Delivered { message: Message::Discontinued, .. } => 0,
+            }
+    }
+}
+
 impl Op {
     /// What it holds in memory until it is completed, about.
     #[must_use]
@@ -212,7 +246,8 @@ impl Op {
             Self::Subscribe { channel, .. }
             | Self::Release { channel }
             | Self::History { channel, .. }
-            | Self::Presence { channel } => (channel, 0),
+            | Self::Presence { channel, .. }
+            | Self::PresenceStats { channel } => (channel, 0),
         };
         FIXED + channel.len() + more
     }
@@ -247,6 +282,13 @@ pub enum Outcome {
         /// In order of their client ids.
         clients: Vec<ClientInfo>,
     },
+    /// How many are present.
+    PresenceStats {
+        /// Connections.
+        clients: u64,
+        /// Users, anonymous ones together as one.
+        users: u64,
+    },
     /// `Release`, `Enter` and `Leave` yield nothing.
     Done,
 }
@@ -266,6 +308,9 @@ pub enum BackplaneError {
     /// `since` names an epoch that is over, or a place that is trimmed away.
     #[error("the stream no longer holds that position")]
     UnrecoverablePosition,
+    /// The answer would be larger than asked for.
+    #[error("the answer is too large")]
+    TooLarge,
 }
 
 /// What subscribers of a channel are told.

@@ -6,16 +6,15 @@ use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Outcome},
     sequencer::ShardSet,
 };
-use tokio::sync::mpsc;
 
-use super::{Reply, Waiter};
+use super::{Reply, Waiter, inbox::InboxSender};
 
 /// The shards' queues, by index. A full queue is waited for; one whose shard is gone swallows what it is sent.
 #[derive(Debug)]
-pub(super) struct Inboxes(Vec<mpsc::Sender<Inbound>>);
+pub(super) struct Inboxes(Vec<InboxSender>);
 
 impl Inboxes {
-    pub(super) fn new(shards: Vec<mpsc::Sender<Inbound>>) -> Self {
+    pub(super) fn new(shards: Vec<InboxSender>) -> Self {
         Self(shards)
     }
 
@@ -40,8 +39,7 @@ impl Inboxes {
 
     async fn send(&self, shard: u16, item: Inbound) {
         if let Some(inbox) = self.0.get(usize::from(shard)) {
-            // A shard that ended needs nothing any more.
-            let _ = inbox.send(item).await;
+            inbox.send(item).await;
         }
     }
 }

@@ -20,11 +20,13 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
+    page_bytes: usize,
     mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let mut actor = Actor { inboxes, state: State::default(), departures: Departures::default() };
+    let mut actor =
+        Actor { inboxes, state: State::new(page_bytes, Instant::now()), departures: Departures::default() };
     let mut sweep = tokio::time::interval(SWEEP);
     let mut stopping = false;
     loop {
@@ -114,7 +116,8 @@ impl Actor {
             Op::History { channel, since, limit, reverse, .. } => {
                 self.state.history(&channel, since.as_ref(), limit, reverse, now)
             }
-            Op::Presence { channel } => Ok(Outcome::Presence { clients: self.state.presence(&channel) }),
+            Op::Presence { channel, limit } => self.state.presence(&channel, limit),
+            Op::PresenceStats { channel } => Ok(self.state.presence_stats(&channel)),
             Op::Publish { .. } | Op::Enter { .. } | Op::Leave { .. } => Ok(Outcome::Done),
         }
     }

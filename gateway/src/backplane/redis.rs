@@ -16,6 +16,8 @@ mod members;
 mod pending;
 mod pipeline;
 mod presence;
+mod questions;
+mod reads;
 mod requests;
 mod scripts;
 mod trouble;
@@ -26,7 +28,10 @@ mod wire;
 use std::time::{Duration, Instant};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 
 use self::actor::Actor;
 use super::{Health, Submitted, inboxes::Inboxes};
@@ -35,6 +40,8 @@ use super::{Health, Submitted, inboxes::Inboxes};
 const PREFIX: &str = "mooring";
 /// How long a node's clients stay present after its last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
+/// The size of the publications that one answer brings at most.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the actor goes on after it was told to stop.
@@ -49,6 +56,7 @@ pub struct RedisConfig {
     prefix: String,
     node: u64,
     lease: Duration,
+    page_bytes: usize,
 }
 
 /// Why a URL names no Redis.
@@ -76,7 +84,14 @@ impl RedisConfig {
                 info.set_redis_settings(settings)
             }
         };
-        Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE })
+        Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE, page_bytes: PAGE_BYTES })
+    }
+
+    /// The size of the publications that one answer brings at most; 1 MiB unless told otherwise.
+    #[must_use]
+    pub fn with_page_bytes(mut self, page_bytes: usize) -> Self {
+        self.page_bytes = page_bytes;
+        self
     }
 
     /// How long this node's clients stay present after its last sign of life; 15 s unless told otherwise.
@@ -107,6 +122,8 @@ pub(super) async fn run(
 ) {
     let mut actor = Actor::new(config, inboxes, health);
     let mut tick = tokio::time::interval(TICK);
+    // After waiting for a slow shard, what has arrived is read before it is missed.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(BATCH);
     let mut last_words = None;
     loop {
@@ -130,6 +147,7 @@ pub(super) async fn run(
                 commands.close();
             }
         }
+        actor.ask_next().await;
         actor.depart(Instant::now());
         actor.do_chores();
     }

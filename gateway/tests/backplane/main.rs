@@ -1,6 +1,7 @@
 //! The backplanes, each as its users see it: through a handle and the queues of shards.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod attacks;
 mod both;
 mod flood;
 #[path = "../gateway/support.rs"]

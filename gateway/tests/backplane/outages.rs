@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway_core::backplane::{BackplaneError, ClientInfo, Message, Op, StreamPosition};
+use gateway_core::backplane::{BackplaneError, ClientInfo, Message, Op, Outcome, StreamPosition};
 
 use crate::{
     redis_server::RedisServer,
@@ -244,7 +244,8 @@ async fn clients_that_left_in_an_outage_are_not_present_after_it_however_many_an
     }
     server.start_again();
     node.healthy().await;
-    until("only one is left", async || node.presence("c").await == ["stays"]).await;
+    let left = Ok(Outcome::Presence { clients: vec![client("stays")] });
+    until("only one is left", async || node.handle.call(presence("c")).await == left).await;
 }
 
 #[tokio::test]

@@ -68,6 +68,21 @@ impl RedisServer {
         fs::create_dir_all(&self.directory).unwrap();
     }
 
+    /// How often a command was called.
+    pub fn calls(&self, command: &str) -> u64 {
+        let statistics: String = redis::from_redis_value(self.command(&["INFO", "commandstats"])).unwrap();
+        let line =
+            statistics.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = redis::from_redis_value(self.command(&["KEYS", "*"])).unwrap();
+        keys.sort();
+        keys
+    }
+
     /// One command, as an operator would type it.
     pub fn command(&self, arguments: &[&str]) -> redis::Value {
         let client = redis::Client::open(format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)).unwrap();

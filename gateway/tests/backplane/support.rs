@@ -12,9 +12,9 @@ use gateway_core::{
     key::ConnectionKey,
 };
 use mooring_gateway::backplane::{
-    BackplaneHandle, BackplaneThread, Command, RedisConfig, Reply, spawn_memory, spawn_redis,
+    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisConfig, Reply, inbox, spawn_memory,
+    spawn_redis,
 };
-use tokio::sync::mpsc;
 
 use crate::redis_server::{PASSWORD, RedisServer};
 
@@ -33,13 +33,14 @@ pub struct Node {
 pub struct Shard {
     index: u16,
     handle: BackplaneHandle,
-    inbox: mpsc::Receiver<Inbound>,
+    inbox: Inbox,
+    taken: Vec<Inbound>,
 }
 
 impl Node {
     pub fn memory() -> Self {
         let (senders, inboxes) = inboxes();
-        Self::new(spawn_memory(senders).unwrap(), inboxes)
+        Self::new(spawn_memory(1024 * 1024, senders).unwrap(), inboxes)
     }
 
     pub async fn redis(server: &RedisServer, id: u64) -> Self {
@@ -50,12 +51,11 @@ impl Node {
         node
     }
 
-    fn new(
-        (handle, thread): (BackplaneHandle, BackplaneThread),
-        inboxes: Vec<mpsc::Receiver<Inbound>>,
-    ) -> Self {
-        let shards =
-            (0..).zip(inboxes).map(|(index, inbox)| Shard { index, handle: handle.clone(), inbox }).collect();
+    fn new((handle, thread): (BackplaneHandle, BackplaneThread), inboxes: Vec<Inbox>) -> Self {
+        let shards = (0..)
+            .zip(inboxes)
+            .map(|(index, inbox)| Shard { index, handle: handle.clone(), inbox, taken: Vec::new() })
+            .collect();
         Self { handle, thread, shards }
     }
 
@@ -104,8 +104,8 @@ impl Node {
     }
 }
 
-fn inboxes() -> (Vec<mpsc::Sender<Inbound>>, Vec<mpsc::Receiver<Inbound>>) {
-    (0..2).map(|_| mpsc::channel(64)).unzip()
+fn inboxes() -> (Vec<InboxSender>, Vec<Inbox>) {
+    (0..2).map(|_| inbox(64)).unzip()
 }
 
 impl Shard {
@@ -130,7 +130,8 @@ impl Shard {
     }
 
     pub async fn next(&mut self) -> Inbound {
-        within(self.inbox.recv(), "the next item").await.expect("the backplane runs")
+        within(self.inbox.recv_many(&mut self.taken, 1), "the next item").await;
+        self.taken.pop().expect("the backplane runs")
     }
 
     /// Submits, and returns the completion; nothing else may come before it.
@@ -216,7 +217,7 @@ pub fn leave(channel: &str, name: &str, grace: Duration) -> Op {
 }
 
 pub fn presence(channel: &str) -> Op {
-    Op::Presence { channel: channel.into() }
+    Op::Presence { channel: channel.into(), limit: 1024 * 1024 }
 }
 
 pub fn is_present(outcome: &Outcome, name: &str) -> bool {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::backplane::{Message, Outcome};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channel {
     pub(super) generation: Generation,
     registered: bool,
@@ -42,6 +42,18 @@ pub(super) fn deliver(name: &Arc<str>, shards: ShardSet, message: Message, effec
 }
 
 impl Channel {
+    pub(super) fn new(page_bytes: usize) -> Self {
+        Self {
+            generation: 0,
+            registered: false,
+            interest: ShardSet::default(),
+            waiting: Vec::new(),
+            stream: Stream::new(page_bytes),
+            missed: false,
+            stalled: false,
+        }
+    }
+
     pub(super) fn is_unused(&self) -> bool {
         self.interest.is_empty() && self.waiting.is_empty()
     }
@@ -120,7 +132,7 @@ impl Channel {
     pub(super) fn discontinue(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
         deliver(name, self.interest, Message::Discontinued, effects);
         self.interest = ShardSet::default();
-        self.stream = Stream::default();
+        self.stream.forget();
         self.waiting.iter_mut().for_each(|waiting| waiting.read = false);
     }
 
@@ -132,8 +144,9 @@ impl Channel {
         }
         self.answer(None, effects);
         let waiting = self.waiting.iter().filter(|waiting| waiting.subscribe.stream);
+        // A place that the stream never had says nothing about what the others miss.
         let wanted = waiting.clone().filter_map(|waiting| waiting.subscribe.since.as_ref());
-        let since = wanted.map(|since| since.offset).min();
+        let since = wanted.filter(|since| self.stream.may_have(since)).map(|since| since.offset).min();
         let limit = waiting.clone().map(|waiting| waiting.subscribe.limit).max();
         let needed = limit.is_some() || self.stream.has_position() && self.stream.is_doubtful();
         if !needed {
@@ -144,9 +157,8 @@ impl Channel {
         effects.push(Effect::Read(Read {
             channel: name.clone(),
             generation: self.generation,
-            from: range.from,
-            limit: range.limit,
-            latest: range.latest,
+            range,
+            bytes: self.stream.page_bytes(),
         }));
     }
 
@@ -183,7 +195,7 @@ impl Waiting {
         let answer = |publications, recovered| {
             Some(Outcome::Subscribed { position: Some(position.clone()), publications, recovered })
         };
-        let Some(since) = since.as_ref().filter(|since| since.epoch == position.epoch) else {
+        let Some(since) = since.as_ref().filter(|since| stream.knows(&since.epoch)) else {
             return answer(Vec::new(), false);
         };
         let Some(missed) = position.offset.checked_sub(since.offset) else {

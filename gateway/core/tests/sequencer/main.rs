@@ -3,7 +3,7 @@
 
 mod model;
 
-use gateway_core::sequencer::Subscribe;
+use gateway_core::{backplane::StreamPosition, sequencer::Subscribe};
 use model::{Model, RETAINED, SHARDS, Step};
 use proptest::prelude::*;
 
@@ -64,8 +64,10 @@ fn a_gap_that_the_stream_no_longer_holds_discontinues_the_channel() {
 #[test]
 fn a_repeated_message_is_delivered_once() {
     let mut model = Model::subscribed(&[0]);
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
     model.steps(&[Step::Publish, Step::RepeatLive, Step::Live, Step::Live]);
-    assert_eq!(model.delivered(0), [1]);
+    assert_eq!(model.delivered(0), [1, 2]);
 }
 
 #[test]
@@ -92,6 +94,7 @@ fn a_store_that_lost_the_end_of_its_stream_gets_a_new_epoch_before_its_offsets_a
     for _ in 0..3 {
         model.steps(&[Step::Publish, Step::Live]);
     }
+    model.settle();
     let epoch = model.epoch();
     model.steps(&[Step::RollBack { lost: 2 }, Step::Publish, Step::Publish]);
     model.settle();
@@ -118,4 +121,68 @@ fn a_position_past_the_end_of_the_stream_is_not_recovered() {
     model.subscribe(Subscribe { ticket: 9, shard: 0, stream: true, since, limit: 10 });
     model.settle();
     assert_eq!(model.recovered(9), Some(false));
+}
+
+#[test]
+fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back() {
+    let mut model = Model::subscribed(&[0]);
+    let before = model.position(0);
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
+    assert_eq!(
+        (model.delivered(0), model.is_discontinued(0)),
+        (vec![1], false),
+        "the stream that begins is the channel's"
+    );
+    assert_ne!(model.epoch(), before.epoch);
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(true));
+}
+
+#[test]
+fn a_position_before_the_first_publication_is_worth_nothing_in_a_store_that_lost_its_data() {
+    let mut model = Model::subscribed(&[0]);
+    let before = model.position(0);
+    model.steps(&[Step::Publish, Step::Live, Step::Flush, Step::Publish]);
+    model.settle();
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(false));
+}
+
+#[test]
+fn a_client_s_mistaken_position_does_not_widen_or_move_what_is_read_for_others() {
+    let mut model = Model::subscribed(&[0]);
+    for _ in 0..3 {
+        model.steps(&[Step::Publish, Step::Live]);
+        model.settle();
+    }
+    let right = model.position(2);
+    let beyond = model.position(u64::MAX);
+    let other = StreamPosition { epoch: "other".into(), offset: 0 };
+    for (ticket, since) in [(7, beyond), (8, other), (9, right)] {
+        model.subscribe(Subscribe { ticket, shard: 1, stream: true, since: Some(since), limit: 10 });
+    }
+    model.settle();
+    assert_eq!([7, 8, 9].map(|ticket| model.recovered(ticket)), [Some(false), Some(false), Some(true)]);
+    assert!(model.ranges().iter().all(|range| (1..=3).contains(&range.from)), "{:?}", model.ranges());
+}
+
+#[test]
+fn more_than_a_client_can_be_sent_at_once_is_not_recovered_and_nothing_of_it_is_lost_for_those_who_stayed() {
+    let mut model = Model::subscribed(&[0]);
+    let start = model.position(0);
+    for _ in 0..4 {
+        model.steps(&[Step::Publish, Step::DropLive]);
+    }
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
+    assert_eq!(model.is_discontinued(0), true, "the store no longer has the first");
+    for back in [4, 1] {
+        let since = StreamPosition { epoch: model.epoch(), offset: 5 - back };
+        model.subscribe(Subscribe { ticket: back, shard: 1, stream: true, since: Some(since), limit: 10 });
+        model.settle();
+    }
+    assert_eq!((model.recovered(4), model.recovered(1)), (Some(false), Some(true)), "{start:?}");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use gateway_core::{
     backplane::{BackplaneError, Op, Outcome},
-    sequencer::{Sequencer, Subscribe, Ticket},
+    sequencer::{Generation, Read, Sequencer, Subscribe, Ticket},
 };
 
 use super::{
@@ -19,6 +19,9 @@ use super::{
     members::Members,
     pending::{Ack, Pending},
     pipeline::{OP_WITHIN, Pipeline},
+    questions::Question,
+    reads::Reads,
+    requests::History,
     scripts::Scripts,
     upkeep::Upkeep,
 };
@@ -45,6 +48,13 @@ pub(super) struct Actor {
     /// Its questions are the subscribe and unsubscribe commands that are not confirmed.
     pub(super) live: Pipeline<Ack>,
     pub(super) sequencer: Sequencer,
+    /// Channels that it wants live messages of, or none any more.
+    pub(super) registrations: VecDeque<(Arc<str>, Option<Generation>)>,
+    /// Reads of the sequencer's that wait for others of them.
+    pub(super) recoveries: VecDeque<Read>,
+    pub(super) recovering: usize,
+    /// Reads that clients wait for.
+    pub(super) reads: Reads<Question>,
     pub(super) subscribes: HashMap<Ticket, Waiter>,
     pub(super) subscribe_deadlines: VecDeque<(Instant, Ticket, Arc<str>)>,
     pub(super) members: Members,
@@ -62,14 +72,18 @@ impl Actor {
         Self {
             canary: keys.canary(&node),
             node,
-            commands: Pipeline::new(config.info.clone()),
-            live: Pipeline::new(config.info.clone()),
+            commands: Pipeline::new(config.info.clone(), keys.store()),
+            live: Pipeline::new(config.info.clone(), keys.store()),
+            sequencer: Sequencer::new(config.page_bytes),
             scripts: Scripts::new(keys.clone()),
             keys,
             config,
             inboxes,
             health,
-            sequencer: Sequencer::default(),
+            registrations: VecDeque::new(),
+            recoveries: VecDeque::new(),
+            recovering: 0,
+            reads: Reads::default(),
             subscribes: HashMap::new(),
             subscribe_deadlines: VecDeque::new(),
             members: Members::default(),
@@ -116,9 +130,13 @@ impl Actor {
                 self.publish(channel, retention, body, idempotency_key, waiter);
             }
             Op::History { channel, retention, since, limit, reverse } => {
-                self.history(&channel, retention, since, limit, reverse, waiter);
+                let history = History { size: retention.size, since, limit, reverse };
+                self.reads.push(Question::History(channel, history), waiter, now);
             }
-            Op::Presence { channel } => self.presence(&channel, waiter),
+            Op::Presence { channel, limit } => {
+                self.reads.push(Question::Presence { channel, limit }, waiter, now);
+            }
+            Op::PresenceStats { channel } => self.reads.push(Question::PresenceStats(channel), waiter, now),
             Op::Enter { channel, info, announce } => {
                 self.enter(&channel, info, announce);
                 self.inboxes.complete(waiter, Ok(Outcome::Done)).await;

@@ -5,16 +5,19 @@ use std::{sync::Arc, time::Instant};
 use gateway_core::{
     backplane::{BackplaneError, Outcome},
     resp::Resp,
-    sequencer::{Generation, Read},
+    sequencer::Generation,
 };
 
 use super::{actor::Actor, pending::Pending, pipeline::Event, requests};
 use crate::backplane::Waiter;
 
+/// Reads of the sequencer's that are on their way at most: each may bring a page.
+const RECOVERING: usize = 16;
+
 impl Actor {
     pub(super) async fn on_commands(&mut self, event: Event<Pending>) {
         match event {
-            Event::Up => self.on_commands_up(),
+            Event::Up(store) => self.on_commands_up(store),
             Event::Replies(replies) => {
                 self.upkeep.answered();
                 for reply in replies {
@@ -36,12 +39,16 @@ impl Actor {
         self.keep_health(Instant::now());
     }
 
-    /// Asks the sequencer's question.
-    pub(super) fn send_read(&mut self, read: &Read) {
-        let command = self.scripts.read(read);
-        let pending = Pending::Page(read.channel.clone(), read.generation);
-        if self.commands.send(&command, pending).is_err() {
-            self.sequencer.read_failed(&read.channel, read.generation);
+    /// Asks the sequencer's next questions, unless enough of them are on their way.
+    pub(super) fn recover_next(&mut self) {
+        while self.recovering < RECOVERING
+            && let Some(read) = self.recoveries.pop_front()
+        {
+            let command = self.scripts.read(&read);
+            match self.commands.send(&command, Pending::Page(read.channel.clone(), read.generation)) {
+                Ok(()) => self.recovering += 1,
+                Err(_) => self.sequencer.read_failed(&read.channel, read.generation),
+            }
         }
     }
 
@@ -56,16 +63,19 @@ impl Actor {
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(waiter) | Pending::History(waiter, _) | Pending::Presence(waiter) => {
-                self.inboxes.complete(waiter, Err(error)).await;
-            }
+            Pending::Publish(waiter) => self.inboxes.complete(waiter, Err(error)).await,
+            Pending::Answer(asked) => self.answer(*asked, &Err(error)).await,
             Pending::Append(channel, waiters) => {
                 for waiter in waiters {
                     self.inboxes.complete(waiter, Err(error)).await;
                 }
                 self.appended(&channel);
             }
-            Pending::Page(channel, generation) | Pending::Rotation(channel, generation) => {
+            Pending::Page(channel, generation) => {
+                self.recovering -= 1;
+                self.sequencer.read_failed(&channel, generation);
+            }
+            Pending::Rotation(channel, generation) => {
                 self.sequencer.read_failed(&channel, generation);
             }
             Pending::Leave(departure) => self.leave_later(departure),
@@ -74,7 +84,8 @@ impl Actor {
         }
     }
 
-    fn on_commands_up(&mut self) {
+    fn on_commands_up(&mut self, store: String) {
+        self.scripts.store = store;
         self.upkeep.commands_up(Instant::now());
         self.load_scripts();
         self.renew_lease();
@@ -126,21 +137,17 @@ impl Actor {
                 self.complete_all(waiters, requests::published(&reply)).await;
                 self.appended(&channel);
             }
-            Pending::History(waiter, history) => {
-                let page = requests::page(reply).ok_or(BackplaneError::Unanswered);
-                self.inboxes.complete(waiter, page.and_then(|page| requests::history(&history, page))).await;
-            }
-            Pending::Presence(waiter) => {
-                let presence = requests::presence(reply).ok_or(BackplaneError::Unanswered);
-                self.inboxes.complete(waiter, presence).await;
-            }
-            Pending::Page(channel, generation) => match requests::page(reply) {
-                Some(page) => self.sequencer.page(&channel, generation, page),
-                None => {
-                    tracing::error!(%channel, "the channel's stream in Redis cannot be read");
-                    self.sequencer.read_failed(&channel, generation);
+            Pending::Answer(asked) => self.on_answer(*asked, reply).await,
+            Pending::Page(channel, generation) => {
+                self.recovering -= 1;
+                match requests::page(reply) {
+                    Some(page) => self.sequencer.page(&channel, generation, page),
+                    None => {
+                        tracing::error!(%channel, "the channel's stream in Redis cannot be read");
+                        self.sequencer.read_failed(&channel, generation);
+                    }
                 }
-            },
+            }
             Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
             Pending::Lease => {
                 if let Some((known, expired)) = requests::leases(reply) {

@@ -23,7 +23,12 @@ impl Keys {
         format!("{}:nodes", self.prefix)
     }
 
-    /// Hash of a stream's epoch, last offset and last tag.
+    /// The id of this life of Redis's data.
+    pub(super) fn store(&self) -> String {
+        format!("{}:store", self.prefix)
+    }
+
+    /// Hash of a stream's epoch, last offset and last tag, and of the provisional epoch before.
     pub(super) fn meta(&self, channel: &str) -> String {
         self.of(channel, "meta")
     }
@@ -36,6 +41,11 @@ impl Keys {
     /// Hash of who is present, by client.
     pub(super) fn members(&self, channel: &str) -> String {
         self.of(channel, "members")
+    }
+
+    /// Hash of how many clients each user has there.
+    pub(super) fn users(&self, channel: &str) -> String {
+        self.of(channel, "users")
     }
 
     /// The result of the publish with an idempotency key.

@@ -1,12 +1,9 @@
 //! The connection that carries live messages, and what the sequencer makes of them.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_core::{
-    resp::Resp,
-    sequencer::{Effect, Generation},
-};
+use gateway_core::{resp::Resp, sequencer::Effect};
 
 use super::{
     actor::Actor,
@@ -17,11 +14,13 @@ use super::{
 
 /// Channels per SUBSCRIBE; Redis serves others in between.
 const BATCH: usize = 512;
+/// Confirmations awaited at most before more channels are registered.
+const UNCONFIRMED: usize = 2_048;
 
 impl Actor {
     pub(super) async fn on_live(&mut self, event: Event<Ack>) {
         match event {
-            Event::Up => {
+            Event::Up(_) => {
                 self.subscribe_to_canary();
                 self.sequencer.connected();
                 self.upkeep.live_up(Instant::now());
@@ -33,6 +32,7 @@ impl Actor {
             }
             Event::Down { error, .. } => {
                 self.trouble("live messages", &error, Instant::now());
+                self.registrations.clear();
                 self.sequencer.disconnected();
             }
         }
@@ -42,7 +42,6 @@ impl Actor {
 
     /// Does what the sequencer asks for, and what follows from that.
     pub(super) async fn carry_out(&mut self) {
-        let mut registrations = Vec::new();
         loop {
             let effects = self.sequencer.take_effects();
             if effects.is_empty() {
@@ -51,18 +50,10 @@ impl Actor {
             for effect in effects {
                 match effect {
                     Effect::Register { channel, generation } => {
-                        registrations.push((channel, generation));
-                        if registrations.len() == BATCH {
-                            self.send_registrations(mem::take(&mut registrations));
-                        }
+                        self.registrations.push_back((channel, Some(generation)));
                     }
-                    Effect::Unregister { channel } => {
-                        self.send_registrations(mem::take(&mut registrations));
-                        let mut command = redis::cmd("UNSUBSCRIBE");
-                        command.arg(self.keys.live(&channel));
-                        self.live.send_all(&command, [Ack::Unregistered]);
-                    }
-                    Effect::Read(read) => self.send_read(&read),
+                    Effect::Unregister { channel } => self.registrations.push_back((channel, None)),
+                    Effect::Read(read) => self.recoveries.push_back(read),
                     Effect::Rotate { channel, generation, epoch } => {
                         tracing::warn!(%channel, "Redis lost publications of the channel that were delivered; its epoch is over");
                         self.send_rotation(channel, generation, &epoch);
@@ -78,20 +69,35 @@ impl Actor {
                 }
             }
         }
-        self.send_registrations(registrations);
+        self.register_next();
+        self.recover_next();
     }
 
-    fn send_registrations(&mut self, registrations: Vec<(Arc<str>, Generation)>) {
-        if registrations.is_empty() {
-            return;
+    /// Registers and unregisters channels in the order asked for, as long as few confirmations are awaited: after an outage that is
+    /// every channel.
+    fn register_next(&mut self) {
+        while self.live.in_flight() < UNCONFIRMED
+            && let Some((channel, generation)) = self.registrations.pop_front()
+        {
+            let Some(generation) = generation else {
+                let mut command = redis::cmd("UNSUBSCRIBE");
+                command.arg(self.keys.live(&channel));
+                self.live.send_all(&command, [Ack::Unregistered]);
+                continue;
+            };
+            let mut command = redis::cmd("SUBSCRIBE");
+            let mut acks = Vec::new();
+            let mut next = Some((channel, generation));
+            while let Some((channel, generation)) = next {
+                command.arg(self.keys.live(&channel));
+                acks.push(Ack::Registered(channel, generation));
+                let another = self
+                    .registrations
+                    .pop_front_if(|(_, generation)| acks.len() < BATCH && generation.is_some());
+                next = another.and_then(|(channel, generation)| Some((channel, generation?)));
+            }
+            self.live.send_all(&command, acks);
         }
-        let mut command = redis::cmd("SUBSCRIBE");
-        for (channel, _) in &registrations {
-            command.arg(self.keys.live(channel));
-        }
-        let acks =
-            registrations.into_iter().map(|(channel, generation)| Ack::Registered(channel, generation));
-        self.live.send_all(&command, acks);
     }
 
     fn subscribe_to_canary(&mut self) {

@@ -1,10 +1,10 @@
-//! Publishes, and reads of what was published.
+//! Publishes.
 
 use std::sync::Arc;
 
-use gateway_core::backplane::{ClientInfo, Origin, Payload, Retention, StreamPosition};
+use gateway_core::backplane::{ClientInfo, Origin, Payload, Retention};
 
-use super::{actor::Actor, batches::Batch, envelope, pending::Pending, requests::History};
+use super::{actor::Actor, batches::Batch, envelope, pending::Pending};
 use crate::backplane::Waiter;
 
 /// A publication as Redis keeps it.
@@ -39,22 +39,6 @@ impl Actor {
         self.commands.send_or_park(command, Pending::Publish(waiter));
     }
 
-    pub(super) fn history(
-        &mut self,
-        channel: &str,
-        retention: Retention,
-        since: Option<StreamPosition>,
-        limit: u32,
-        reverse: bool,
-        waiter: Waiter,
-    ) {
-        // It may be about what was published a moment ago.
-        self.send_waiting(channel);
-        let history = History { size: retention.size, since, limit, reverse };
-        let command = self.scripts.history(channel, &history);
-        self.commands.send_or_park(command, Pending::History(waiter, history));
-    }
-
     /// Sends the publishes of a turn that wait for no others.
     pub(super) fn send_ready(&mut self) {
         while let Some(batch) = self.batches.pop_ready() {
@@ -63,7 +47,7 @@ impl Actor {
     }
 
     /// Sends what waits for a channel, so that something else can follow it.
-    fn send_waiting(&mut self, channel: &str) {
+    pub(super) fn send_waiting(&mut self, channel: &str) {
         if let Some(batch) = self.batches.pop(channel) {
             self.send_batch(batch);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gateway_core::sequencer::Generation;
 
-use super::requests::History;
+use super::questions::Asked;
 use crate::backplane::{Waiter, departures::Departure};
 
 /// What a reply is for.
@@ -12,8 +12,8 @@ pub(super) enum Pending {
     Publish(Waiter),
     /// A batch of publishes to a channel.
     Append(Arc<str>, Vec<Waiter>),
-    History(Waiter, History),
-    Presence(Waiter),
+    /// What clients wait for.
+    Answer(Box<Asked>),
     /// A read of the sequencer's.
     Page(Arc<str>, Generation),
     /// A new epoch for the sequencer.

@@ -31,8 +31,8 @@ pub(super) struct Pipeline<Q> {
 
 /// What happens on a connection.
 pub(super) enum Event<Q> {
-    /// Connected; nothing is on its way.
-    Up,
+    /// Connected; nothing is on its way. The id is that of [`wire::Event::Up`].
+    Up(String),
     /// Replies, in order; [`Pipeline::answered`] names the question of each.
     Replies(Vec<Resp>),
     /// The connection ended, or was not to be had; another one is under way.
@@ -40,8 +40,8 @@ pub(super) enum Event<Q> {
 }
 
 impl<Q> Pipeline<Q> {
-    pub(super) fn new(info: ConnectionInfo) -> Self {
-        Self { wire: Wire::new(info), in_flight: VecDeque::new(), parked: VecDeque::new() }
+    pub(super) fn new(info: ConnectionInfo, store: String) -> Self {
+        Self { wire: Wire::new(info, store), in_flight: VecDeque::new(), parked: VecDeque::new() }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -127,7 +127,7 @@ impl<Q> Pipeline<Q> {
     /// The next event. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Event<Q> {
         match self.wire.next().await {
-            wire::Event::Up => Event::Up,
+            wire::Event::Up(store) => Event::Up(store),
             wire::Event::Replies(replies) => Event::Replies(replies),
             wire::Event::Down(error) => {
                 let unanswered = self.in_flight.drain(..).map(|(_, question)| question).collect();
@@ -148,20 +148,23 @@ mod tests {
     use super::*;
 
     fn pipeline(port: u16) -> Pipeline<u32> {
-        Pipeline::new(format!("redis://127.0.0.1:{port}").into_connection_info().unwrap())
+        let info = format!("redis://127.0.0.1:{port}").into_connection_info().unwrap();
+        Pipeline::new(info, "store".to_owned())
     }
 
     /// The other end of a connection that is up.
     async fn accept(listener: &TcpListener, pipeline: &mut Pipeline<u32>) -> TcpStream {
         let accept = async {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut ping = [0; 14];
-            socket.read_exact(&mut ping).await.unwrap();
-            socket.write_all(b"+PONG\r\n").await.unwrap();
+            let mut command = [0; 64];
+            for answer in [&b"+PONG\r\n"[..], b"$8\r\n00000001\r\n"] {
+                assert!(socket.read(&mut command).await.unwrap() > 0);
+                socket.write_all(answer).await.unwrap();
+            }
             socket
         };
         let (socket, event) = tokio::join!(accept, pipeline.next());
-        assert!(matches!(event, Event::Up));
+        assert!(matches!(event, Event::Up(id) if id == "00000001"));
         socket
     }
 

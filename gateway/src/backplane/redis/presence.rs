@@ -9,7 +9,7 @@ use gateway_core::backplane::ClientInfo;
 use redis::Cmd;
 
 use super::{actor::Actor, chores::Chore, keys, pending::Pending};
-use crate::backplane::{Waiter, departures::Departure};
+use crate::backplane::departures::Departure;
 
 /// Commands on their way beside which chores go on.
 const CHORES_BESIDE: usize = 256;
@@ -17,11 +17,6 @@ const CHORES_BESIDE: usize = 256;
 const DEPART_AGAIN: Duration = Duration::from_secs(1);
 
 impl Actor {
-    pub(super) fn presence(&mut self, channel: &str, waiter: Waiter) {
-        let command = self.scripts.presence(channel);
-        self.commands.send_or_park(command, Pending::Presence(waiter));
-    }
-
     /// Makes a client present. Without a connection it is made so with all the others, once there is one.
     pub(super) fn enter(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) {
         self.departures.cancel(channel, &info.client);

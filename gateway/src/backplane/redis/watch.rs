@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use gateway_core::backplane::BackplaneError;
 
-use super::{actor::Actor, trouble::Notice, upkeep::Canary};
+use super::{actor::Actor, pipeline::OP_WITHIN, trouble::Notice};
 
 impl Actor {
     pub(super) async fn tick(&mut self, now: Instant) {
         self.keep_deadlines(now).await;
+        if self.commands.is_up() && self.live.is_up() && self.upkeep.is_canary_lost(now) {
+            self.live.fail("live messages do not arrive");
+        }
         self.keep_health(now);
         if self.commands.is_up() {
             if self.upkeep.is_lease_due(self.config.lease, now) {
@@ -56,7 +59,8 @@ impl Actor {
             forget.arg(self.keys.leases()).arg(&self.node);
             self.tell(&forget);
         }
-        while !self.commands.is_idle() {
+        while !self.commands.is_idle() || !self.reads.is_empty() {
+            self.ask_next().await;
             tokio::select! {
                 event = self.commands.next() => self.on_commands(event).await,
                 event = self.live.next() => self.on_live(event).await,
@@ -65,14 +69,10 @@ impl Actor {
     }
 
     fn keep_canary(&mut self, now: Instant) {
-        match self.upkeep.canary(now) {
-            Canary::Wait => {}
-            Canary::Lost => self.live.fail("live messages do not arrive"),
-            Canary::Send(number) => {
-                let mut command = redis::cmd("PUBLISH");
-                command.arg(&self.canary).arg(number);
-                self.tell(&command);
-            }
+        if let Some(number) = self.upkeep.next_canary(now) {
+            let mut command = redis::cmd("PUBLISH");
+            command.arg(&self.canary).arg(number);
+            self.tell(&command);
         }
     }
 
@@ -82,6 +82,10 @@ impl Actor {
         }
         while let Some(pending) = self.commands.pop_expired(now) {
             self.give_up(pending, BackplaneError::Unavailable).await;
+        }
+        let error = if self.commands.is_up() { BackplaneError::Busy } else { BackplaneError::Unavailable };
+        for waiter in now.checked_sub(OP_WITHIN).map(|since| self.reads.give_up(since)).unwrap_or_default() {
+            self.inboxes.complete(waiter, Err(error)).await;
         }
         while self.subscribe_deadlines.front().is_some_and(|(deadline, ..)| now >= *deadline) {
             let Some((_, ticket, channel)) = self.subscribe_deadlines.pop_front() else { break };
