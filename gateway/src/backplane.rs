@@ -32,7 +32,7 @@ use self::{
 };
 pub use self::{
     inbox::{Inbox, InboxSender, inbox},
-    redis::{InvalidUrl, RedisConfig},
+    redis::{InvalidPrefix, InvalidUrl, RedisConfig},
 };
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
@@ -189,6 +189,9 @@ pub enum StartError {
     /// The URL names no Redis.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// The prefix can't begin the names of a cluster.
+    #[error(transparent)]
+    Prefix(#[from] InvalidPrefix),
     /// The system refused the thread.
     #[error("the backplane's thread cannot be started: {0}")]
     Thread(#[from] io::Error),

@@ -261,13 +261,14 @@ async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
 type StartedBackplane = Result<(BackplaneHandle, BackplaneThread), backplane::StartError>;
 
 fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
-    // What is read for a client has to fit the queue to it, and what is read for many at once the memory.
-    let page_bytes = (node.settings.config.limits.outbound_queue_bytes as usize).min(MAX_PAGE_BYTES);
+    // What is read for a client has to fit the queue to it, beside what comes live, and what is read for many at once the memory.
+    let page_bytes = (node.settings.config.limits.outbound_queue_bytes as usize / 2).min(MAX_PAGE_BYTES);
     match &node.settings.redis_url {
         None => backplane::spawn_memory(page_bytes, queues),
         Some(url) => {
             let password = node.settings.secrets.redis_password.as_ref();
             let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?
+                .with_prefix(&node.settings.redis_prefix)?
                 .with_page_bytes(page_bytes);
             backplane::spawn_redis(config, queues)
         }

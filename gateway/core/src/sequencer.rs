@@ -35,6 +35,9 @@ use crate::{
 /// something.
 pub const POSITION_OUTLIVES: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Bytes of live messages that are held at most, of all channels together; more are let go and read again.
+const HELD_BYTES: usize = 64 * 1024 * 1024;
+
 /// Bytes of publications that are read or held for a channel at once, unless told otherwise.
 const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -172,6 +175,7 @@ pub struct Sequencer {
     generation: Generation,
     connected: bool,
     page_bytes: usize,
+    held_bytes: usize,
 }
 
 impl Default for Sequencer {
@@ -191,6 +195,7 @@ impl Sequencer {
             generation: 0,
             connected: false,
             page_bytes: page_bytes.max(1),
+            held_bytes: 0,
         }
     }
 
@@ -206,6 +211,12 @@ impl Sequencer {
         self.channels.len()
     }
 
+    /// Bytes of live messages that are held until what comes before them is read, of all channels.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Whether every channel is registered and no publication of it is known to be missing.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -215,6 +226,7 @@ impl Sequencer {
     /// Live messages can be subscribed to (again): registers every channel.
     pub fn connected(&mut self) {
         self.connected = true;
+        self.held_bytes = 0;
         for (name, channel) in &mut self.channels {
             self.generation += 1;
             channel.register(name, self.generation, &mut self.effects);
@@ -224,6 +236,7 @@ impl Sequencer {
     /// Live messages may have been lost from here on.
     pub fn disconnected(&mut self) {
         self.connected = false;
+        self.held_bytes = 0;
         self.channels.values_mut().for_each(Channel::lose);
     }
 
@@ -274,7 +287,8 @@ impl Sequencer {
 
     /// A live message of a stream.
     pub fn live(&mut self, name: &str, epoch: &Arc<str>, entry: Entry) {
-        self.with(name, |name, channel, effects| channel.live(name, epoch, entry, effects));
+        let room = HELD_BYTES.saturating_sub(self.held_bytes);
+        self.with(name, |name, channel, effects| channel.live(name, epoch, entry, room, effects));
     }
 
     /// A live message that has no place in a stream.
@@ -323,9 +337,12 @@ impl Sequencer {
         let Some((name, _)) = self.channels.get_key_value(name) else { return };
         let name = name.clone();
         let Some(channel) = self.channels.get_mut(&name) else { return };
+        let held = channel.held_bytes();
         change(&name, channel, &mut self.effects);
         channel.advance(&name, &mut self.effects);
+        self.held_bytes = self.held_bytes + channel.held_bytes() - held;
         if channel.is_unused() {
+            self.held_bytes -= channel.held_bytes();
             self.channels.remove(&name);
             if self.connected {
                 self.effects.push(Effect::Unregister { channel: name });

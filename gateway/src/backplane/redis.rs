@@ -38,6 +38,8 @@ use super::{Health, Submitted, inboxes::Inboxes};
 
 /// What the names of all keys and pub/sub channels begin with.
 const PREFIX: &str = "mooring";
+/// Characters of another one at most.
+const LONGEST_PREFIX: usize = 64;
 /// How long a node's clients stay present after its last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
 /// The size of the publications that one answer brings at most.
@@ -69,6 +71,13 @@ pub struct InvalidUrl {
     reason: String,
 }
 
+/// Why a prefix can't begin the names of a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--redis-prefix is {0:?}; it has 1 to {LONGEST_PREFIX} letters, digits, and any of . _ : / -, like team:chat"
+)]
+pub struct InvalidPrefix(String);
+
 impl RedisConfig {
     /// `url` is `redis://[user@]host[:port][/db]`; `password` wins over one in the URL. `node` is the random id of this process.
     pub fn new(url: &str, password: Option<&str>, node: u64) -> Result<Self, InvalidUrl> {
@@ -85,6 +94,17 @@ impl RedisConfig {
             }
         };
         Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE, page_bytes: PAGE_BYTES })
+    }
+
+    /// What the names of all keys and pub/sub channels begin with; `mooring` unless told otherwise.
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, InvalidPrefix> {
+        // Braces would move the hash tag, and @ is how another database's pub/sub channels are told apart.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        if prefix.is_empty() || prefix.len() > LONGEST_PREFIX || !prefix.chars().all(allowed) {
+            return Err(InvalidPrefix(prefix.to_owned()));
+        }
+        prefix.clone_into(&mut self.prefix);
+        Ok(self)
     }
 
     /// The size of the publications that one answer brings at most; 1 MiB unless told otherwise.
@@ -167,5 +187,15 @@ mod tests {
         assert!(!error.contains("secret"), "{error}");
         assert!(RedisConfig::new("host:6379", None, 1).is_err());
         assert!(RedisConfig::new("redis://chat-redis.default.svc:6379", Some("secret"), 1).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_that_could_be_taken_for_something_else_is_refused_with_what_it_may_be() {
+        let config = |prefix: &str| RedisConfig::new("redis://host:1", None, 1).unwrap().with_prefix(prefix);
+        for prefix in ["", "a{b", "a}", "a@1", "a b", "ä", &"x".repeat(65)] {
+            let error = config(prefix).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--redis-prefix is {prefix:?}; it has 1 to 64")), "{error}");
+        }
+        assert!(config("default/chat").is_ok());
     }
 }

@@ -3,10 +3,13 @@
 
 mod attacks;
 mod both;
+mod clusters;
+mod faults;
 mod flood;
 #[path = "../gateway/support.rs"]
 #[allow(dead_code, reason = "one test needs a whole gateway, and little of what its own tests ask of it")]
 mod gateway;
 mod outages;
+mod proxy;
 mod redis_server;
 mod support;

@@ -12,6 +12,11 @@ use crate::{
 /// More than may wait for Redis to come back.
 const DEPARTURES: usize = 262_144 + 64;
 
+/// Milliseconds, as leases have them.
+fn now() -> String {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string()
+}
+
 #[tokio::test]
 async fn messages_published_while_live_messages_are_cut_off_arrive_in_order_once() {
     let server = RedisServer::start();
@@ -276,6 +281,50 @@ async fn publishes_that_a_redis_that_hangs_does_not_take_are_bounded_in_bytes_an
     server.signal("CONT");
     until("room again", async || submit().is_ok()).await;
     node.healthy().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_full_refuses_publishes_and_serves_all_that_needs_no_memory_also_on_new_connections()
+{
+    let server = RedisServer::start();
+    let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    nodes[0].publish("c", "before").await.unwrap();
+    nodes[0].shards[0].call(enter("c", "early")).await.unwrap();
+    assert_eq!(nodes[0].presence("c").await, ["early"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    // New channels are no way around it.
+    for channel in ["c", "new"] {
+        until("refused", async || nodes[1].publish(channel, "no").await == Err(BackplaneError::Unavailable))
+            .await;
+    }
+    for node in &mut nodes {
+        until("read again", async || node.handle.call(presence("c")).await.is_ok()).await;
+        assert_eq!(node.history("c").await, ["before"]);
+        node.shards[0].subscribe("c", None).await;
+        node.shards[0].subscribe("new", None).await;
+    }
+    nodes[1].shards[1].call(enter("c", "late")).await.unwrap();
+    // Longer than a lease, which nobody can renew.
+    until("the lease is over", async || {
+        server.command(&["ZCOUNT", "mooring:nodes", "-inf", &now()]) == redis::Value::Int(2)
+    })
+    .await;
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    until("both are present", async || {
+        let outcome = nodes[0].handle.call(presence("c")).await;
+        outcome.is_ok_and(|outcome| is_present(&outcome, "early") && is_present(&outcome, "late"))
+    })
+    .await;
+    nodes[1].publish("c", "after").await.unwrap();
+    let mut messages = Vec::new();
+    while !matches!(messages.last(), Some(Message::Publication(_))) {
+        messages.push(nodes[0].shards[0].message().await);
+    }
+    assert!(
+        !messages.iter().any(|message| matches!(message, Message::Leave(_))),
+        "nobody left: {messages:?}"
+    );
 }
 
 #[tokio::test]

@@ -30,6 +30,10 @@ impl RedisServer {
         Self { _reserved: reserved, port, directory, process }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

@@ -44,8 +44,13 @@ impl Node {
     }
 
     pub async fn redis(server: &RedisServer, id: u64) -> Self {
+        Self::of_cluster(&server.url(), "mooring", id).await
+    }
+
+    pub async fn of_cluster(url: &str, prefix: &str, id: u64) -> Self {
         let (senders, inboxes) = inboxes();
-        let config = RedisConfig::new(&server.url(), Some(PASSWORD), id).unwrap().with_lease(LEASE);
+        let config = RedisConfig::new(url, Some(PASSWORD), id).unwrap().with_lease(LEASE);
+        let config = config.with_prefix(prefix).unwrap();
         let node = Self::new(spawn_redis(config, senders).unwrap(), inboxes);
         node.healthy().await;
         node

@@ -58,6 +58,10 @@ impl Channel {
         self.interest.is_empty() && self.waiting.is_empty()
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.stream.held_bytes()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.registered && !self.stream.is_doubtful()
     }
@@ -99,10 +103,11 @@ impl Channel {
         name: &Arc<str>,
         epoch: &Arc<str>,
         entry: Entry,
+        room: usize,
         effects: &mut Vec<Effect>,
     ) {
         if self.stream.has_position() || self.waiting.iter().any(|waiting| waiting.subscribe.stream) {
-            self.stream.live(epoch, entry);
+            self.stream.live(epoch, entry, room);
             self.deliver_next(name, effects);
         } else {
             deliver(name, self.interest, Message::Publication(entry.publication), effects);
@@ -195,9 +200,14 @@ impl Waiting {
         let answer = |publications, recovered| {
             Some(Outcome::Subscribed { position: Some(position.clone()), publications, recovered })
         };
-        let Some(since) = since.as_ref().filter(|since| stream.knows(&since.epoch)) else {
+        let Some(since) = since else {
             return answer(Vec::new(), false);
         };
+        if !stream.knows(&since.epoch) {
+            // The client may know of a stream whose first message is on its way here.
+            let settled = !stream.is_provisional() || self.read && read.is_some();
+            return settled.then(|| answer(Vec::new(), false)).flatten();
+        }
         let Some(missed) = position.offset.checked_sub(since.offset) else {
             // The client saw more than this node: what it saw is on its way here, or the client is mistaken.
             let mistaken = self.read && read.is_some_and(|(_, top)| top < since.offset);

@@ -136,6 +136,10 @@ impl Stream {
         *self = Self::new(self.page_bytes);
     }
 
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     pub(super) fn page_bytes(&self) -> usize {
         self.page_bytes
     }
@@ -160,6 +164,11 @@ impl Stream {
 
     pub(super) fn has_position(&self) -> bool {
         self.last.is_some()
+    }
+
+    /// Whether nothing was published yet, as far as this node has heard.
+    pub(super) fn is_provisional(&self) -> bool {
+        self.last.as_ref().is_some_and(Last::is_provisional)
     }
 
     pub(super) fn is_reading(&self) -> bool {
@@ -196,14 +205,14 @@ impl Stream {
         self.reading = None;
     }
 
-    pub(super) fn live(&mut self, epoch: &Arc<str>, entry: Entry) {
+    pub(super) fn live(&mut self, epoch: &Arc<str>, entry: Entry, room: usize) {
         let offset = entry.publication.offset;
         if let Some(last) = &self.last {
             if last.position.epoch != *epoch {
                 self.verified = false;
                 // It may be the first of a stream that has just begun.
                 if last.is_provisional() {
-                    self.hold(epoch, entry);
+                    self.hold(epoch, entry, room);
                 } else {
                     self.stray = true;
                 }
@@ -218,14 +227,15 @@ impl Stream {
                 return;
             }
         }
-        self.hold(epoch, entry);
+        self.hold(epoch, entry, room);
     }
 
-    fn hold(&mut self, epoch: &Arc<str>, entry: Entry) {
+    fn hold(&mut self, epoch: &Arc<str>, entry: Entry, room: usize) {
         let (offset, bytes) = (entry.publication.offset, entry.publication.bytes());
         // What comes next is never let go: only with it can there be progress.
         let is_next = self.last.as_ref().is_some_and(|last| offset == last.position.offset + 1);
-        if is_next || self.held.len() < HELD && self.held_bytes + bytes <= self.page_bytes {
+        let fits = bytes <= room && self.held_bytes + bytes <= self.page_bytes;
+        if is_next || self.held.len() < HELD && fits {
             self.put(offset, Held { epoch: epoch.clone(), entry });
         } else {
             self.let_go = self.let_go.max(offset);

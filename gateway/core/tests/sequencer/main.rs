@@ -3,7 +3,12 @@
 
 mod model;
 
-use gateway_core::{backplane::StreamPosition, sequencer::Subscribe};
+use std::sync::Arc;
+
+use gateway_core::{
+    backplane::{Payload, Publication, StreamPosition},
+    sequencer::{Effect, Entry, Page, Sequencer, Subscribe},
+};
 use model::{Model, RETAINED, SHARDS, Step};
 use proptest::prelude::*;
 
@@ -141,6 +146,18 @@ fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back() 
 }
 
 #[test]
+fn a_client_that_knows_of_a_stream_before_its_node_does_is_recovered_all_the_same() {
+    let mut model = Model::subscribed(&[0]);
+    // Neither has arrived here.
+    model.steps(&[Step::Publish, Step::Publish]);
+    let since = Some(model.position(1));
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since, limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(true));
+    assert_eq!((model.delivered(0), model.delivered(1)), (vec![1, 2], vec![]));
+}
+
+#[test]
 fn a_position_before_the_first_publication_is_worth_nothing_in_a_store_that_lost_its_data() {
     let mut model = Model::subscribed(&[0]);
     let before = model.position(0);
@@ -178,11 +195,46 @@ fn more_than_a_client_can_be_sent_at_once_is_not_recovered_and_nothing_of_it_is_
     }
     model.steps(&[Step::Publish, Step::Live]);
     model.settle();
-    assert_eq!(model.is_discontinued(0), true, "the store no longer has the first");
+    assert!(model.is_discontinued(0), "the store no longer has the first");
     for back in [4, 1] {
         let since = StreamPosition { epoch: model.epoch(), offset: 5 - back };
         model.subscribe(Subscribe { ticket: back, shard: 1, stream: true, since: Some(since), limit: 10 });
         model.settle();
     }
     assert_eq!((model.recovered(4), model.recovered(1)), (Some(false), Some(true)), "{start:?}");
+}
+
+#[test]
+fn what_is_held_for_channels_with_gaps_is_bounded_in_bytes_for_each_and_for_all_together() {
+    const MIB: usize = 1024 * 1024;
+    let mut sequencer = Sequencer::new(MIB);
+    sequencer.connected();
+    let epoch: Arc<str> = "epoch".into();
+    let live = |sequencer: &mut Sequencer, channel: &str, offset: u64| {
+        let payload = Payload::Binary(vec![0; 60_000].into());
+        let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
+        sequencer.live(channel, &epoch, Entry { tag: offset, publication });
+    };
+    let follow = |sequencer: &mut Sequencer, channel: &Arc<str>| {
+        sequencer.subscribe(channel, Subscribe { ticket: 1, shard: 0, stream: true, since: None, limit: 0 });
+        let generation = sequencer.take_effects().iter().find_map(|effect| match effect {
+            Effect::Register { generation, .. } => Some(*generation),
+            _ => None,
+        });
+        sequencer.registered(channel, generation.unwrap());
+        let top = StreamPosition { epoch: epoch.clone(), offset: 1 };
+        sequencer.page(channel, generation.unwrap(), Page { top, began: None, tag: 1, entries: vec![] });
+        let _ = sequencer.take_effects();
+    };
+    let channels: Vec<Arc<str>> = (0..100).map(|n: u32| n.to_string().into()).collect();
+    for channel in &channels {
+        follow(&mut sequencer, channel);
+        let before = sequencer.held_bytes();
+        // The second is missing.
+        (3..100).for_each(|offset| live(&mut sequencer, channel, offset));
+        assert!(sequencer.held_bytes() - before <= MIB);
+    }
+    assert!((63 * MIB..=64 * MIB).contains(&sequencer.held_bytes()), "{}", sequencer.held_bytes());
+    channels.iter().for_each(|channel| sequencer.release(channel, 0));
+    assert_eq!(sequencer.held_bytes(), 0);
 }

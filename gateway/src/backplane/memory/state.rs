@@ -48,8 +48,8 @@ struct Channel {
     interest: ShardSet,
     stream: Option<Stream>,
     members: BTreeMap<Arc<str>, Arc<ClientInfo>>,
-    /// How many clients each user has among them.
-    users: BTreeMap<Arc<str>, u32>,
+    /// How many clients each user has among them; kept from the first time on that somebody asks.
+    users: Option<BTreeMap<Arc<str>, u32>>,
 }
 
 impl State {
@@ -160,8 +160,8 @@ impl State {
         let channel = self.channels.entry(name.clone()).or_default();
         let info = Arc::new(info);
         let known = channel.members.insert(info.client.clone(), info.clone()).is_some();
-        if !known {
-            *channel.users.entry(info.user.clone()).or_default() += 1;
+        if !known && let Some(users) = &mut channel.users {
+            *users.entry(info.user.clone()).or_default() += 1;
         }
         (if known { ShardSet::default() } else { channel.interest }, info)
     }
@@ -170,10 +170,12 @@ impl State {
     pub(super) fn leave(&mut self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
         let channel = self.channels.get_mut(name)?;
         let info = channel.members.remove(client)?;
-        if let Some(clients) = channel.users.get_mut(&info.user) {
+        if let Some(users) = &mut channel.users
+            && let Some(clients) = users.get_mut(&info.user)
+        {
             *clients -= 1;
             if *clients == 0 {
-                channel.users.remove(&info.user);
+                users.remove(&info.user);
             }
         }
         let interest = channel.interest;
@@ -194,10 +196,18 @@ impl State {
         Ok(Outcome::Presence { clients: members().map(|info| info.as_ref().clone()).collect() })
     }
 
-    pub(super) fn presence_stats(&self, name: &Arc<str>) -> Outcome {
-        let count = |channel: &Channel| (channel.members.len() as u64, channel.users.len() as u64);
-        let (clients, users) = self.channels.get(name).map(count).unwrap_or_default();
-        Outcome::PresenceStats { clients, users }
+    pub(super) fn presence_stats(&mut self, name: &Arc<str>) -> Outcome {
+        let Some(channel) = self.channels.get_mut(name) else {
+            return Outcome::PresenceStats { clients: 0, users: 0 };
+        };
+        let users = channel.users.get_or_insert_with(|| {
+            let mut users = BTreeMap::new();
+            for info in channel.members.values() {
+                *users.entry(info.user.clone()).or_default() += 1;
+            }
+            users
+        });
+        Outcome::PresenceStats { clients: channel.members.len() as u64, users: users.len() as u64 }
     }
 
     /// Drops what has outlived its time.

@@ -59,6 +59,8 @@ pub(super) struct Actor {
     pub(super) subscribe_deadlines: VecDeque<(Instant, Ticket, Arc<str>)>,
     pub(super) members: Members,
     pub(super) departures: Departures,
+    /// Nodes whose lease was over when this one's was last renewed: who was present through them is not.
+    pub(super) expired: Vec<String>,
     pub(super) chores: Chores,
     pub(super) upkeep: Upkeep,
     pub(super) batches: Batches,
@@ -88,6 +90,7 @@ impl Actor {
             subscribe_deadlines: VecDeque::new(),
             members: Members::default(),
             departures: Departures::default(),
+            expired: Vec::new(),
             chores: Chores::default(),
             upkeep: Upkeep::new(),
             batches: Batches::default(),

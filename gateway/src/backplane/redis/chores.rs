@@ -65,11 +65,6 @@ impl Chores {
         news
     }
 
-    /// Whether a node is known to be dead, and something of it to be left.
-    pub(super) fn is_dead(&self, node: &str) -> bool {
-        self.dead.contains_key(node)
-    }
-
     /// Names were read.
     pub(super) fn scanned(&mut self, node: &Arc<str>, cursor: &str, channels: Vec<String>) {
         let Some(remains) = self.dead.get_mut(node) else { return };

@@ -80,7 +80,9 @@ impl Actor {
             }
             Pending::Leave(departure) => self.leave_later(departure),
             Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => self.chores.forget(&node),
-            Pending::Lease | Pending::Script | Pending::Ignored => {}
+            Pending::Enter => self.upkeep.someone_is_missing(),
+            Pending::Lease => self.upkeep.lease_refused(Instant::now()),
+            Pending::Script | Pending::Ignored => {}
         }
     }
 
@@ -163,7 +165,7 @@ impl Actor {
                 None => self.chores.forget(&node),
             },
             Pending::Bury(node) => self.chores.forget(&node),
-            Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
+            Pending::Enter | Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
         }
     }
 }

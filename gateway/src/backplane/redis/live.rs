@@ -33,6 +33,7 @@ impl Actor {
             Event::Down { error, .. } => {
                 self.trouble("live messages", &error, Instant::now());
                 self.registrations.clear();
+                self.recoveries.clear();
                 self.sequencer.disconnected();
             }
         }

@@ -18,6 +18,8 @@ pub(super) enum Pending {
     Page(Arc<str>, Generation),
     /// A new epoch for the sequencer.
     Rotation(Arc<str>, Generation),
+    /// A client is present.
+    Enter,
     Leave(Departure),
     /// Whether Redis knew this node, and the nodes whose lease is over.
     Lease,

@@ -24,7 +24,8 @@ impl Actor {
         if self.members.insert(channel, info, announce) {
             self.send_index("SADD", channel);
         }
-        self.tell(&command);
+        // The next connection begins with all who are present.
+        let _ = self.commands.send(&command, Pending::Enter);
     }
 
     /// Ends a client's presence once its grace is over.
@@ -66,7 +67,7 @@ impl Actor {
                     continue;
                 }
                 Chore::Enter { channel, info, announce } => {
-                    (self.scripts.enter(&self.node, &channel, info, announce), Pending::Ignored)
+                    (self.scripts.enter(&self.node, &channel, info, announce), Pending::Enter)
                 }
                 Chore::Scan { node, cursor } => (self.scripts.scan(&node, &cursor), Pending::Scan(node)),
                 Chore::Sweep { node, channel, cursor } => {
@@ -81,6 +82,9 @@ impl Actor {
 
     pub(super) fn renew_lease(&mut self) {
         self.upkeep.lease_renewed(Instant::now());
+        if self.upkeep.is_anyone_missing() {
+            self.chores.begin(&self.members);
+        }
         let command = self.scripts.lease(&self.node, self.config.lease);
         // The next connection begins with another.
         let _ = self.commands.send(&command, Pending::Lease);
@@ -94,11 +98,13 @@ impl Actor {
             return self.commands.fail("Redis forgot this node");
         }
         self.upkeep.introduced();
+        self.expired = expired;
+        self.expired.retain(|node| *node != self.node);
         if !self.upkeep.are_leases_current(self.config.lease, Instant::now()) {
             return;
         }
-        for node in expired.into_iter().filter(|node| *node != self.node) {
-            let node = node.into();
+        for node in &self.expired {
+            let node = node.as_str().into();
             if self.chores.clear_up_after(&node) {
                 tracing::info!(%node, "a node is gone; its clients are no longer present");
             }

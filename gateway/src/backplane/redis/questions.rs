@@ -75,14 +75,14 @@ impl Actor {
         }
     }
 
-    /// Takes a page of a channel's members; those that a node left which is dead are none.
+    /// Takes a page of a channel's members.
     async fn on_members(&mut self, mut asked: Asked, limit: u32, reply: Resp) {
         let Some((cursor, members)) = requests::members(reply) else {
             return self.answer(asked, &Err(BackplaneError::Unanswered)).await;
         };
         for (node, info) in members {
             let bytes = info.bytes();
-            if !self.chores.is_dead(&node) && asked.clients.insert(info.client.clone(), info).is_none() {
+            if !self.expired.contains(&node) && asked.clients.insert(info.client.clone(), info).is_none() {
                 asked.bytes += bytes;
             }
         }

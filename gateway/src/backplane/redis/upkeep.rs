@@ -15,7 +15,10 @@ const AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// When what was done last.
 #[derive(Debug)]
 pub(super) struct Upkeep {
-    commands_up: Option<Instant>,
+    /// When all living nodes began to renew their leases, after a time in which they couldn't.
+    leases_since: Option<Instant>,
+    /// A client could not be made present.
+    missing_someone: bool,
     lease_renewed: Option<Instant>,
     /// Redis has had this node's lease since this connection began.
     introduced: bool,
@@ -42,7 +45,8 @@ impl Upkeep {
     /// Nothing done yet; without a first canary a node is not healthy.
     pub(super) fn new() -> Self {
         Self {
-            commands_up: None,
+            leases_since: None,
+            missing_someone: false,
             lease_renewed: None,
             introduced: false,
             canary: 0,
@@ -60,8 +64,9 @@ impl Upkeep {
     }
 
     pub(super) fn commands_up(&mut self, now: Instant) {
-        self.commands_up = Some(now);
+        self.leases_since = Some(now);
         self.introduced = false;
+        self.missing_someone = false;
         // The canary under way may have gone down with the old connection.
         if self.audible {
             self.canary_sent = None;
@@ -146,9 +151,23 @@ impl Upkeep {
         self.introduced
     }
 
+    /// Redis did not take the lease: those of the others are running out as well.
+    pub(super) fn lease_refused(&mut self, now: Instant) {
+        self.leases_since = Some(now);
+    }
+
     /// Whether every living node has had the time to renew its lease since Redis is back.
     pub(super) fn are_leases_current(&self, lease: Duration, now: Instant) -> bool {
-        self.commands_up.is_some_and(|up| now >= up + lease)
+        self.leases_since.is_some_and(|since| now >= since + lease)
+    }
+
+    pub(super) fn someone_is_missing(&mut self) {
+        self.missing_someone = true;
+    }
+
+    /// Whether somebody could not be made present since the last time this was asked.
+    pub(super) fn is_anyone_missing(&mut self) -> bool {
+        std::mem::take(&mut self.missing_someone)
     }
 
     /// Whether reads that Redis refused are to be tried again.

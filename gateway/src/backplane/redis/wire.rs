@@ -36,8 +36,11 @@ pub(super) struct Wire {
     state: State,
 }
 
+/// A connection with the id of [`Event::Up`], or why there is none.
+type Opened = Result<(Link, String), String>;
+
 enum State {
-    Connecting(Pin<Box<dyn Future<Output = Result<(Link, String), String>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = Opened> + Send>>),
     Up(Box<Link>),
     Failed(String),
 }
@@ -105,7 +108,7 @@ fn backoff(failures: u32) -> Duration {
     longest.mul_f64(rand::random_range(0.5..1.0))
 }
 
-async fn connect(info: ConnectionInfo, store: String, wait: Duration) -> Result<(Link, String), String> {
+async fn connect(info: ConnectionInfo, store: String, wait: Duration) -> Opened {
     sleep(wait).await;
     match timeout(CONNECT_WITHIN, open(&info, &store)).await {
         Ok(result) => result,
@@ -113,7 +116,7 @@ async fn connect(info: ConnectionInfo, store: String, wait: Duration) -> Result<
     }
 }
 
-async fn open(info: &ConnectionInfo, store: &str) -> Result<(Link, String), String> {
+async fn open(info: &ConnectionInfo, store: &str) -> Opened {
     let ConnectionAddr::Tcp(host, port) = info.addr() else {
         return Err(format!("{} is no TCP address", info.addr()));
     };

@@ -70,7 +70,7 @@ impl Session {
         let op = if matches!(waiting, Waiting::PresenceStats) {
             Op::PresenceStats { channel }
         } else {
-            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes }
+            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes / 2 }
         };
         self.request(id, waiting, op, link);
         Ok(())

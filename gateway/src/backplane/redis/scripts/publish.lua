@@ -9,8 +9,9 @@ local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 local epoch, last = meta[1], tonumber(meta[2] or 0)
 if not epoch then
   epoch, last = ARGV[2], 0
-  redis.call('DEL', KEYS[2])
+  -- A Redis that is full refuses the first write of a script, and none after it.
   redis.call('HSET', KEYS[1], 'began', 'p' .. ARGV[7] .. string.format('%08x', redis.call('TIME')[1]))
+  redis.call('DEL', KEYS[2])
 end
 local place = epoch .. string.format('%016x', last + 1)
 local live = {'1S', place}
