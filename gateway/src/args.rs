@@ -58,6 +58,10 @@ pub struct Args {
     #[arg(long, env = "MOORING_REDIS_URL", value_name = "URL")]
     redis_url: Option<String>,
 
+    /// What the names of all keys and pub/sub channels begin with; clusters that share a Redis differ in it, or in the database.
+    #[arg(long, env = "MOORING_REDIS_PREFIX", value_name = "PREFIX", default_value = "mooring")]
+    redis_prefix: String,
+
     /// File with the password of Redis.
     #[arg(long, env = "MOORING_REDIS_PASSWORD_FILE", value_name = "FILE")]
     redis_password_file: Option<PathBuf>,
@@ -133,6 +137,7 @@ impl Args {
             control: self.control,
             config,
             redis_url: self.redis_url.clone(),
+            redis_prefix: self.redis_prefix.clone(),
             secrets: Secrets {
                 redis_password: secret("--redis-password-file", &self.redis_password_file)?,
                 control_token: secret("--control-token-file", &self.control_token_file)?,

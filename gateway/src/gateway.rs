@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Inbound, shard};
+use gateway_core::shard;
 use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
-    backplane::{self, BackplaneHandle, BackplaneThread, RedisConfig},
+    backplane::{self, BackplaneHandle, BackplaneThread, InboxSender, RedisConfig},
     control::{AcceptRate, ControlPort},
     drain::Drain,
     limits, listener,
@@ -25,6 +25,8 @@ use crate::{
 
 /// Items from the backplane that wait for a shard at most.
 const INBOUND: usize = 16_384;
+/// The size of the publications that one answer of the backplane brings at most, however long the queue to a client may be.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Orders that wait for a shard at most.
 const ORDERS: usize = 16;
 /// For the shards to start listening.
@@ -96,7 +98,7 @@ impl Gateway {
 
     fn start_with(
         settings: Settings,
-        backplane: impl FnOnce(&Node, Vec<mpsc::Sender<Inbound>>) -> StartedBackplane,
+        backplane: impl FnOnce(&Node, Vec<InboxSender>) -> StartedBackplane,
     ) -> Result<Self, GatewayError> {
         let files = limits::raise_open_files()?;
         let node = Arc::new(Node::new(settings)?);
@@ -111,7 +113,7 @@ impl Gateway {
         let client = listeners[0].local_addr()?;
         let control_address = control.local_addr()?;
 
-        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INBOUND)).unzip();
+        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| backplane::inbox(INBOUND)).unzip();
         let (handle, backplane) = backplane(&node, queues)?;
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
@@ -258,12 +260,16 @@ async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
 
 type StartedBackplane = Result<(BackplaneHandle, BackplaneThread), backplane::StartError>;
 
-fn start_backplane(node: &Node, queues: Vec<mpsc::Sender<Inbound>>) -> StartedBackplane {
+fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
+    // What is read for a client has to fit the queue to it, beside what comes live, and what is read for many at once the memory.
+    let page_bytes = (node.settings.config.limits.outbound_queue_bytes as usize / 2).min(MAX_PAGE_BYTES);
     match &node.settings.redis_url {
-        None => backplane::spawn_memory(queues),
+        None => backplane::spawn_memory(page_bytes, queues),
         Some(url) => {
             let password = node.settings.secrets.redis_password.as_ref();
-            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?;
+            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?
+                .with_prefix(&node.settings.redis_prefix)?
+                .with_page_bytes(page_bytes);
             backplane::spawn_redis(config, queues)
         }
     }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub config: GatewayConfig,
     /// Redis, or memory when absent.
     pub redis_url: Option<String>,
+    /// What the names of all keys and pub/sub channels in Redis begin with.
+    pub redis_prefix: String,
     /// Contents of the secret files.
     pub secrets: Secrets,
     /// Name of this gateway in reports and replies.
@@ -132,6 +134,7 @@ impl Default for Settings {
             control: SocketAddr::from(([127, 0, 0, 1], 9000)),
             config: GatewayConfig::default(),
             redis_url: None,
+            redis_prefix: "mooring".to_owned(),
             secrets: Secrets::default(),
             node_name: "gateway".to_owned(),
             revision: String::new(),

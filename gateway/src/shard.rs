@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Inbound, shard};
+use gateway_core::shard;
 use mio::{Events, Poll};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    backplane::BackplaneHandle,
+    backplane::{BackplaneHandle, Inbox},
     handshakes::Handshakes,
     listener::Listener,
     node::Node,
@@ -57,7 +57,7 @@ pub struct Start {
     /// Where its operations go.
     pub backplane: BackplaneHandle,
     /// What comes back.
-    pub inbound: mpsc::Receiver<Inbound>,
+    pub inbound: Inbox,
     /// What it is asked to do.
     pub orders: mpsc::Receiver<Order>,
     /// TCP connections that may wait for their first request.
@@ -88,7 +88,7 @@ struct Turns {
     reactor: ReactorRef,
     listener: Listener,
     poll: Poll,
-    inbound: mpsc::Receiver<Inbound>,
+    inbound: Inbox,
     orders: mpsc::Receiver<Order>,
 }
 

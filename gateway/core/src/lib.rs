@@ -14,6 +14,7 @@ pub mod handshake;
 pub mod hub;
 pub mod key;
 pub mod outbox;
+pub mod provisional;
 pub mod raw;
 pub mod resp;
 pub mod sequencer;

@@ -126,3 +126,43 @@ async fn a_client_that_is_held_back_can_be_moved() {
     drop(socket);
     server.holds(0).await;
 }
+
+#[tokio::test]
+async fn a_client_that_missed_more_than_its_queue_holds_is_told_so_and_stays_and_pages_through_what_there_is()
+{
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut socket = server.centrifuge().await;
+    let position = loop {
+        let reply = socket.command(r#"{"id":2,"subscribe":{"channel":"c","recover":true}}"#).await;
+        if reply["subscribe"].is_object() {
+            break reply["subscribe"].clone();
+        }
+    };
+    drop(socket);
+    let data = "x".repeat(20 * 1024);
+    for _ in 0..60 {
+        let reply = server.api("publish", &format!(r#"{{"channel":"c","data":"{data}"}}"#)).await;
+        assert!(reply["result"].is_object(), "{reply}");
+    }
+    let mut socket = server.centrifuge().await;
+    let epoch = &position["epoch"];
+    let subscribe =
+        format!(r#"{{"id":2,"subscribe":{{"channel":"c","recover":true,"offset":0,"epoch":{epoch}}}}}"#);
+    socket.text(&subscribe).await;
+    let answer = reply(&mut socket).await;
+    let subscribe = &answer["subscribe"];
+    assert_eq!((&subscribe["offset"], &subscribe["recovered"]), (&60.into(), &Value::Null), "{answer}");
+    let mut last = 0;
+    while last < 60 {
+        let history = format!(
+            r#"{{"id":3,"history":{{"channel":"c","limit":300,"since":{{"offset":{last},"epoch":{epoch}}}}}}}"#
+        );
+        socket.text(&history).await;
+        let answer = reply(&mut socket).await;
+        let publications = answer["history"]["publications"].as_array().unwrap();
+        assert!((1..=26).contains(&publications.len()), "{} of 20 KiB in half of 1 MiB", publications.len());
+        assert_eq!(publications[0]["offset"], last + 1);
+        last += publications.len();
+    }
+}

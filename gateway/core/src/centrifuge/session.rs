@@ -194,8 +194,8 @@ impl Session {
             (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
                 self.reply(id, &Reply::Presence(&clients), link);
             }
-            (Waiting::PresenceStats, Ok(Outcome::Presence { clients })) => {
-                self.reply(id, &request::count(&clients), link);
+            (Waiting::PresenceStats, Ok(Outcome::PresenceStats { clients, users })) => {
+                self.reply(id, &Reply::PresenceStats { clients, users }, link);
             }
             (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
                 return Err(ErrorCode::Internal);
@@ -294,6 +294,7 @@ impl From<BackplaneError> for ErrorCode {
     fn from(error: BackplaneError) -> Self {
         match error {
             BackplaneError::Busy => Self::TooManyRequests,
+            BackplaneError::TooLarge => Self::LimitExceeded,
             BackplaneError::Unavailable | BackplaneError::Unanswered => Self::Internal,
             BackplaneError::UnrecoverablePosition => Self::UnrecoverablePosition,
         }

@@ -81,7 +81,9 @@ impl Backplane {
                 (channel, Outcome::Published { position })
             }
             Op::Enter { channel, .. } | Op::Leave { channel, .. } => (channel, Outcome::Done),
-            Op::History { .. } | Op::Presence { .. } => panic!("no client of the model asks for that"),
+            Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
+                panic!("no client of the model asks for that")
+            }
         };
         if let Some((connection, request)) = waiter {
             let result = fault.map_or(Ok(outcome), Err);

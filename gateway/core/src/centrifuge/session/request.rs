@@ -1,16 +1,13 @@
 //! Commands about a channel that leave the subscriptions as they are: publish, presence, history.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::{Session, Waiting};
 use crate::{
-    backplane::{ClientInfo, Op, Payload, Retention, StreamPosition},
+    backplane::{Op, Payload, Retention, StreamPosition},
     centrifuge::{
         codes::ErrorCode,
         command::{History, Publish},
-        reply::Reply,
     },
     config::{ChannelOptions, Publishers},
     shard::link::Link,
@@ -27,12 +24,6 @@ pub(super) fn options<'a>(channel: &str, link: &Link<'a>) -> Result<&'a ChannelO
 /// How much of a channel the backplane keeps.
 pub(super) fn retention(options: &ChannelOptions) -> Option<Retention> {
     options.history.map(Into::into)
-}
-
-/// Connections and users among the clients present.
-pub(super) fn count(clients: &[ClientInfo]) -> Reply<'static> {
-    let users: BTreeSet<&str> = clients.iter().map(|client| &*client.user).collect();
-    Reply::PresenceStats { clients: clients.len() as u64, users: users.len() as u64 }
 }
 
 impl Session {
@@ -75,7 +66,12 @@ impl Session {
         if !options(channel, link)?.presence {
             return Err(ErrorCode::NotAvailable);
         }
-        let op = Op::Presence { channel: self.subscribed_name(channel, link)? };
+        let channel = self.subscribed_name(channel, link)?;
+        let op = if matches!(waiting, Waiting::PresenceStats) {
+            Op::PresenceStats { channel }
+        } else {
+            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes / 2 }
+        };
         self.request(id, waiting, op, link);
         Ok(())
     }
