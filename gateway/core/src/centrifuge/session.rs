@@ -57,6 +57,8 @@ enum Stage {
     /// Its connect command is awaited.
     #[default]
     Connecting,
+    /// Its connect command failed in a way that another one may mend.
+    Refused,
     /// It may do what its token allows.
     Connected,
     /// The same, and it is being pinged.
@@ -106,7 +108,7 @@ impl Session {
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
                 Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
-                    self.fail(id, code, link)
+                    self.fail(id, code, link);
                 }
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
@@ -128,6 +130,8 @@ impl Session {
             Method::Pong => Ok(()),
             Method::Connect(connect) => return self.connect(id, &connect, link),
             _ if self.stage == Stage::Connecting => return Err(DisconnectCode::BadRequest.into()),
+            // SDKs send what they want to do right behind the connect command, before they can know that it fails.
+            _ if self.stage == Stage::Refused => Err(ErrorCode::Internal),
             Method::Subscribe(request) => self.subscribe(id, &request, link),
             Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
             Method::Publish(request) => self.publish(id, &request, link),
@@ -209,9 +213,9 @@ impl Session {
         self.pending.is_empty()
     }
 
-    /// Whether so many commands, subscribes aside, wait for the backplane.
+    /// Whether so many commands, subscribes aside, wait for the backplane, or one does that all others have to wait for.
     pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
-        self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
+        self.greeting.is_some() || self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
     }
 
     /// Something arrived from the client.
@@ -223,7 +227,7 @@ impl Session {
     pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
         self.count_arrival(link);
         match self.stage {
-            Stage::Connecting => return Err(DisconnectCode::Stale.into()),
+            Stage::Connecting | Stage::Refused => return Err(DisconnectCode::Stale.into()),
             Stage::Connected => {
                 self.stage = Stage::Beating;
                 return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));

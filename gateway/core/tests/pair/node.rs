@@ -86,10 +86,15 @@ impl Frame {
         }
     }
 
+    /// A text message.
+    pub fn text(&self) -> &str {
+        let Self::Text(text) = self else { panic!("not text: {self:?}") };
+        text
+    }
+
     /// The lines of a text message.
     pub fn lines(&self) -> Vec<Value> {
-        let Self::Text(text) = self else { panic!("not text: {self:?}") };
-        text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+        self.text().lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 }
 

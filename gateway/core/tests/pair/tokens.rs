@@ -12,7 +12,7 @@ use gateway_core::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::node::{Frame, Node};
+use crate::node::{Frame, Node, TEXT, masked};
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
@@ -230,4 +230,63 @@ fn lost_deliveries_of_a_tokens_channel_end_the_connection_which_comes_back_to_re
     node.inbound(Inbound::Delivered { channel: Arc::from("a"), message: Message::Discontinued });
     assert_eq!(node.frames(key), vec![Frame::Close(3010, "insufficient state".to_owned())]);
     assert_eq!(node.shard.channels(), 0);
+}
+
+#[test]
+fn what_comes_behind_a_connect_command_waits_for_its_reply_however_it_comes() {
+    for separate in [false, true] {
+        let mut node = node(false);
+        let key = node.open(Opening::Centrifuge);
+        let connect = format!(
+            r#"{{"id":1,"connect":{{"token":"{}"}}}}"#,
+            sign(&json!({"sub": "ada", "channels": ["news"]}))
+        );
+        let rest = [r#"{"id":2,"subscribe":{"channel":"room"}}"#, r#"{"id":3,"ping":{}}"#];
+        if separate {
+            let messages = [&connect, rest[0], rest[1]].map(|message| masked(TEXT, message.as_bytes()));
+            node.receive(key, messages.concat());
+        } else {
+            node.say(key, &[&connect, rest[0], rest[1]].join("\n"));
+        }
+        assert_eq!((node.frames(key), &node.sink.paused[..]), (vec![], &[key][..]));
+        confirm(&mut node, Ok(0));
+        let lines = node.lines(key);
+        assert!(lines[0]["connect"]["subs"]["news"].is_object(), "{lines:?}");
+        assert_eq!((lines.len(), &lines[1]), (2, &json!({"id": 3, "ping": {}})));
+        node.confirm_subscriptions();
+        let lines = node.lines(key);
+        assert!(lines.len() == 1 && lines[0]["subscribe"].is_object(), "{lines:?}");
+        assert_eq!(node.sink.paused, []);
+    }
+}
+
+#[test]
+fn what_comes_behind_a_connect_command_that_fails_may_be_tried_again() {
+    for expired in [true, false] {
+        let mut node = node(false);
+        let key = node.open(Opening::Centrifuge);
+        let claims = if expired { json!({"exp": 1_000}) } else { json!({"channels": ["news"]}) };
+        let connect = format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, sign(&claims));
+        node.say(key, &format!("{connect}\n{}", r#"{"id":2,"subscribe":{"channel":"room"}}"#));
+        if !expired {
+            confirm(&mut node, Err(BackplaneError::Unavailable));
+        }
+        let lines = node.lines(key);
+        let codes: Vec<_> = lines.iter().map(|line| (&line["id"], &line["error"]["code"])).collect();
+        let code = if expired { 109 } else { 100 };
+        assert_eq!(codes, [(&json!(1), &json!(code)), (&json!(2), &json!(100))]);
+        assert_eq!(lines[1]["error"]["temporary"], true);
+        node.ops();
+        let token = sign(&json!({"sub": "ada"}));
+        node.say(key, &format!(r#"{{"id":3,"connect":{{"token":"{token}"}}}}"#));
+        assert!(node.lines(key)[0]["connect"].is_object());
+    }
+}
+
+#[test]
+fn a_client_whose_connect_commands_all_failed_is_stale_after_ten_seconds() {
+    let mut node = node(false);
+    let (key, _) = connect(&mut node, &sign(&json!({"exp": 1_000})));
+    node.pass(Duration::from_secs(11));
+    assert_eq!(node.frames(key), vec![Frame::Close(3502, "stale".to_owned())]);
 }

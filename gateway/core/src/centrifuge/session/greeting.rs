@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Session,
+    Session, Stage,
     identity::Grant,
     subscription::{Subscribed, Subscribing},
 };
@@ -96,6 +96,7 @@ impl Session {
     /// The connect command fails; the client tries again from the start.
     fn give_up(&mut self, link: &mut Link<'_>) {
         self.greeting = None;
+        self.stage = Stage::Refused;
         self.leave_all(link);
     }
 

@@ -59,7 +59,7 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        if self.stage > Stage::Connecting || self.greeting.is_some() {
+        if self.stage > Stage::Refused || self.greeting.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
         if request.token.is_empty() && link.settings.config.auth.anonymous {
@@ -73,6 +73,7 @@ impl Session {
                 self.greet(id, ttl, subscriptions, request, link)
             }
             Err(TokenError::Expired) => {
+                self.stage = Stage::Refused;
                 self.fail(id, ErrorCode::TokenExpired, link);
                 Ok(())
             }
