@@ -16,6 +16,7 @@ use gateway_core::{
     config::Protocol as Served,
     handshake::{self, BadHandshake},
     raw::backplane_channel,
+    shard::Opening,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
@@ -33,7 +34,7 @@ use crate::{
     handshakes::Handshake,
     node::Node,
     page,
-    reactor::{Accepted, Protocol},
+    reactor::Accepted,
 };
 
 /// For a body to arrive.
@@ -81,7 +82,7 @@ impl ClientPort {
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Protocol::Centrifuge, &["centrifuge-json"])
+                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"])
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
@@ -95,11 +96,11 @@ impl ClientPort {
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Protocol::Raw(channel), &[])
+                    self.upgrade(&request, Opening::Raw { channel }, &[])
                 }
             }
             ("api", _) => self.api(request).await,
-            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Protocol::Echo, &[]),
+            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[]),
             _ => page(&request),
         }
     }
@@ -112,7 +113,7 @@ impl ClientPort {
     fn upgrade(
         &self,
         request: &Request<Incoming>,
-        protocol: Protocol,
+        opening: Opening,
         subprotocols: &[&'static str],
     ) -> Reply {
         let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
@@ -126,7 +127,7 @@ impl ClientPort {
         };
         match self.node.admission.admit(self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { protocol, permit }));
+                self.accepted.set(Some(Accepted { opening, permit }));
                 reply
             }
             Err(refusal) => {

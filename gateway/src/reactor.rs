@@ -57,8 +57,8 @@ struct Io {
 }
 
 impl Outbox for Io {
-    fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
-        self.sockets.send(connection, frame);
+    fn send(&mut self, connection: ConnectionKey, bytes: Bytes) {
+        self.sockets.send(connection, bytes);
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -82,30 +82,9 @@ impl Outbox for Io {
 #[derive(Debug)]
 pub struct Accepted {
     /// What the connection speaks.
-    pub protocol: Protocol,
+    pub opening: Opening,
     /// Its place among the connections.
     pub permit: Permit,
-}
-
-/// What a connection speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// The centrifuge protocol, JSON.
-    Centrifuge,
-    /// Bare messages in a channel.
-    Raw(String),
-    /// Everything comes back.
-    Echo,
-}
-
-impl Protocol {
-    fn opening(&self) -> Opening<'_> {
-        match self {
-            Self::Centrifuge => Opening::Centrifuge,
-            Self::Raw(channel) => Opening::Raw { channel },
-            Self::Echo => Opening::Echo,
-        }
-    }
 }
 
 impl Reactor {
@@ -147,7 +126,7 @@ impl Reactor {
         mut read_ahead: BytesMut,
     ) -> io::Result<()> {
         let now = self.node.clock.now();
-        let key = self.core.open(accepted.protocol.opening(), now, &mut self.io);
+        let key = self.core.open(accepted.opening, now, &mut self.io);
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);

@@ -77,13 +77,6 @@ impl Hub {
         })
     }
 
-    /// Takes every subscriber out of a channel, in the order of their slots; subscriptions under way remain.
-    pub fn evict(&mut self, id: ChannelId) -> (Vec<u32>, Left) {
-        let mut evicted = BTreeSet::new();
-        let left = self.leave_with(id, |channel| evicted = std::mem::take(&mut channel.subscribers));
-        (evicted.into_iter().collect(), left)
-    }
-
     /// The id of a channel that someone is subscribed to, or about to be.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<ChannelId> {
@@ -195,25 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn evicting_takes_every_subscriber_out_and_keeps_who_is_about_to_join() {
-        let mut hub = Hub::default();
-        let id = hub.join("a");
-        hub.joined(id, 3);
-        hub.join("a");
-        hub.joined(id, 1);
-        hub.join("a");
-        assert_eq!(hub.evict(id), (vec![1, 3], Left::Occupied));
-        hub.joined(id, 9);
-        assert_eq!(members(&hub, "a"), vec![9]);
-    }
-
-    #[test]
     fn an_id_that_is_no_longer_valid_changes_nothing() {
         let mut hub = Hub::default();
         let id = hub.join("a");
         assert_eq!(hub.abandon(id), Left::Vacated(Arc::from("a")));
         assert_eq!(hub.leave(id, 1), Left::Occupied);
-        assert_eq!(hub.evict(id), (vec![], Left::Occupied));
         assert_eq!(&*hub.name(id), "");
     }
 

@@ -3,19 +3,21 @@
 //! There is nothing to recover from in this protocol, so whatever may have been lost ends the connection with a code that says so:
 //! a client that reconnects knows that it missed something.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    backplane::{BackplaneError, Message, Op, Outcome, Payload},
-    frame,
+    backplane::{self, BackplaneError, Op, Outcome, Payload},
     hub::ChannelId,
-    key::RequestId,
+    key::{ConnectionKey, RequestId},
+    protocol::{Cause, Kind, Protocol, Received},
     shard::{
-        heartbeat::{Beat, Heartbeat},
-        link::{Goodbye, Link},
+        broadcast::{Broadcast, Encoding},
+        heartbeat::{Beat, Heartbeat, first_beat},
+        link::Link,
     },
+    transport::{Goodbye, Message, Transport},
 };
 
 /// The backplane's name for a raw channel. No namespace is named by the empty string, so it is no centrifuge channel's name.
@@ -27,10 +29,6 @@ pub fn backplane_channel(channel: &str) -> String {
 /// Completes the subscription; publishes count from there.
 const SUBSCRIBE: RequestId = 0;
 
-/// The gateway moves this client: reconnect (RFC 6455 registry, "Service Restart").
-pub(crate) const MOVED: Goodbye = Goodbye { code: 1012, reason: "service restart" };
-/// The client reads too slowly.
-pub(crate) const SLOW: Goodbye = Goodbye { code: 1008, reason: "slow consumer" };
 const LOST: Goodbye = Goodbye { code: 1012, reason: "messages may have been lost" };
 const UNAVAILABLE: Goodbye = Goodbye { code: 1013, reason: "backplane unavailable" };
 const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
@@ -48,7 +46,6 @@ enum Membership {
 pub(crate) struct Session {
     channel: ChannelId,
     membership: Membership,
-    heartbeat: Heartbeat,
     /// Publishes the backplane has not confirmed yet.
     unconfirmed: u32,
     next_request: RequestId,
@@ -67,17 +64,29 @@ impl Session {
             Membership::Joining
         };
         link.accepted.new += 1;
-        Self {
-            channel: id,
-            membership,
-            heartbeat: Heartbeat::default(),
-            unconfirmed: 0,
-            next_request: SUBSCRIBE + 1,
-        }
+        Self { channel: id, membership, unconfirmed: 0, next_request: SUBSCRIBE + 1 }
+    }
+}
+
+impl Protocol for Session {
+    fn kind(&self) -> Kind {
+        Kind::Raw
     }
 
-    /// Publishes a message to everyone else in the channel.
-    pub(crate) fn publish(&mut self, payload: Payload, link: &mut Link<'_>) {
+    fn goodbye(&self, cause: Cause) -> Goodbye {
+        goodbye(cause)
+    }
+
+    fn first_wake(&self, link: &Link<'_>) -> Duration {
+        first_beat(link.key.generation)
+    }
+
+    /// Publishes the message to everyone else in the channel.
+    fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let payload = match message {
+            Received::Text(text) => Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
+            Received::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
+        };
         let op = Op::Publish {
             channel: link.hub.name(self.channel),
             payload,
@@ -89,10 +98,11 @@ impl Session {
         link.request(self.next_request, op);
         self.next_request = self.next_request.wrapping_add(1).max(SUBSCRIBE + 1);
         self.unconfirmed += 1;
+        Ok(())
     }
 
-    /// Takes the completion of the subscription or of a publish.
-    pub(crate) fn complete(
+    /// The completion of the subscription, or of a publish.
+    fn complete(
         &mut self,
         request: RequestId,
         result: Result<Outcome, BackplaneError>,
@@ -109,34 +119,33 @@ impl Session {
         Ok(())
     }
 
-    /// The hub has taken this connection out of its channel because deliveries may be missing.
-    pub(crate) fn discontinued(&mut self) -> Goodbye {
-        self.membership = Membership::Out;
-        LOST
+    /// Nothing comes back to its sender.
+    fn push<'b>(
+        &mut self,
+        broadcast: &'b mut Broadcast<'_>,
+        key: ConnectionKey,
+        transport: Transport,
+    ) -> Option<&'b Bytes> {
+        if broadcast.from == Some(key) { None } else { broadcast.bytes(Encoding::Raw, transport) }
     }
 
-    /// Whether the backplane has confirmed everything this client published.
-    pub(crate) fn is_settled(&self) -> bool {
+    fn discontinued(&mut self, _: ChannelId, _: &Arc<str>, _: &mut Link<'_>) -> Result<(), Goodbye> {
+        Err(LOST)
+    }
+
+    fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
+        beat(heartbeat, link)
+    }
+
+    fn is_settled(&self) -> bool {
         self.unconfirmed == 0
     }
 
-    /// Whether so many publishes wait for the backplane.
-    pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
+    fn is_waiting_for(&self, count: usize) -> bool {
         self.unconfirmed as usize >= count
     }
 
-    /// Something arrived from the client.
-    pub(crate) fn heard(&mut self) {
-        self.heartbeat.heard();
-    }
-
-    /// Handles the heartbeat's timer; returns the time until the next one.
-    pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        beat(&mut self.heartbeat, link)
-    }
-
-    /// Leaves the channel; the session is over.
-    pub(crate) fn end(&mut self, link: &mut Link<'_>) {
+    fn end(&mut self, link: &mut Link<'_>) {
         match mem::replace(&mut self.membership, Membership::Out) {
             Membership::Joining => link.abandon(self.channel),
             Membership::Joined => link.leave(self.channel),
@@ -145,11 +154,19 @@ impl Session {
     }
 }
 
+/// The close codes of RFC 6455's registry that say it best.
+pub(crate) fn goodbye(cause: Cause) -> Goodbye {
+    match cause {
+        Cause::Moved => Goodbye { code: 1012, reason: "service restart" },
+        Cause::Slow => Goodbye { code: 1008, reason: "slow consumer" },
+    }
+}
+
 /// Pings who is silent; returns the time until the next beat.
 pub(crate) fn beat(heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
     match heartbeat.when_silent() {
         Beat::Ping(next) => {
-            link.send(frame::ping(b""));
+            link.ping();
             Ok(next)
         }
         Beat::Rest(next) => Ok(next),
@@ -157,11 +174,11 @@ pub(crate) fn beat(heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Dur
     }
 }
 
-/// A channel's message as the frame that raw clients get; joins and leaves are not for them.
-pub(crate) fn encode(message: &Message) -> Option<Bytes> {
-    let Message::Publication(publication) = message else { return None };
+/// What raw clients get of a channel's message; joins and leaves are not for them.
+pub(crate) fn message(message: &backplane::Message) -> Option<Message<'_>> {
+    let backplane::Message::Publication(publication) = message else { return None };
     Some(match &publication.payload {
-        Payload::Binary(body) => frame::binary(body),
-        Payload::Text(body) | Payload::Json(body) => frame::text(body),
+        Payload::Binary(body) => Message::Binary(body),
+        Payload::Text(body) | Payload::Json(body) => Message::Text(body),
     })
 }

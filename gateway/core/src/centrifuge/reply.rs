@@ -1,7 +1,7 @@
 //! What the server tells a client: replies, pushes and pings, each one line of a text message.
 //!
 //! Every function appends a line to `out`, after a line break when there is one before it, so that several of them make one
-//! message ([`crate::frame::text`]). As in the protocol's JSON form, a member that is false, 0 or empty is left out.
+//! message. As in the protocol's JSON form, a member that is false, 0 or empty is left out.
 //!
 //! Bodies: JSON is embedded verbatim, on one line. What came as a raw text message appears as a JSON string, always, even when
 //! it happens to read as JSON; a raw binary message appears as a string of standard base64 with padding.
@@ -14,7 +14,7 @@ use super::{
     codes::{ErrorCode, UnsubscribeCode},
     json::{self, Object},
 };
-use crate::backplane::{ClientInfo, Payload, Publication, StreamPosition};
+use crate::backplane::{ClientInfo, Message, Payload, Publication, StreamPosition};
 
 /// The result of a command.
 #[derive(Clone, Debug)]
@@ -108,6 +108,19 @@ pub enum Push<'a> {
     Leave(&'a ClientInfo),
     /// The server unsubscribed the client.
     Unsubscribe(UnsubscribeCode),
+}
+
+impl<'a> Push<'a> {
+    /// What clients are told of a channel's message, if anything.
+    #[must_use]
+    pub fn of(message: &'a Message) -> Option<Self> {
+        match message {
+            Message::Publication(publication) => Some(Self::Publication(publication)),
+            Message::Join(info) => Some(Self::Join(info)),
+            Message::Leave(info) => Some(Self::Leave(info)),
+            Message::Discontinued => None,
+        }
+    }
 }
 
 /// Appends a command's result.

@@ -8,8 +8,9 @@ mod identity;
 mod request;
 mod subscription;
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::{
@@ -18,19 +19,21 @@ use self::{
     subscription::Subscribing,
 };
 use super::{
-    codes::{DisconnectCode, ErrorCode},
+    codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
     command::{Answer, Command, Commands, Method},
     reply::{self, Reply},
 };
 use crate::{
     backplane::{BackplaneError, Op, Outcome},
-    frame,
     hub::ChannelId,
-    key::RequestId,
+    key::{ConnectionKey, RequestId},
+    protocol::{Cause, Kind, Protocol, Received},
     shard::{
+        broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
-        link::{Goodbye, Link, MAX_WAITING},
+        link::{Link, MAX_WAITING},
     },
+    transport::{Goodbye, Transport},
 };
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
@@ -41,7 +44,6 @@ const MAX_COMMANDS: usize = 10_000;
 pub(crate) struct Session {
     stage: Stage,
     arrival: Arrival,
-    heartbeat: Heartbeat,
     next_request: RequestId,
     subscriptions: SmallVec<[ChannelId; 4]>,
     pending: Vec<Pending>,
@@ -100,9 +102,27 @@ impl From<DisconnectCode> for Goodbye {
     }
 }
 
-impl Session {
-    /// Handles one text message: one or more commands. Those that come when too many wait for the backplane are kept for later.
-    pub(crate) fn receive(&mut self, message: &str, link: &mut Link<'_>) -> Result<(), Goodbye> {
+impl Protocol for Session {
+    fn kind(&self) -> Kind {
+        Kind::Centrifuge
+    }
+
+    fn goodbye(&self, cause: Cause) -> Goodbye {
+        match cause {
+            Cause::Moved => DisconnectCode::Shutdown.into(),
+            Cause::Slow => DisconnectCode::Slow.into(),
+        }
+    }
+
+    fn first_wake(&self, _: &Link<'_>) -> Duration {
+        CONNECT_TIMEOUT
+    }
+
+    /// One or more commands. Those that come when too many wait for the backplane are kept for later.
+    fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let Received::Text(message) = message else {
+            return Err(DisconnectCode::InappropriateProtocol.into());
+        };
         let mut commands = Commands::new(message, MAX_COMMANDS);
         while let Some(command) = commands.next() {
             match command.map_err(|error| error.answer()) {
@@ -124,6 +144,96 @@ impl Session {
         Ok(())
     }
 
+    fn complete(
+        &mut self,
+        request: RequestId,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        let Some(index) = self.pending.iter().position(|pending| pending.request == request) else {
+            return Ok(());
+        };
+        let Pending { command, waiting, .. } = self.pending.remove(index);
+        if self.pending.is_empty() {
+            // An idle connection keeps no buffer.
+            self.pending = Vec::new();
+        }
+        if let Err(code) = self.finish(command, waiting, result, link) {
+            self.fail(command, code, link);
+        }
+        Ok(())
+    }
+
+    fn push<'b>(
+        &mut self,
+        broadcast: &'b mut Broadcast<'_>,
+        _: ConnectionKey,
+        transport: Transport,
+    ) -> Option<&'b Bytes> {
+        let limit = broadcast.limit;
+        let bytes = broadcast.bytes(Encoding::CentrifugeJson, transport)?;
+        if self.hold(bytes, limit) { None } else { Some(bytes) }
+    }
+
+    /// The client subscribes again from where it is.
+    ///
+    /// # Errors
+    /// The server subscribed the client to it, who can only start again as a whole.
+    fn discontinued(
+        &mut self,
+        channel: ChannelId,
+        name: &Arc<str>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
+        self.drop_subscription(channel, PRESENCE_GRACE, link);
+        if by_server {
+            return Err(DisconnectCode::InsufficientState.into());
+        }
+        self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
+        Ok(())
+    }
+
+    /// The heartbeat, and what has expired.
+    fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
+        self.count_arrival(link);
+        match self.stage {
+            Stage::Connecting | Stage::Refused => return Err(DisconnectCode::Stale.into()),
+            Stage::Connected => {
+                self.stage = Stage::Beating;
+                return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));
+            }
+            Stage::Beating => {}
+        }
+        self.expire(link)?;
+        match heartbeat.regular() {
+            Beat::Ping(next) => {
+                link.write(reply::ping);
+                Ok(next)
+            }
+            Beat::Rest(next) => Ok(next),
+            Beat::Dead => Err(DisconnectCode::NoPong.into()),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// True also while one command is under way that all others have to wait for.
+    fn is_waiting_for(&self, count: usize) -> bool {
+        self.greeting.is_some()
+            || self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
+    }
+
+    /// The client may be on its way to another node, so it stays present for a while.
+    fn end(&mut self, link: &mut Link<'_>) {
+        self.count_arrival(link);
+        self.leave_all(link);
+    }
+}
+
+impl Session {
     fn handle(&mut self, command: Command<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
         let Command { id, method } = command;
         let outcome = match method {
@@ -154,24 +264,6 @@ impl Session {
             self.fail(id, code, link);
         }
         Ok(())
-    }
-
-    /// Takes a completion; one that nothing waits for any more is of no interest.
-    pub(crate) fn complete(
-        &mut self,
-        request: RequestId,
-        result: Result<Outcome, BackplaneError>,
-        link: &mut Link<'_>,
-    ) {
-        let Some(index) = self.pending.iter().position(|pending| pending.request == request) else { return };
-        let Pending { command, waiting, .. } = self.pending.remove(index);
-        if self.pending.is_empty() {
-            // An idle connection keeps no buffer.
-            self.pending = Vec::new();
-        }
-        if let Err(code) = self.finish(command, waiting, result, link) {
-            self.fail(command, code, link);
-        }
     }
 
     /// Does what waited for the backplane.
@@ -208,49 +300,6 @@ impl Session {
         Ok(())
     }
 
-    /// Whether nothing waits for the backplane.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// Whether so many commands, subscribes aside, wait for the backplane, or one does that all others have to wait for.
-    pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
-        self.greeting.is_some() || self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
-    }
-
-    /// Something arrived from the client.
-    pub(crate) fn heard(&mut self) {
-        self.heartbeat.heard();
-    }
-
-    /// Handles the connection's timer: the heartbeat, and what has expired. Returns the time until the next one.
-    pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        self.count_arrival(link);
-        match self.stage {
-            Stage::Connecting | Stage::Refused => return Err(DisconnectCode::Stale.into()),
-            Stage::Connected => {
-                self.stage = Stage::Beating;
-                return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));
-            }
-            Stage::Beating => {}
-        }
-        self.expire(link)?;
-        match self.heartbeat.regular() {
-            Beat::Ping(next) => {
-                self.say(link, reply::ping);
-                Ok(next)
-            }
-            Beat::Rest(next) => Ok(next),
-            Beat::Dead => Err(DisconnectCode::NoPong.into()),
-        }
-    }
-
-    /// Leaves every channel; the session is over. The client may be on its way to another node, so it stays present for a while.
-    pub(crate) fn end(&mut self, link: &mut Link<'_>) {
-        self.count_arrival(link);
-        self.leave_all(link);
-    }
-
     fn leave_all(&mut self, link: &mut Link<'_>) {
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
@@ -280,17 +329,11 @@ impl Session {
     }
 
     fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {
-        self.say(link, |out| reply::reply(out, id, result));
+        link.write(|out| reply::reply(out, id, result));
     }
 
     fn fail(&self, id: u32, code: ErrorCode, link: &mut Link<'_>) {
-        self.say(link, |out| reply::error(out, id, code));
-    }
-
-    fn say(&self, link: &mut Link<'_>, line: impl FnOnce(&mut Vec<u8>)) {
-        let mut message = Vec::new();
-        line(&mut message);
-        link.send(frame::text(&message));
+        link.write(|out| reply::error(out, id, code));
     }
 }
 

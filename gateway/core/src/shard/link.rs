@@ -12,6 +12,7 @@ use crate::{
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
     time::Now,
+    transport::{Goodbye, Message, Transport},
 };
 
 /// What one connection may have waiting for the backplane, its subscriptions aside, which have a limit of their own: it is read no
@@ -34,42 +35,82 @@ pub(super) struct Shared {
     pub(super) accepted: Accepted,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
+    /// Where messages are written before they are sent; empty in between.
+    scratch: Vec<u8>,
 }
+
+/// What stays allocated of the scratch.
+const SCRATCH: usize = 64 * 1024;
 
 impl Shared {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, hub: Hub::default(), accepted: Accepted::default(), backlogs: BTreeMap::new() }
+        Self {
+            settings,
+            hub: Hub::default(),
+            accepted: Accepted::default(),
+            backlogs: BTreeMap::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// The access of one connection, while it handles one input.
-    pub(super) fn link<'a>(&'a mut self, key: ConnectionKey, now: Now, out: &'a mut dyn Outbox) -> Link<'a> {
-        let Self { settings, hub, accepted, backlogs } = self;
-        Link { key, now, settings, hub, accepted, backlogs, out }
+    pub(super) fn link<'a>(
+        &'a mut self,
+        key: ConnectionKey,
+        transport: Transport,
+        now: Now,
+        out: &'a mut dyn Outbox,
+    ) -> Link<'a> {
+        let Self { settings, hub, accepted, backlogs, scratch } = self;
+        Link { key, transport, now, settings, hub, accepted, backlogs, scratch, out }
     }
 }
 
 /// One connection's access to its shard.
 pub(crate) struct Link<'a> {
     pub(crate) key: ConnectionKey,
+    transport: Transport,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
+    scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
 }
 
-/// Why a session ends its connection: a close code and reason as its protocol defines them (RFC 6455, section 7.4, for raw ones).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Goodbye {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-}
-
 impl Link<'_> {
-    /// Sends one encoded frame to this connection.
-    pub(crate) fn send(&mut self, frame: Bytes) {
-        self.out.send(self.key, frame);
+    /// Sends a message to this connection.
+    pub(crate) fn send(&mut self, message: Message<'_>) {
+        self.out.send(self.key, self.transport.message(message));
+    }
+
+    /// Sends a text message, which is UTF-8 as it is written.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.scratch.clear();
+        write(self.scratch);
+        self.out.send(self.key, self.transport.message(Message::Text(self.scratch)));
+        self.scratch.shrink_to(SCRATCH);
+    }
+
+    /// Sends what was written for several already.
+    pub(crate) fn forward(&mut self, bytes: Bytes) {
+        self.out.send(self.key, bytes);
+    }
+
+    /// Asks the client for a sign of life.
+    pub(crate) fn ping(&mut self) {
+        self.out.send(self.key, self.transport.ping());
+    }
+
+    /// Answers the client's ping.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        self.out.send(self.key, self.transport.pong(payload));
+    }
+
+    /// Tells the client that this is the end.
+    pub(super) fn say_goodbye(&mut self, goodbye: Goodbye) {
+        self.out.send(self.key, self.transport.goodbye(goodbye));
     }
 
     /// Submits an operation whose completion comes back to this connection.

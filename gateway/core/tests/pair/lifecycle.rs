@@ -101,7 +101,7 @@ fn a_client_gets_a_ping_every_25_seconds_and_has_8_to_answer() {
 #[test]
 fn a_raw_client_is_pinged_only_when_silent_and_lives_on_any_answer() {
     let mut node = node();
-    let key = node.open(Opening::Raw { channel: "a" });
+    let key = node.open(Opening::raw("a"));
     node.confirm_subscriptions();
     for _ in 0..10 {
         node.receive(key, masked(TEXT, b"busy"));
@@ -138,7 +138,7 @@ fn a_moved_client_is_answered_first() {
 #[test]
 fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
     let mut node = node();
-    let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+    let keys = [node.connect(), node.open(Opening::raw("a")), node.open(Opening::Echo)];
     assert_eq!(node.shard.connections(), Connections { centrifuge: 1, raw: 2 });
     assert_eq!([2, 2, 2].map(|count| node.evict(count)), [2, 1, 0]);
     assert_eq!(keys.map(|key| closed(&mut node, key)), [3001, 1012, 1012]);
@@ -150,7 +150,7 @@ fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
 #[test]
 fn a_slow_consumer_is_cut_off_with_a_reason() {
     let mut node = node();
-    let keys = [node.subscribe("a"), node.open(Opening::Raw { channel: "a" })];
+    let keys = [node.subscribe("a"), node.open(Opening::raw("a"))];
     for (key, code) in keys.into_iter().zip([3008, 1008]) {
         node.shard.overflow(key, node.now, &mut node.sink);
         assert_eq!(closed(&mut node, key), code);
@@ -168,7 +168,7 @@ fn a_broken_frame_is_answered_with_the_code_of_its_rfc_section() {
         (masked(TEXT, &[0xFF]), 1007),
         (oversized, 1009),
     ] {
-        for opening in [Opening::Centrifuge, Opening::Raw { channel: "a" }, Opening::Echo] {
+        for opening in [Opening::Centrifuge, Opening::raw("a"), Opening::Echo] {
             let mut node = node();
             let key = node.open(opening);
             node.receive(key, bytes.clone());
@@ -199,7 +199,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_shard_fail(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
         let mut node = node();
-        let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+        let keys = [node.connect(), node.open(Opening::raw("a")), node.open(Opening::Echo)];
         for chunk in chunks {
             keys.iter().for_each(|key| node.receive(*key, chunk.clone()));
         }

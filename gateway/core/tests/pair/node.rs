@@ -145,7 +145,7 @@ impl Node {
         Self { shard: Shard::new(Arc::new(settings)), sink: Sink::default(), now }
     }
 
-    pub fn open(&mut self, opening: Opening<'_>) -> ConnectionKey {
+    pub fn open(&mut self, opening: Opening) -> ConnectionKey {
         self.shard.open(opening, self.now, &mut self.sink)
     }
 

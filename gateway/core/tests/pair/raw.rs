@@ -13,7 +13,7 @@ use gateway_core::{
 use crate::node::{BINARY, Frame, Node, TEXT, masked};
 
 fn join(node: &mut Node, channel: &str) -> ConnectionKey {
-    let key = node.open(Opening::Raw { channel });
+    let key = node.open(Opening::raw(channel));
     node.confirm_subscriptions();
     key
 }
@@ -55,7 +55,7 @@ fn a_message_reaches_everyone_else_in_its_channel_on_every_node_as_it_was_sent()
 fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
     let mut node = node();
     let first = join(&mut node, "room");
-    let second = node.open(Opening::Raw { channel: "room" });
+    let second = node.open(Opening::raw("room"));
     assert_eq!(node.ops(), vec![]);
     let payload = Payload::Text("hello".into());
     let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
@@ -74,7 +74,7 @@ fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
     let channel = backplane_channel("room");
     assert_eq!(GatewayConfig::default().channels.options(&channel), None);
     let mut node = node();
-    node.open(Opening::Raw { channel: "room" });
+    node.open(Opening::raw("room"));
     let subscribe = Op::Subscribe { channel: Arc::from(channel), retention: None, since: None, limit: 0 };
     assert_eq!(node.ops(), vec![subscribe]);
 }
@@ -98,7 +98,7 @@ fn a_raw_client_is_told_when_messages_may_be_lost() {
     assert_eq!(refused.frames(key), vec![unavailable.clone()]);
 
     let mut unreachable = node();
-    let key = unreachable.open(Opening::Raw { channel: "room" });
+    let key = unreachable.open(Opening::raw("room"));
     let (waiter, _) = unreachable.sink.submitted.pop_front().expect("a subscribe");
     unreachable.complete(waiter, Err(BackplaneError::Unavailable));
     assert_eq!(unreachable.frames(key), vec![unavailable]);

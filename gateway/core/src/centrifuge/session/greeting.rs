@@ -17,8 +17,9 @@ use crate::{
         command::Connect,
         reply::SubscribeResult,
     },
-    shard::link::{Goodbye, Link},
+    shard::link::Link,
     token::ServerSubscription,
+    transport::Goodbye,
 };
 
 /// A connect command whose server-side subscriptions are under way.
@@ -26,7 +27,7 @@ use crate::{
 pub(super) struct Greeting {
     ttl: Option<u32>,
     subscribed: Vec<Subscribed>,
-    /// Frames of channels that are confirmed already; nothing once there were too many to keep.
+    /// Deliveries of channels that are confirmed already; nothing once there were too many to keep.
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
 }
@@ -89,7 +90,7 @@ impl Session {
         let results = greeting.subscribed.iter().map(Subscribed::result);
         let subs: Vec<(&str, SubscribeResult<'_>)> = names.iter().map(|name| &**name).zip(results).collect();
         self.welcome(id, greeting.ttl, &subs, link);
-        held.into_iter().for_each(|frame| link.send(frame));
+        held.into_iter().for_each(|bytes| link.forward(bytes));
         Ok(())
     }
 
@@ -101,14 +102,14 @@ impl Session {
     }
 
     /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.
-    pub(crate) fn hold(&mut self, frame: &Bytes, limit: usize) -> bool {
+    pub(super) fn hold(&mut self, bytes: &Bytes, limit: usize) -> bool {
         let Some(greeting) = &mut self.greeting else { return false };
-        greeting.held_bytes += frame.len();
+        greeting.held_bytes += bytes.len();
         if greeting.held_bytes > limit {
             greeting.held = None;
         }
         if let Some(held) = &mut greeting.held {
-            held.push(frame.clone());
+            held.push(bytes.clone());
         }
         true
     }

@@ -13,12 +13,10 @@ use crate::{
         reply::{ConnectResult, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::{
-        heartbeat::PING_INTERVAL,
-        link::{Goodbye, Link},
-    },
+    shard::{heartbeat::PING_INTERVAL, link::Link},
     time::Now,
     token::{ConnectionToken, TokenError},
+    transport::Goodbye,
 };
 
 /// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.

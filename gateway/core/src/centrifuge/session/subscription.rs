@@ -12,12 +12,12 @@ use super::{
 use crate::{
     backplane::{BackplaneError, Op, Outcome, Publication, StreamPosition},
     centrifuge::{
-        codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
+        codes::{ErrorCode, UnsubscribeCode},
         command::Subscribe,
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::link::{Goodbye, Link},
+    shard::link::Link,
 };
 
 /// A subscription that the backplane has not confirmed yet.
@@ -181,26 +181,6 @@ impl Session {
         Ok(())
     }
 
-    /// The hub has taken this connection out of a channel because publications may be missing.
-    ///
-    /// # Errors
-    /// The server subscribed the client to it, who can only start again as a whole.
-    pub(crate) fn discontinued(
-        &mut self,
-        channel: ChannelId,
-        name: &Arc<str>,
-        link: &mut Link<'_>,
-    ) -> Result<(), Goodbye> {
-        self.depart(channel, name, PRESENCE_GRACE, link);
-        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
-        self.forget(channel);
-        if by_server {
-            return Err(DisconnectCode::InsufficientState.into());
-        }
-        self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
-        Ok(())
-    }
-
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
     pub(super) fn expire_subscriptions(&mut self, link: &mut Link<'_>) {
         let Some(identity) = &self.identity else { return };
@@ -214,7 +194,7 @@ impl Session {
         }
     }
 
-    fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+    pub(super) fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
         if self.subscriptions.contains(&channel) {
             self.depart(channel, &link.hub.name(channel), grace, link);
             self.forget(channel);
@@ -229,8 +209,8 @@ impl Session {
         }
     }
 
-    fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
-        self.say(link, |out| reply::push(out, channel, &Push::Unsubscribe(code)));
+    pub(super) fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
+        link.write(|out| reply::push(out, channel, &Push::Unsubscribe(code)));
     }
 
     /// Tells the backplane that the client is in a channel, where anyone may want to know.
