@@ -15,7 +15,7 @@ use gateway_core::{
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake},
-    raw::backplane_channel,
+    raw::{self, backplane_channel},
     shard::Opening,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -89,14 +89,17 @@ impl ClientPort {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                if let Err(message) = self.authorize_raw(&request) {
-                    self.node.metrics.refused("token");
-                    return reply::refuse(StatusCode::UNAUTHORIZED, &message);
-                }
+                let expires_at = match self.authorize_raw(&request) {
+                    Ok(expires_at) => expires_at,
+                    Err(message) => {
+                        self.node.metrics.refused("token");
+                        return reply::refuse(StatusCode::UNAUTHORIZED, &message);
+                    }
+                };
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Opening::Raw { channel }, &[])
+                    self.upgrade(&request, Opening::Raw { channel, expires_at }, &[])
                 }
             }
             ("api", _) => self.api(request).await,
@@ -141,16 +144,17 @@ impl ClientPort {
         handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
-    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<(), String> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the
+    /// Unix epoch.
+    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<Option<u64>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.node.settings.config.auth.anonymous => Ok(()),
+            None if self.node.settings.config.auth.anonymous => Ok(None),
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
             Some(token) => {
                 let verified = self.node.verifier.connection(&token, self.node.clock.now());
-                verified.map(drop).map_err(|error| error.to_string())
+                verified.map(|token| token.expires_at).map_err(|error| error.to_string())
             }
         }
     }
@@ -169,12 +173,13 @@ impl ClientPort {
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
+        let channel = backplane_channel(channel);
         let op = Op::Publish {
-            channel: backplane_channel(channel).into(),
+            retention: raw::retention(&self.node.settings.config.channels, &channel),
+            channel: channel.into(),
             payload,
             info: None,
             origin: None,
-            retention: None,
             idempotency_key: None,
         };
         match self.backplane.call(op).await {

@@ -191,11 +191,6 @@ impl Reactor {
         let evicted = self.core.evict(count, now, &mut self.io);
         self.finish(now);
         self.numbers.evicted(evicted, count);
-        self.node.metrics.moved.inc_by(evicted.into());
-        if evicted > 0 {
-            // One line per order: its time is when these clients were told to go, whatever the network does then.
-            tracing::debug!(count = evicted, "moved clients");
-        }
     }
 
     /// Handles what is due by now.
@@ -264,6 +259,12 @@ impl Reactor {
                 self.core.inbound(item, now, &mut self.io);
             }
         }
-        self.numbers.store(self.core.connections(), self.core.accepted());
+        let tally = self.core.tally();
+        let moved = tally.moved - self.numbers.tally().moved;
+        if moved > 0 {
+            // One line per turn: its time is when these clients were told to go, whatever the network does then.
+            tracing::debug!(count = moved, "moved clients");
+        }
+        self.numbers.store(self.core.connections(), self.core.accepted(), tally);
     }
 }

@@ -1,14 +1,15 @@
 //! The raw WebSocket session: each text or binary message goes to everyone else in its channel.
 //!
-//! There is nothing to recover from in this protocol, so whatever may have been lost ends the connection with a code that says so:
-//! a client that reconnects knows that it missed something.
+//! There is no way to tell such a client what it missed, and reconnecting would not bring it back. So it stays through every outage of
+//! the backplane: where its channel keeps a stream, the gap is filled as for others; otherwise it is counted.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
-    backplane::{self, BackplaneError, Op, Outcome, Payload},
+    backplane::{self, BackplaneError, Op, Outcome, Payload, Retention},
+    config::Channels,
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Protocol, Received},
@@ -17,54 +18,55 @@ use crate::{
         heartbeat::{Beat, Heartbeat, first_beat},
         link::Link,
     },
+    time::Now,
     transport::{Goodbye, Message, Transport},
 };
 
 /// The backplane's name for a raw channel. No namespace is named by the empty string, so it is no centrifuge channel's name.
 #[must_use]
 pub fn backplane_channel(channel: &str) -> String {
-    format!(":raw:{channel}")
+    format!("{PREFIX}{channel}")
 }
 
-/// Completes the subscription; publishes count from there.
-const SUBSCRIBE: RequestId = 0;
+const PREFIX: &str = ":raw:";
 
-const LOST: Goodbye = Goodbye { code: 1012, reason: "messages may have been lost" };
-const UNAVAILABLE: Goodbye = Goodbye { code: 1013, reason: "backplane unavailable" };
+/// How much of a channel, named as [`backplane_channel`] does, is kept: as much as of one of the centrifuge protocol that clients know by
+/// the same name, or, since no name is refused here, by none without a namespace.
+#[must_use]
+pub fn retention(channels: &Channels, channel: &str) -> Option<Retention> {
+    let options = channels.options(channel.strip_prefix(PREFIX).unwrap_or(channel));
+    options.unwrap_or(&channels.default).history.map(Retention::from)
+}
+
 const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
-
-/// Where the hub has a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Membership {
-    Joining,
-    Joined,
-    Out,
-}
+const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 
 /// One raw connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     channel: ChannelId,
-    membership: Membership,
+    /// Monotonic time of the end of its token.
+    ends: Option<Duration>,
     /// Publishes the backplane has not confirmed yet.
     unconfirmed: u32,
     next_request: RequestId,
 }
 
 impl Session {
-    /// Joins a channel, named as [`backplane_channel`] does.
-    pub(crate) fn open(channel: &str, link: &mut Link<'_>) -> Self {
-        let id = link.hub.join(channel);
-        let membership = if link.hub.is_delivered(id) {
-            link.hub.joined(id, link.key.slot);
-            Membership::Joined
-        } else {
-            let op = Op::Subscribe { channel: link.hub.name(id), retention: None, since: None, limit: 0 };
-            link.request(SUBSCRIBE, op);
-            Membership::Joining
-        };
+    /// Joins a channel, named as clients do.
+    pub(crate) fn open(channel: &str, expires_at: Option<u64>, link: &mut Link<'_>) -> Self {
         link.accepted.new += 1;
-        Self { channel: id, membership, unconfirmed: 0, next_request: SUBSCRIBE + 1 }
+        Self {
+            channel: link.follow(&backplane_channel(channel)),
+            ends: expires_at.map(|at| link.now.at(at)),
+            unconfirmed: 0,
+            next_request: 0,
+        }
+    }
+
+    /// The end of the token, or the next beat if that comes first.
+    fn until(&self, beat: Duration, now: Now) -> Duration {
+        self.ends.map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
     }
 }
 
@@ -78,7 +80,7 @@ impl Protocol for Session {
     }
 
     fn first_wake(&self, link: &Link<'_>) -> Duration {
-        first_beat(link.key.generation)
+        self.until(first_beat(link.key.generation), link.now)
     }
 
     /// Publishes the message to everyone else in the channel.
@@ -87,35 +89,30 @@ impl Protocol for Session {
             Received::Text(text) => Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
             Received::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
         };
+        let channel = link.hub.name(self.channel);
         let op = Op::Publish {
-            channel: link.hub.name(self.channel),
+            retention: retention(&link.settings.config.channels, &channel),
+            channel,
             payload,
             info: None,
             origin: Some(link.settings.origin(link.key)),
-            retention: None,
             idempotency_key: None,
         };
         link.request(self.next_request, op);
-        self.next_request = self.next_request.wrapping_add(1).max(SUBSCRIBE + 1);
+        self.next_request = self.next_request.wrapping_add(1);
         self.unconfirmed += 1;
         Ok(())
     }
 
-    /// The completion of the subscription, or of a publish.
+    /// The completion of a publish.
     fn complete(
         &mut self,
-        request: RequestId,
+        _: RequestId,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        if request == SUBSCRIBE {
-            result.map_err(|_| UNAVAILABLE)?;
-            link.hub.joined(self.channel, link.key.slot);
-            self.membership = Membership::Joined;
-        } else {
-            self.unconfirmed = self.unconfirmed.saturating_sub(1);
-            result.map_err(|_| UNAVAILABLE)?;
-        }
+        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        link.tally.raw_unpublished += u64::from(result.is_err());
         Ok(())
     }
 
@@ -129,12 +126,16 @@ impl Protocol for Session {
         if broadcast.from == Some(key) { None } else { broadcast.bytes(Encoding::Raw, transport) }
     }
 
-    fn discontinued(&mut self, _: ChannelId, _: &Arc<str>, _: &mut Link<'_>) -> Result<(), Goodbye> {
-        Err(LOST)
+    fn discontinued(&mut self, _: ChannelId, _: &Arc<str>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        link.tally.raw_gaps += 1;
+        Ok(())
     }
 
     fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        beat(heartbeat, link)
+        if self.ends.is_some_and(|ends| ends <= link.now.monotonic) {
+            return Err(EXPIRED);
+        }
+        Ok(self.until(beat(heartbeat, link)?, link.now))
     }
 
     fn is_settled(&self) -> bool {
@@ -146,11 +147,7 @@ impl Protocol for Session {
     }
 
     fn end(&mut self, link: &mut Link<'_>) {
-        match mem::replace(&mut self.membership, Membership::Out) {
-            Membership::Joining => link.abandon(self.channel),
-            Membership::Joined => link.leave(self.channel),
-            Membership::Out => {}
-        }
+        link.leave(self.channel);
     }
 }
 

@@ -11,6 +11,7 @@
 pub(crate) mod broadcast;
 mod connection;
 mod echo;
+mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
 mod settings;
@@ -24,6 +25,7 @@ use self::{
     broadcast::Broadcast,
     connection::{Connection, Phase},
     echo::Echo,
+    following::SHARD,
     link::{Link, Shared},
 };
 use crate::{
@@ -52,27 +54,40 @@ pub enum Opening {
     Raw {
         /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
         channel: String,
+        /// When its token ends, in seconds since the Unix epoch.
+        expires_at: Option<u64>,
     },
     /// Sends every message back; for conformance suites and benchmarks.
     Echo,
 }
 
 impl Opening {
-    /// Bare messages in one channel.
+    /// Bare messages in one channel, for whoever asks for them.
     pub fn raw(channel: impl Into<String>) -> Self {
-        Self::Raw { channel: channel.into() }
+        Self::Raw { channel: channel.into(), expires_at: None }
     }
 
     fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
         match self {
             Self::Centrifuge => Box::new(centrifuge::Session::default()),
-            Self::Raw { channel } => Box::new(raw::Session::open(&raw::backplane_channel(&channel), link)),
+            Self::Raw { channel, expires_at } => Box::new(raw::Session::open(&channel, expires_at, link)),
             Self::Echo => {
                 link.accepted.new += 1;
                 Box::new(Echo)
             }
         }
     }
+}
+
+/// What a shard has counted since its start, connections accepted aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections that ended because [`Shard::evict`] sent them elsewhere.
+    pub moved: u64,
+    /// Times that a raw client stayed although messages of its channel may not have reached it.
+    pub raw_gaps: u64,
+    /// Messages of raw clients that the backplane did not confirm.
+    pub raw_unpublished: u64,
 }
 
 /// One shard of a gateway.
@@ -115,6 +130,7 @@ impl Shard {
         *live(&mut self.open, &*protocol) += 1;
         let timer = self.wheel.insert(key.slot, now.monotonic + first_wake);
         self.connections.insert(Connection::new(generation, timer, transport, protocol));
+        self.shared.ask(now, out);
         key
     }
 
@@ -152,6 +168,13 @@ impl Shard {
     /// Handles one item of this shard's queue from the backplane.
     pub fn inbound(&mut self, item: Inbound, now: Now, out: &mut impl Outbox) {
         match item {
+            Inbound::Completed { connection: SHARD, request, result } => {
+                let delivered = self.shared.following.answered(request, result.is_ok(), now.monotonic);
+                if let Some(id) = delivered.and_then(|channel| self.shared.hub.find(&channel)) {
+                    self.shared.hub.set_delivered(id, true);
+                }
+                self.shared.ask(now, out);
+            }
             Inbound::Completed { connection, request, result } => {
                 self.with(connection, now, out, |connection, link| {
                     connection.complete(request, result, link)
@@ -164,8 +187,9 @@ impl Shard {
         }
     }
 
-    /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best; returns how many. Calls go round the
-    /// connections, so that repeating it reaches each once.
+    /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best, once the backplane has answered what it asked
+    /// for; returns how many. [`Tally::moved`] counts each when it is closed. Calls go round the connections, so that repeating it
+    /// reaches each once.
     pub fn evict(&mut self, count: u32, now: Now, out: &mut impl Outbox) -> u32 {
         let capacity = self.connections.capacity();
         let mut evicted = 0;
@@ -192,12 +216,13 @@ impl Shard {
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.handle_timeout(link));
         }
+        self.shared.ask(now, out);
     }
 
     /// When `handle_timeout` is due, as monotonic time; never without connections.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.wheel.next_deadline()
+        [self.wheel.next_deadline(), self.shared.following.next_timeout()].into_iter().flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.
@@ -212,6 +237,12 @@ impl Shard {
     #[must_use]
     pub fn accepted(&self) -> Accepted {
         self.shared.accepted
+    }
+
+    /// What else was counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.shared.tally
     }
 
     /// Channels that a connection of this shard is subscribed to, or about to be.
@@ -263,10 +294,16 @@ impl Shard {
     /// Publications of a channel may be missing.
     fn discontinue(&mut self, channel: &Arc<str>, now: Now, out: &mut impl Outbox) {
         let Some(id) = self.shared.hub.find(channel) else { return };
+        self.shared.hub.set_delivered(id, false);
         for slot in self.shared.hub.subscribers(id).collect::<Vec<_>>() {
             let Some(connection) = self.connections.get(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.discontinued(id, channel, link));
+        }
+        // Who is still there cannot ask again itself.
+        if self.shared.hub.find(channel).is_some_and(|id| self.shared.hub.has_subscribers(id)) {
+            self.shared.following.want(channel.clone());
+            self.shared.ask(now, out);
         }
     }
 }

@@ -224,6 +224,7 @@ impl Connection {
     /// Ends the session, if nothing has yet.
     fn end(&mut self, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
+            link.tally.moved += u64::from(self.phase == Phase::Leaving);
             self.protocol.end(link);
         }
     }

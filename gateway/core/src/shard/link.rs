@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::Settings;
+use super::{Settings, Tally, following::Following};
 use crate::{
     backplane::Op,
     control::Accepted,
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
+    pub(super) tally: Tally,
+    pub(super) following: Following,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
     /// Where messages are written before they are sent; empty in between.
@@ -48,6 +50,8 @@ impl Shared {
             settings,
             hub: Hub::default(),
             accepted: Accepted::default(),
+            tally: Tally::default(),
+            following: Following::default(),
             backlogs: BTreeMap::new(),
             scratch: Vec::new(),
         }
@@ -61,8 +65,13 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, backlogs, scratch } = self;
-        Link { key, transport, now, settings, hub, accepted, backlogs, scratch, out }
+        let Self { settings, hub, accepted, tally, following, backlogs, scratch } = self;
+        Link { key, transport, now, settings, hub, accepted, tally, following, backlogs, scratch, out }
+    }
+
+    /// Asks the backplane for the channels that the shard follows.
+    pub(super) fn ask(&mut self, now: Now, out: &mut dyn Outbox) {
+        self.following.ask(&self.settings, now.monotonic, out);
     }
 }
 
@@ -74,6 +83,8 @@ pub(crate) struct Link<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
+    pub(crate) tally: &'a mut Tally,
+    following: &'a mut Following,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
     scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
@@ -146,6 +157,15 @@ impl Link<'_> {
         self.backlogs.entry(self.key.slot).or_default()
     }
 
+    /// This connection gets what happens in a channel, from as soon as the backplane delivers it. The shard sees to that.
+    pub(crate) fn follow(&mut self, name: &str) -> ChannelId {
+        let channel = self.hub.follow(name, self.key.slot);
+        if !self.hub.is_delivered(channel) {
+            self.following.want(self.hub.name(channel));
+        }
+        channel
+    }
+
     /// This connection is no longer subscribed.
     pub(crate) fn leave(&mut self, channel: ChannelId) {
         let left = self.hub.leave(channel, self.key.slot);
@@ -161,6 +181,7 @@ impl Link<'_> {
     fn release(&mut self, left: Left) {
         // Operations are carried out in order: a later Subscribe starts the deliveries anew.
         if let Left::Vacated(channel) = left {
+            self.following.forget(&channel);
             self.tell(Op::Release { channel });
         }
     }

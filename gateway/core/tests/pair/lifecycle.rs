@@ -136,6 +136,26 @@ fn a_moved_client_is_answered_first() {
 }
 
 #[test]
+fn a_client_that_waits_for_its_answers_counts_as_moved_once_it_is_closed() {
+    for hangs_up in [false, true] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        node.say(key, r#"{"id":3,"publish":{"channel":"a","data":1}}"#);
+        let (waiter, _) = node.sink.submitted.pop_front().expect("a publish");
+        assert_eq!((node.evict(10), node.shard.tally().moved), (1, 0));
+        if hangs_up {
+            node.hang_up(key);
+        } else {
+            node.complete(waiter, Ok(Outcome::Published { position: None }));
+        }
+        assert_eq!(node.shard.tally().moved, 1);
+        node.hang_up(key);
+        assert_eq!(node.shard.tally().moved, 1);
+    }
+}
+
+#[test]
 fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
     let mut node = node();
     let keys = [node.connect(), node.open(Opening::raw("a")), node.open(Opening::Echo)];

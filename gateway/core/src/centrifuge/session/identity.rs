@@ -211,9 +211,7 @@ impl Session {
 
 /// When a token's grace ends as monotonic time, and the seconds until its expiry.
 fn expiry(expires_at: Option<u64>, now: Now) -> (Option<Duration>, Option<u32>) {
-    let seconds = expires_at.map(|at| at.saturating_sub(now.unix_seconds));
-    let ends =
-        seconds.map(|seconds| now.monotonic.saturating_add(Duration::from_secs(seconds)) + EXPIRY_GRACE);
-    let ttl = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    let ends = expires_at.map(|at| now.at(at).saturating_add(EXPIRY_GRACE));
+    let ttl = expires_at.map(|at| u32::try_from(at.saturating_sub(now.unix_seconds)).unwrap_or(u32::MAX));
     (ends, ttl)
 }
