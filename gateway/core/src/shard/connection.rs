@@ -19,6 +19,11 @@ use crate::{
 /// How long the other side may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a message may take from its first byte to its last, looked at with each heartbeat. What arrives meanwhile counts as a sign of
+/// life, so that nothing else would end a message that never ends.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
+
 /// A connection, in its shard's slab.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -29,6 +34,8 @@ pub(super) struct Connection {
     heartbeat: Heartbeat,
     pub(super) timer: Timer,
     pub(super) transport: Transport,
+    /// Monotonic seconds at which the message that is arriving began; 0 for none.
+    message_since: u32,
     decoder: Decoder,
     pub(super) protocol: Box<dyn Protocol>,
 }
@@ -59,6 +66,7 @@ impl Connection {
             heartbeat: Heartbeat::default(),
             timer,
             transport,
+            message_since: 0,
             decoder: Decoder::default(),
             protocol,
         }
@@ -69,6 +77,7 @@ impl Connection {
         self.heartbeat.heard();
         let was_paused = self.paused;
         let wake = self.read(bytes, link);
+        self.time_message(link);
         if self.paused && !was_paused {
             link.out.pause(link.key);
         }
@@ -97,8 +106,14 @@ impl Connection {
                     break;
                 }
                 Ok(Some(_)) if self.phase > Phase::Open => Ok(()),
-                Ok(Some(Event::Text(text))) => self.protocol.receive(Received::Text(text), link),
-                Ok(Some(Event::Binary(bytes))) => self.protocol.receive(Received::Binary(bytes), link),
+                Ok(Some(Event::Text(text))) => {
+                    self.message_since = 0;
+                    self.protocol.receive(Received::Text(text), link)
+                }
+                Ok(Some(Event::Binary(bytes))) => {
+                    self.message_since = 0;
+                    self.protocol.receive(Received::Binary(bytes), link)
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     link.pong(payload);
                     Ok(())
@@ -127,11 +142,22 @@ impl Connection {
             verdict = self.protocol.receive(Received::Text(&lines), link);
         }
         let wake = verdict.err().map(|goodbye| self.close(goodbye, link));
+        self.message_since = 0;
         let wake = self.read(&mut bytes, link).or(wake);
+        self.time_message(link);
         if !self.paused && self.phase < Phase::Closed {
             link.out.resume(link.key);
         }
         wake
+    }
+
+    /// Notes when a message began that is still arriving. While nothing is read it does not age.
+    fn time_message(&mut self, link: &Link<'_>) {
+        if self.paused || !self.decoder.is_unfinished() {
+            self.message_since = 0;
+        } else if self.message_since == 0 {
+            self.message_since = u32::try_from(link.now.monotonic.as_secs()).unwrap_or(u32::MAX).max(1);
+        }
     }
 
     /// Takes a completion. Returns the time until the next wake-up when that has changed.
@@ -188,6 +214,10 @@ impl Connection {
         if self.paused {
             // Nobody listens to the peer at present, so its silence says nothing.
             self.heartbeat.heard();
+        }
+        let age = link.now.monotonic.saturating_sub(Duration::from_secs(self.message_since.into()));
+        if self.message_since > 0 && age >= MESSAGE_TIMEOUT {
+            return Some(self.close(DRIPPING, link));
         }
         match self.protocol.beat(&mut self.heartbeat, link) {
             Ok(next) => Some(next),

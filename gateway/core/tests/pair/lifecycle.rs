@@ -238,3 +238,43 @@ proptest! {
         prop_assert_eq!(node.shard.channels(), 0);
     }
 }
+
+#[test]
+fn a_message_that_only_drips_in_has_an_end() {
+    for opening in [Opening::Centrifuge, Opening::raw("a"), Opening::Echo] {
+        for in_fragments in [false, true] {
+            let mut node = node();
+            let key = node.open(opening.clone());
+            if opening == Opening::Centrifuge {
+                node.say(key, r#"{"id":1,"connect":{}}"#);
+                node.frames(key);
+            }
+            let frame = masked(TEXT, &[b'x'; 100]);
+            let mut closes = vec![];
+            for second in 0.. {
+                let fragment = masked(if second == 0 { 0x01 } else { 0x00 }, b"x");
+                node.receive(key, if in_fragments { fragment } else { vec![frame[second]] });
+                node.pass(Duration::from_secs(1));
+                let frames = node.frames(key);
+                closes.extend(frames.into_iter().filter(|frame| matches!(frame, Frame::Close(..))));
+                if !closes.is_empty() {
+                    assert!((59..95).contains(&second), "{second} s");
+                    break;
+                }
+            }
+            assert_eq!(closes, [Frame::Close(1008, "message timeout".to_owned())], "{opening:?}");
+        }
+    }
+}
+
+#[test]
+fn who_sends_many_messages_slowly_but_each_in_time_stays() {
+    let mut node = node();
+    let key = node.open(Opening::Echo);
+    let messages: Vec<u8> = (0..20).flat_map(|_| masked(TEXT, &[b'x'; 20])).collect();
+    for byte in messages {
+        node.receive(key, vec![byte]);
+        node.pass(Duration::from_secs(1));
+    }
+    assert_eq!(node.frames(key), vec![Frame::Text("x".repeat(20)); 20]);
+}
