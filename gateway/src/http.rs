@@ -29,13 +29,7 @@ use subtle::ConstantTimeEq as _;
 
 use self::reply::Reply;
 pub use self::stream::HttpStream;
-use crate::{
-    backplane::BackplaneHandle,
-    handshakes::Handshake,
-    node::Node,
-    page,
-    reactor::Accepted,
-};
+use crate::{backplane::BackplaneHandle, handshakes::Handshake, node::Node, page, reactor::Accepted};
 
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -113,12 +107,7 @@ impl ClientPort {
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(
-        &self,
-        request: &Request<Incoming>,
-        opening: Opening,
-        subprotocols: &[&'static str],
-    ) -> Reply {
+    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: &[&'static str]) -> Reply {
         let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
             .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
         let reply = match valid {

@@ -210,7 +210,8 @@ impl Metrics {
             counter.reset();
             counter.inc_by(count);
         }
-        let sum = |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
+        let sum =
+            |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
         for (counter, sum) in [
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
@@ -286,7 +287,11 @@ mod tests {
     fn the_exposition_shows_the_sum_over_shards() {
         let shards = [Arc::new(ShardNumbers::default()), Arc::new(ShardNumbers::default())];
         for shard in &shards {
-            shard.store(Connections { centrifuge: 2, raw: 1 }, Accepted { new: 5, resumed: 0 }, Tally { moved: 2, ..Tally::default() });
+            shard.store(
+                Connections { centrifuge: 2, raw: 1 },
+                Accepted { new: 5, resumed: 0 },
+                Tally { moved: 2, ..Tally::default() },
+            );
         }
         let text = String::from_utf8(Metrics::new().unwrap().expose(&shards, false, true)).unwrap();
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");

@@ -61,6 +61,10 @@ impl Outbox for Io {
         self.sockets.send(connection, bytes);
     }
 
+    fn waiting(&self, connection: ConnectionKey) -> usize {
+        self.sockets.waiting(connection)
+    }
+
     fn close(&mut self, connection: ConnectionKey) {
         self.sockets.close(connection);
     }

@@ -133,7 +133,8 @@ impl Hub {
 
     fn intern(&mut self, name: &str) -> ChannelId {
         let name: Arc<str> = Arc::from(name);
-        let channel = Channel { name: name.clone(), subscribers: BTreeSet::new(), joining: 0, delivered: false };
+        let channel =
+            Channel { name: name.clone(), subscribers: BTreeSet::new(), joining: 0, delivered: false };
         // A shard's connections and their subscriptions are bounded far below 2^32.
         let id = ChannelId(u32::try_from(self.channels.insert(channel)).unwrap_or(u32::MAX));
         self.ids.insert(name, id);
@@ -194,7 +195,10 @@ mod tests {
     fn a_follower_gets_deliveries_from_whenever_they_come() {
         let mut hub = Hub::default();
         let id = hub.follow("a", 7);
-        assert_eq!((members(&hub, "a"), hub.is_delivered(id), hub.has_subscribers(id)), (vec![7], false, true));
+        assert_eq!(
+            (members(&hub, "a"), hub.is_delivered(id), hub.has_subscribers(id)),
+            (vec![7], false, true)
+        );
         hub.set_delivered(id, true);
         assert!(hub.is_delivered(id));
         hub.set_delivered(id, false);

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 
 use super::{
     codes::{ErrorCode, UnsubscribeCode},
@@ -270,6 +271,29 @@ fn client_info(o: &mut Object<'_>, info: &ClientInfo) {
         o.raw("chan_info", document);
     }
 }
+
+/// Bytes that a publication takes at most within an array of them.
+#[must_use]
+pub fn publication_bound(publication: &Publication) -> usize {
+    let body = match &publication.payload {
+        Payload::Json(document) => document.len(),
+        Payload::Text(text) => ESCAPED * text.len(),
+        Payload::Binary(bytes) => bytes.len().div_ceil(3) * 4,
+    };
+    MEMBERS + body + publication.info.as_ref().map_or(0, client_info_bound)
+}
+
+/// Bytes that a client takes at most among those present.
+#[must_use]
+pub fn client_info_bound(info: &ClientInfo) -> usize {
+    let documents = [&info.conn_info, &info.chan_info].into_iter().flatten().map(Bytes::len);
+    MEMBERS + ESCAPED * (2 * info.client.len() + info.user.len()) + documents.sum::<usize>()
+}
+
+/// What the names of an object's members take, its numbers and its punctuation.
+const MEMBERS: usize = 96;
+/// A byte of text that has to be escaped, as in `\u001f`; one that is no UTF-8 takes less.
+const ESCAPED: usize = 6;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 mod greeting;
 mod identity;
+mod page;
 mod request;
 mod subscription;
 
@@ -39,6 +40,12 @@ use crate::{
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
 
+/// What a command that reads counts against [`MAX_WAITING`]: its answer may be as large as what may wait for the client.
+const READ: u32 = 32;
+
+/// Deliberate departures that are announced at once; then one more each second.
+const DEPARTURES: u32 = 16;
+
 /// One connection.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
@@ -47,6 +54,10 @@ pub(crate) struct Session {
     next_request: RequestId,
     subscriptions: SmallVec<[ChannelId; 4]>,
     pending: Vec<Pending>,
+    /// Of what is pending.
+    weight: u32,
+    /// Monotonic seconds up to which its deliberate departures are paid for.
+    departed: u32,
     /// What tokens have said; absent for who never showed one.
     identity: Option<Box<Identity>>,
     /// Present while the server-side subscriptions of its token are under way.
@@ -94,6 +105,39 @@ enum Waiting {
     History,
     Presence,
     PresenceStats,
+}
+
+impl Waiting {
+    /// What it counts against [`MAX_WAITING`].
+    fn weight(&self) -> u32 {
+        match self {
+            // Their number has a limit of its own.
+            Self::Subscribed(subscribing) if !subscribing.reads => 0,
+            Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
+            Self::Published => 1,
+        }
+    }
+}
+
+/// How a command ends that is not answered as it hoped.
+#[derive(Debug)]
+enum Failure {
+    /// With an error; the connection goes on.
+    Error(ErrorCode),
+    /// With the connection.
+    Disconnect(DisconnectCode),
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<BackplaneError> for Failure {
+    fn from(error: BackplaneError) -> Self {
+        Self::Error(error.into())
+    }
 }
 
 impl From<DisconnectCode> for Goodbye {
@@ -153,13 +197,11 @@ impl Protocol for Session {
         let Some(index) = self.pending.iter().position(|pending| pending.request == request) else {
             return Ok(());
         };
-        let Pending { command, waiting, .. } = self.pending.remove(index);
-        if self.pending.is_empty() {
-            // An idle connection keeps no buffer.
-            self.pending = Vec::new();
-        }
-        if let Err(code) = self.finish(command, waiting, result, link) {
-            self.fail(command, code, link);
+        let Pending { command, waiting, .. } = self.take_pending(index);
+        match self.finish(command, waiting, result, link) {
+            Ok(()) => {}
+            Err(Failure::Error(code)) => self.fail(command, code, link),
+            Err(Failure::Disconnect(code)) => return Err(code.into()),
         }
         Ok(())
     }
@@ -222,8 +264,7 @@ impl Protocol for Session {
 
     /// True also while one command is under way that all others have to wait for.
     fn is_waiting_for(&self, count: usize) -> bool {
-        self.greeting.is_some()
-            || self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
+        self.greeting.is_some() || self.weight as usize >= count
     }
 
     /// The client may be on its way to another node, so it stays present for a while.
@@ -240,6 +281,8 @@ impl Session {
             Method::Pong => Ok(()),
             Method::Connect(connect) => return self.connect(id, &connect, link),
             _ if self.stage == Stage::Connecting => return Err(DisconnectCode::BadRequest.into()),
+            // No backend takes messages: they are dropped.
+            Method::Send(_) => Ok(()),
             // SDKs send what they want to do right behind the connect command, before they can know that it fails.
             _ if self.stage == Stage::Refused => Err(ErrorCode::Internal),
             Method::Subscribe(request) => self.subscribe(id, &request, link),
@@ -254,8 +297,7 @@ impl Session {
                 self.reply(id, &Reply::Ping, link);
                 Ok(())
             }
-            // No backend takes messages and calls: a message without reply is dropped, a call is told so.
-            Method::Send(_) => Ok(()),
+            // Nor calls, which are told so.
             Method::Rpc(_) => Err(ErrorCode::NotAvailable),
             Method::Refresh(request) => return self.refresh(id, &request, link),
             Method::SubRefresh(request) => self.sub_refresh(id, &request, link),
@@ -273,34 +315,43 @@ impl Session {
         waiting: Waiting,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), Failure> {
         match (waiting, result) {
             (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
                 self.greeted(id, *subscribing, result, link)?;
             }
-            (Waiting::Subscribed(subscribing), result) => {
-                let subscribed = self.enter(*subscribing, result, link)?;
-                self.reply(id, &Reply::Subscribe(subscribed.result()), link);
-            }
+            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
             (_, Err(error)) => return Err(error.into()),
             (Waiting::Published, Ok(_)) => self.reply(id, &Reply::Publish, link),
             (Waiting::History, Ok(Outcome::History { position, publications })) => {
-                self.reply(id, &Reply::History { position: &position, publications: &publications }, link);
+                self.show_history(id, &position, publications, link)?;
             }
             (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
-                self.reply(id, &Reply::Presence(&clients), link);
+                self.show_presence(id, &clients, link)?;
             }
             (Waiting::PresenceStats, Ok(Outcome::Presence { clients })) => {
                 self.reply(id, &request::count(&clients), link);
             }
             (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
-                return Err(ErrorCode::Internal);
+                return Err(ErrorCode::Internal.into());
             }
         }
         Ok(())
     }
 
+    /// Takes a command off those that wait.
+    fn take_pending(&mut self, index: usize) -> Pending {
+        let pending = self.pending.remove(index);
+        self.weight -= pending.waiting.weight();
+        if self.pending.is_empty() {
+            // An idle connection keeps no buffer.
+            self.pending = Vec::new();
+        }
+        pending
+    }
+
     fn leave_all(&mut self, link: &mut Link<'_>) {
+        self.weight = 0;
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
                 link.abandon(subscribing.channel);
@@ -324,6 +375,7 @@ impl Session {
     fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
+        self.weight += waiting.weight();
         self.pending.push(Pending { request, command, waiting });
         link.request(request, op);
     }

@@ -48,7 +48,9 @@ impl<'a> Broadcast<'a> {
     /// The message in one of its forms, if there is one.
     pub(crate) fn bytes(&mut self, encoding: Encoding, transport: Transport) -> Option<&Bytes> {
         let form = encoding as usize * Transport::COUNT + transport as usize;
-        self.written[form].get_or_insert_with(|| write(self.channel, self.message, encoding, transport)).as_ref()
+        self.written[form]
+            .get_or_insert_with(|| write(self.channel, self.message, encoding, transport))
+            .as_ref()
     }
 }
 

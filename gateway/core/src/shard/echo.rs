@@ -52,12 +52,7 @@ impl Protocol for Echo {
         Ok(())
     }
 
-    fn push<'b>(
-        &mut self,
-        _: &'b mut Broadcast<'_>,
-        _: ConnectionKey,
-        _: Transport,
-    ) -> Option<&'b Bytes> {
+    fn push<'b>(&mut self, _: &'b mut Broadcast<'_>, _: ConnectionKey, _: Transport) -> Option<&'b Bytes> {
         None
     }
 

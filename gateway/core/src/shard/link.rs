@@ -109,6 +109,12 @@ impl Link<'_> {
         self.out.send(self.key, bytes);
     }
 
+    /// Bytes that may be sent to this client before it reads too slowly.
+    pub(crate) fn room(&self) -> usize {
+        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
+        limit.saturating_sub(self.out.waiting(self.key))
+    }
+
     /// Asks the client for a sign of life.
     pub(crate) fn ping(&mut self) {
         self.out.send(self.key, self.transport.ping());

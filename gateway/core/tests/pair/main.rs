@@ -1,6 +1,7 @@
 //! Shards of different nodes over a model of the backplane, in virtual time: what clients see, and what they never see.
 #![expect(clippy::expect_used, clippy::panic, reason = "what a test takes for granted fails it")]
 
+mod answers;
 mod backplane;
 mod lifecycle;
 mod node;

@@ -23,6 +23,8 @@ pub struct Sink {
     pub sent: VecDeque<(ConnectionKey, Frame)>,
     pub closed: Vec<ConnectionKey>,
     pub paused: Vec<ConnectionKey>,
+    /// Bytes that the sockets are said not to have taken.
+    pub waiting: usize,
     pub submitted: VecDeque<(Waiter, Op)>,
 }
 
@@ -30,6 +32,10 @@ impl Outbox for Sink {
     fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
         assert!(!self.closed.contains(&connection), "a frame for a connection that is closed");
         self.sent.push_back((connection, Frame::decode(&frame)));
+    }
+
+    fn waiting(&self, _: ConnectionKey) -> usize {
+        self.waiting
     }
 
     fn close(&mut self, connection: ConnectionKey) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::node::{Frame, Node, TEXT, masked};
 
-const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+pub const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
 fn node(anonymous: bool) -> Node {
     let auth = Auth { anonymous, ..Auth::default() };
@@ -22,7 +22,7 @@ fn node(anonymous: bool) -> Node {
     Node::with_verifier(GatewayConfig { auth, ..GatewayConfig::default() }, 1, verifier)
 }
 
-fn sign(claims: &Value) -> String {
+pub fn sign(claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).expect("signed")
 }
 
@@ -230,6 +230,41 @@ fn lost_deliveries_of_a_tokens_channel_end_the_connection_which_comes_back_to_re
     node.inbound(Inbound::Delivered { channel: Arc::from("a"), message: Message::Discontinued });
     assert_eq!(node.frames(key), vec![Frame::Close(3010, "insufficient state".to_owned())]);
     assert_eq!(node.shard.channels(), 0);
+}
+
+#[test]
+fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connections() {
+    let mut node = node(false);
+    let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());
+    let publication = |offset| Publication { offset, payload: body.clone(), info: None, origin: None };
+    let mut reached = [0_u64; 2];
+    let mut connections = 0;
+    while reached != [40; 2] {
+        let position = |at: u64| json!({"recover": true, "epoch": "e", "offset": at});
+        let left_off = json!({"a": position(reached[0]), "b": position(reached[1])});
+        let key = connect_to_both(&mut node, &left_off.to_string());
+        connections += 1;
+        for at in reached {
+            let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
+            let publications = (at + 1..=40).map(|offset| Arc::new(publication(offset))).collect();
+            let position = Some(StreamPosition { epoch: Arc::from("e"), offset: 40 });
+            node.complete(waiter, Ok(Outcome::Subscribed { position, publications, recovered: true }));
+        }
+        let frames = node.frames(key);
+        assert!(frames[0].text().len() <= 1_048_576 / 2 + 1_000);
+        let subs = &frames[0].lines()[0]["connect"]["subs"];
+        for (at, channel) in reached.iter_mut().zip(["a", "b"]) {
+            assert_eq!(subs[channel]["recovered"], true);
+            *at +=
+                subs[channel]["publications"].as_array().map_or(0, |publications| publications.len() as u64);
+            assert_eq!(subs[channel]["offset"], *at);
+        }
+        let end = [Frame::Close(3010, "insufficient state".to_owned())];
+        assert_eq!(frames[1..], if reached == [40; 2] { vec![] } else { end.to_vec() });
+        node.hang_up(key);
+        node.ops();
+    }
+    assert_eq!(connections, 4);
 }
 
 #[test]
