@@ -3,11 +3,14 @@
 
 mod answers;
 mod backplane;
+mod conversation;
 mod lifecycle;
+mod model;
 mod node;
 mod pause;
 mod protocol;
 mod raw;
 mod recovery;
 mod tokens;
+mod vocabulary;
 mod world;

@@ -92,7 +92,8 @@ fn discontinue(node: &mut Node, channel: &str) {
 }
 
 fn deliver(node: &mut Node, channel: &str, text: &'static str) {
-    let publication = Publication { offset: 0, payload: Payload::Text(text.into()), info: None, origin: None };
+    let publication =
+        Publication { offset: 0, payload: Payload::Text(text.into()), info: None, origin: None };
     let message = Message::Publication(Arc::new(publication));
     node.inbound(Inbound::Delivered { channel: backplane_channel(channel).into(), message });
 }
@@ -164,7 +165,10 @@ fn channels_that_are_all_lost_at_once_are_asked_for_a_few_at_a_time() {
     while let Some((waiter, _)) = node.sink.submitted.pop_front() {
         asked += 1;
         assert!(node.sink.submitted.len() < 256, "{} wait", node.sink.submitted.len());
-        node.complete(waiter, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
+        node.complete(
+            waiter,
+            Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }),
+        );
     }
     assert_eq!(asked, 600);
     names.iter().for_each(|name| deliver(&mut node, name, "all"));
@@ -178,7 +182,10 @@ fn the_answer_for_a_channel_that_was_left_meanwhile_says_nothing_of_who_came_aft
     let (stale, _) = node.sink.submitted.pop_front().expect("the shard asks");
     node.hang_up(first);
     node.open(Opening::raw("room"));
-    assert_eq!(node.ops(), vec![Op::Release { channel: backplane_channel("room").into() }, subscribe("room")]);
+    assert_eq!(
+        node.ops(),
+        vec![Op::Release { channel: backplane_channel("room").into() }, subscribe("room")]
+    );
     node.complete(stale, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
     node.open(Opening::raw("room"));
     discontinue(&mut node, "room");
