@@ -36,8 +36,10 @@ async fn clients_stay_when_redis_is_restarted_and_only_where_nothing_is_kept_a_g
     for round in 1..=3 {
         redis.kill();
         redis.start_again();
-        until("the gap that is counted", || async { metric(&server, "mooring_raw_gaps_total").await >= round })
-            .await;
+        until("the gap that is counted", || async {
+            metric(&server, "mooring_raw_gaps_total").await >= round
+        })
+        .await;
         // They hear when their subscriptions are in force again.
         let newcomers = [server.raw("room").await, server.raw("live:room").await];
         for (path, listener) in [("room", &mut kept), ("live:room", &mut unkept)] {
