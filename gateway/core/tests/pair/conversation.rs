@@ -1,6 +1,6 @@
 //! Any conversation of one connection, held against the [`crate::model`] of its protocol.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
@@ -41,6 +41,8 @@ enum Event {
     Discontinue(Channel),
     Evict,
     Overflow,
+    /// So many seconds pass; the client answers pings.
+    Wait(u64),
 }
 
 fn channel() -> impl Strategy<Value = Channel> {
@@ -94,6 +96,7 @@ fn event() -> impl Strategy<Value = Event> {
         8 => channel().prop_map(Event::Deliver),
         2 => channel().prop_map(Event::Discontinue),
         1 => Just(Event::Evict),
+        2 => (1..15_u64).prop_map(Event::Wait),
         1 => prop::bool::weighted(0.2).prop_map(|slow| if slow { Event::Overflow } else { Event::Evict }),
     ]
 }
@@ -133,6 +136,8 @@ impl Conversation {
         config.limits.subscriptions = LIMIT as u32;
         let mut node = Node::with_verifier(config, 1, verifier);
         let key = node.open(Opening::Centrifuge);
+        // So that nothing is due at a whole second.
+        node.pass(Duration::from_millis(500));
         Self {
             node,
             key,
@@ -169,6 +174,13 @@ impl Conversation {
             Event::Overflow => {
                 self.node.shard.overflow(self.key, self.node.now, &mut self.node.sink);
                 self.model.overflow();
+            }
+            Event::Wait(seconds) => {
+                for _ in 0..seconds {
+                    self.node.pass(Duration::from_secs(1));
+                    self.model.wait();
+                    self.compare();
+                }
             }
         }
         self.compare();
@@ -218,7 +230,12 @@ impl Conversation {
 
     /// What the client saw, and what the backplane was asked, is what the model says.
     fn compare(&mut self) {
-        let seen: Vec<Sight> = self.node.frames(self.key).iter().flat_map(sights).collect();
+        let mut frames = self.node.frames(self.key);
+        let pings = frames.extract_if(.., |frame| *frame == Frame::Text("{}".to_owned())).count();
+        if pings > 0 && !self.node.sink.paused.contains(&self.key) {
+            self.node.say(self.key, "{}");
+        }
+        let seen: Vec<Sight> = frames.iter().flat_map(sights).collect();
         let asked = self.take_asked();
         let expected = self.model.take();
         assert_eq!((seen, asked), expected);

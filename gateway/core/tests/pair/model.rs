@@ -10,6 +10,8 @@ pub const LIMIT: usize = 4;
 /// What may wait for the backplane before the connection is read no further, and what of it may be left when it is read again.
 const HELD_BACK: usize = 256;
 const READ_AGAIN: usize = 128;
+/// Seconds within which a connect command has to have succeeded.
+const STALE: u32 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waiting {
@@ -35,6 +37,8 @@ enum State {
 #[derive(Debug)]
 pub struct Model {
     anonymous: bool,
+    /// Whole seconds since the connection was opened.
+    age: u32,
     state: State,
     is_user: bool,
     leaving: bool,
@@ -52,6 +56,7 @@ impl Model {
     pub fn new(anonymous: bool) -> Self {
         Self {
             anonymous,
+            age: 0,
             state: State::New,
             is_user: false,
             leaving: false,
@@ -123,6 +128,15 @@ impl Model {
 
     pub fn overflow(&mut self) {
         self.close(3008);
+    }
+
+    /// A second passes.
+    pub fn wait(&mut self) {
+        self.age += 1;
+        if self.age == STALE && !matches!(self.state, State::Connected) {
+            self.close(3502);
+        }
+        self.work();
     }
 
     fn close(&mut self, code: u16) {
