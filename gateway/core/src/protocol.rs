@@ -35,6 +35,15 @@ pub(crate) enum Cause {
     Slow,
 }
 
+/// What the end of a connection says about its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// It said goodbye.
+    ForGood,
+    /// It may be on its way to another connection.
+    MayReturn,
+}
+
 /// One connection's protocol. Whatever returns a [`Goodbye`] ends the connection, and [`Protocol::end`] is called.
 pub(crate) trait Protocol: fmt::Debug {
     fn kind(&self) -> Kind;
@@ -82,5 +91,5 @@ pub(crate) trait Protocol: fmt::Debug {
     fn is_waiting_for(&self, count: usize) -> bool;
 
     /// Leaves every channel; nothing is said to the client any more.
-    fn end(&mut self, link: &mut Link<'_>);
+    fn end(&mut self, parting: Parting, link: &mut Link<'_>);
 }

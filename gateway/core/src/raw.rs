@@ -12,7 +12,7 @@ use crate::{
     config::Channels,
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
-    protocol::{Cause, Kind, Protocol, Received},
+    protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
         broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, Heartbeat, first_beat},
@@ -146,7 +146,7 @@ impl Protocol for Session {
         self.unconfirmed as usize >= count
     }
 
-    fn end(&mut self, link: &mut Link<'_>) {
+    fn end(&mut self, _: Parting, link: &mut Link<'_>) {
         link.leave(self.channel);
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     backplane::{BackplaneError, Op, Outcome},
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
-    protocol::{Cause, Kind, Protocol, Received},
+    protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
         broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
@@ -267,10 +267,10 @@ impl Protocol for Session {
         self.greeting.is_some() || self.weight as usize >= count
     }
 
-    /// The client may be on its way to another node, so it stays present for a while.
-    fn end(&mut self, link: &mut Link<'_>) {
+    /// A client that may be on its way to another node stays present for a while.
+    fn end(&mut self, parting: Parting, link: &mut Link<'_>) {
         self.count_arrival(link);
-        self.leave_all(link);
+        self.leave_all(parting, link);
     }
 }
 
@@ -350,7 +350,11 @@ impl Session {
         pending
     }
 
-    fn leave_all(&mut self, link: &mut Link<'_>) {
+    fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
+        let grace = match parting {
+            Parting::ForGood => Duration::ZERO,
+            Parting::MayReturn => PRESENCE_GRACE,
+        };
         self.weight = 0;
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
@@ -358,7 +362,7 @@ impl Session {
             }
         }
         for channel in mem::take(&mut self.subscriptions) {
-            self.depart(channel, &link.hub.name(channel), PRESENCE_GRACE, link);
+            self.depart(channel, &link.hub.name(channel), grace, link);
             link.leave(channel);
         }
     }

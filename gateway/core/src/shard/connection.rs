@@ -11,7 +11,7 @@ use crate::{
     frame::{Decoder, Event},
     hub::ChannelId,
     key::RequestId,
-    protocol::{Cause, Protocol, Received},
+    protocol::{Cause, Parting, Protocol, Received},
     transport::{Goodbye, Transport},
     wheel::Timer,
 };
@@ -98,11 +98,13 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(Event::Close(close))) => {
                     let code = close.map_or(1000, |close| close.code);
-                    self.finish(Goodbye { code, reason: "" }, link);
+                    let parting = if code == 1000 { Parting::ForGood } else { Parting::MayReturn };
+                    self.finish(Goodbye { code, reason: "" }, parting, link);
                     break;
                 }
                 Err(error) => {
-                    self.finish(Goodbye { code: error.close_code(), reason: "" }, link);
+                    let code = error.close_code();
+                    self.finish(Goodbye { code, reason: "" }, Parting::MayReturn, link);
                     break;
                 }
                 Ok(Some(_)) if self.phase > Phase::Open => Ok(()),
@@ -186,7 +188,7 @@ impl Connection {
 
     /// Gives up on a client that reads too slowly; what waits for it is lost to it.
     pub(super) fn overflow(&mut self, link: &mut Link<'_>) {
-        self.finish(self.protocol.goodbye(Cause::Slow), link);
+        self.finish(self.protocol.goodbye(Cause::Slow), Parting::MayReturn, link);
     }
 
     /// Publications of a channel may be missing. Returns the time until the next wake-up when that has changed.
@@ -226,17 +228,21 @@ impl Connection {
     }
 
     /// Starts the closing handshake. Returns how long it may take.
-    pub(super) fn close(&mut self, goodbye: Goodbye, link: &mut Link<'_>) -> Duration {
-        self.end(link);
-        link.say_goodbye(goodbye);
-        self.phase = Phase::Closing;
+    fn close(&mut self, goodbye: Goodbye, link: &mut Link<'_>) -> Duration {
+        self.part(goodbye, Parting::MayReturn, link);
         CLOSE_TIMEOUT
     }
 
+    fn part(&mut self, goodbye: Goodbye, parting: Parting, link: &mut Link<'_>) {
+        self.end(parting, link);
+        link.say_goodbye(goodbye);
+        self.phase = Phase::Closing;
+    }
+
     /// Says the last word and closes the TCP connection: the other side has said its own, or cannot be understood.
-    fn finish(&mut self, goodbye: Goodbye, link: &mut Link<'_>) {
+    fn finish(&mut self, goodbye: Goodbye, parting: Parting, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
-            self.close(goodbye, link);
+            self.part(goodbye, parting, link);
         }
         if self.phase < Phase::Closed {
             self.phase = Phase::Closed;
@@ -247,15 +253,15 @@ impl Connection {
 
     /// The socket is gone.
     pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
-        self.end(link);
+        self.end(Parting::MayReturn, link);
         self.phase = Phase::Closed;
     }
 
     /// Ends the session, if nothing has yet.
-    fn end(&mut self, link: &mut Link<'_>) {
+    fn end(&mut self, parting: Parting, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
             link.tally.moved += u64::from(self.phase == Phase::Leaving);
-            self.protocol.end(link);
+            self.protocol.end(parting, link);
         }
     }
 }
@@ -263,11 +269,13 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{centrifuge::session as centrifuge, raw};
 
     #[test]
-    fn an_idle_connection_is_this_many_bytes_in_its_shard_whatever_it_speaks() {
-        // Its session and its timer's node of the wheel are besides, and each subscription an entry in a B-tree of slots.
+    fn an_idle_connection_is_this_many_bytes_in_its_shard_and_its_session_as_many_beside() {
+        // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
         assert_eq!(size_of::<Connection>(), 40);
+        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 32));
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     backplane::{BackplaneError, Outcome},
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
-    protocol::{Cause, Kind, Protocol, Received},
+    protocol::{Cause, Kind, Parting, Protocol, Received},
     raw,
     transport::{Goodbye, Message, Transport},
 };
@@ -72,5 +72,5 @@ impl Protocol for Echo {
         false
     }
 
-    fn end(&mut self, _: &mut Link<'_>) {}
+    fn end(&mut self, _: Parting, _: &mut Link<'_>) {}
 }

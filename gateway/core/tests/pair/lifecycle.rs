@@ -40,6 +40,18 @@ fn a_client_that_closes_gets_its_code_back_and_the_connection_ends() {
 }
 
 #[test]
+fn who_says_goodbye_is_absent_at_once_and_who_may_come_back_after_the_grace() {
+    for (body, grace) in [(&[][..], 0), (&1000_u16.to_be_bytes(), 0), (&1001_u16.to_be_bytes(), 10)] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        node.receive(key, masked(CLOSE, body));
+        let ops = node.ops();
+        assert!(matches!(&ops[0], Op::Leave { grace: is, .. } if is.as_secs() == grace), "{body:?} {ops:?}");
+    }
+}
+
+#[test]
 fn the_server_waits_for_the_clients_close_frame_but_not_for_ever() {
     for answers in [true, false] {
         let mut node = node();

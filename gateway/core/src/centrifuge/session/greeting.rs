@@ -18,6 +18,7 @@ use crate::{
         command::Connect,
         reply::SubscribeResult,
     },
+    protocol::Parting,
     shard::link::Link,
     token::ServerSubscription,
     transport::Goodbye,
@@ -118,7 +119,7 @@ impl Session {
     fn give_up(&mut self, link: &mut Link<'_>) {
         self.greeting = None;
         self.stage = Stage::Refused;
-        self.leave_all(link);
+        self.leave_all(Parting::MayReturn, link);
         self.identity = None;
     }
 
