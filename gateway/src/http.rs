@@ -15,7 +15,8 @@ use gateway_core::{
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake},
-    raw::backplane_channel,
+    raw::{self, backplane_channel},
+    shard::Opening,
 };
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
@@ -28,13 +29,7 @@ use subtle::ConstantTimeEq as _;
 
 use self::reply::Reply;
 pub use self::stream::HttpStream;
-use crate::{
-    backplane::BackplaneHandle,
-    handshakes::Handshake,
-    node::Node,
-    page,
-    reactor::{Accepted, Protocol},
-};
+use crate::{backplane::BackplaneHandle, handshakes::Handshake, node::Node, page, reactor::Accepted};
 
 /// For a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,25 +76,28 @@ impl ClientPort {
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Protocol::Centrifuge, &["centrifuge-json"])
+                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"])
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                if let Err(message) = self.authorize_raw(&request) {
-                    self.node.metrics.refused("token");
-                    return reply::refuse(StatusCode::UNAUTHORIZED, &message);
-                }
+                let expires_at = match self.authorize_raw(&request) {
+                    Ok(expires_at) => expires_at,
+                    Err(message) => {
+                        self.node.metrics.refused("token");
+                        return reply::refuse(StatusCode::UNAUTHORIZED, &message);
+                    }
+                };
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Protocol::Raw(channel), &[])
+                    self.upgrade(&request, Opening::Raw { channel, expires_at }, &[])
                 }
             }
             ("api", _) => self.api(request).await,
-            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Protocol::Echo, &[]),
+            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[]),
             _ => page(&request),
         }
     }
@@ -109,12 +107,7 @@ impl ClientPort {
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(
-        &self,
-        request: &Request<Incoming>,
-        protocol: Protocol,
-        subprotocols: &[&'static str],
-    ) -> Reply {
+    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: &[&'static str]) -> Reply {
         let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
             .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
         let reply = match valid {
@@ -126,7 +119,7 @@ impl ClientPort {
         };
         match self.node.admission.admit(self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { protocol, permit }));
+                self.accepted.set(Some(Accepted { opening, permit }));
                 reply
             }
             Err(refusal) => {
@@ -140,16 +133,17 @@ impl ClientPort {
         handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
-    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<(), String> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the
+    /// Unix epoch.
+    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<Option<u64>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.node.settings.config.auth.anonymous => Ok(()),
+            None if self.node.settings.config.auth.anonymous => Ok(None),
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
             Some(token) => {
                 let verified = self.node.verifier.connection(&token, self.node.clock.now());
-                verified.map(drop).map_err(|error| error.to_string())
+                verified.map(|token| token.expires_at).map_err(|error| error.to_string())
             }
         }
     }
@@ -168,12 +162,13 @@ impl ClientPort {
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
+        let channel = backplane_channel(channel);
         let op = Op::Publish {
-            channel: backplane_channel(channel).into(),
+            retention: raw::retention(&self.node.settings.config.channels, &channel),
+            channel: channel.into(),
             payload,
             info: None,
             origin: None,
-            retention: None,
             idempotency_key: None,
         };
         match self.backplane.call(op).await {

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use gateway_core::control::{Accepted, Connections};
+use gateway_core::{
+    control::{Accepted, Connections},
+    shard::Tally,
+};
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -35,8 +38,9 @@ pub struct Metrics {
     pub backplane_refused: IntCounter,
     /// Items taken from the backplane.
     pub inbound: IntCounter,
-    /// Connections that a drain closed.
-    pub moved: IntCounter,
+    moved: IntCounter,
+    raw_gaps: IntCounter,
+    raw_unpublished: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
 }
@@ -48,18 +52,23 @@ pub struct ShardNumbers {
     raw: AtomicU32,
     new: AtomicU64,
     resumed: AtomicU64,
-    evicted: AtomicU64,
-    obeyed: AtomicU64,
+    moved: AtomicU64,
+    raw_gaps: AtomicU64,
+    raw_unpublished: AtomicU64,
+    declined: AtomicU64,
     all_evicted: AtomicBool,
 }
 
 impl ShardNumbers {
     /// Publishes the numbers after a turn.
-    pub fn store(&self, connections: Connections, accepted: Accepted) {
+    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally) {
         self.centrifuge.store(connections.centrifuge, Relaxed);
         self.raw.store(connections.raw, Relaxed);
         self.new.store(accepted.new, Relaxed);
         self.resumed.store(accepted.resumed, Relaxed);
+        self.moved.store(tally.moved, Relaxed);
+        self.raw_gaps.store(tally.raw_gaps, Relaxed);
+        self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
     }
 
     /// A connection came that was not sent elsewhere.
@@ -67,23 +76,26 @@ impl ShardNumbers {
         self.all_evicted.store(false, Relaxed);
     }
 
-    /// Counts an order that was carried out: of `ordered` connections `count` were sent elsewhere, fewer when there were no more.
+    /// Counts an order that was carried out: of `ordered` connections `count` are sent elsewhere, fewer when there are no more.
     pub fn evicted(&self, count: u32, ordered: u32) {
-        self.evicted.fetch_add(count.into(), Relaxed);
+        self.declined.fetch_add((ordered - count).into(), Relaxed);
         self.all_evicted.store(count < ordered, Relaxed);
-        self.obeyed.fetch_add(ordered.into(), Relaxed);
     }
 
-    /// Connections that were sent elsewhere since the start.
+    /// What the shard has counted since its start.
     #[must_use]
-    pub fn moved(&self) -> u64 {
-        self.evicted.load(Relaxed)
+    pub fn tally(&self) -> Tally {
+        Tally {
+            moved: self.moved.load(Relaxed),
+            raw_gaps: self.raw_gaps.load(Relaxed),
+            raw_unpublished: self.raw_unpublished.load(Relaxed),
+        }
     }
 
-    /// Connections that orders carried out since the start were about, whether they were there or not.
+    /// Connections that orders were about, and that were not there to be sent elsewhere.
     #[must_use]
-    pub fn obeyed(&self) -> u64 {
-        self.obeyed.load(Relaxed)
+    pub fn declined(&self) -> u64 {
+        self.declined.load(Relaxed)
     }
 
     /// Connections that may still be sent elsewhere.
@@ -158,6 +170,14 @@ impl Metrics {
             )?,
             inbound: counter("mooring_backplane_inbound_total", "Items taken from the backplane.")?,
             moved: counter("mooring_drain_moved_total", "Connections that drains closed.")?,
+            raw_gaps: counter(
+                "mooring_raw_gaps_total",
+                "Times that a raw client stayed although messages may not have reached it.",
+            )?,
+            raw_unpublished: counter(
+                "mooring_raw_unpublished_total",
+                "Messages of raw clients that the backplane did not confirm.",
+            )?,
             draining: gauge("mooring_draining", "1 while draining.")?,
             backplane_healthy: gauge("mooring_backplane_healthy", "1 while the backplane answers.")?,
             registry,
@@ -190,6 +210,16 @@ impl Metrics {
             counter.reset();
             counter.inc_by(count);
         }
+        let sum =
+            |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
+        for (counter, sum) in [
+            (&self.moved, sum(|tally| tally.moved)),
+            (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
+            (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+        ] {
+            counter.reset();
+            counter.inc_by(sum);
+        }
         self.draining.set(draining.into());
         self.backplane_healthy.set(backplane_healthy.into());
         let mut text = Vec::new();
@@ -209,7 +239,7 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
 
 /// Clients choose the code of their close frame, so only known ones become labels.
 fn close_label(code: Option<u16>) -> &'static str {
-    const KNOWN: [(u16, &str); 20] = [
+    const KNOWN: [(u16, &str); 23] = [
         (1000, "1000"),
         (1001, "1001"),
         (1002, "1002"),
@@ -229,7 +259,10 @@ fn close_label(code: Option<u16>) -> &'static str {
         (3012, "3012"),
         (3500, "3500"),
         (3501, "3501"),
+        (3502, "3502"),
         (3503, "3503"),
+        (3505, "3505"),
+        (3506, "3506"),
     ];
     match code {
         None => "none",
@@ -247,16 +280,22 @@ mod tests {
             [close_label(Some(1009)), close_label(Some(4999)), close_label(None)],
             ["1009", "other", "none"]
         );
+        assert_eq!([3502, 3505, 3506].map(|code| close_label(Some(code))), ["3502", "3505", "3506"]);
     }
 
     #[test]
     fn the_exposition_shows_the_sum_over_shards() {
         let shards = [Arc::new(ShardNumbers::default()), Arc::new(ShardNumbers::default())];
         for shard in &shards {
-            shard.store(Connections { centrifuge: 2, raw: 1 }, Accepted { new: 5, resumed: 0 });
+            shard.store(
+                Connections { centrifuge: 2, raw: 1 },
+                Accepted { new: 5, resumed: 0 },
+                Tally { moved: 2, ..Tally::default() },
+            );
         }
         let text = String::from_utf8(Metrics::new().unwrap().expose(&shards, false, true)).unwrap();
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
         assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
+        assert!(text.contains("mooring_drain_moved_total 4\n"), "{text}");
     }
 }

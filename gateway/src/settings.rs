@@ -55,6 +55,9 @@ pub struct Secrets {
     pub api_key: Option<Secret>,
 }
 
+/// Messages of the largest size that have to fit into what may wait for a client.
+const MESSAGES_QUEUED: u64 = 4;
+
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -172,6 +175,14 @@ impl Settings {
                 return Err(SettingsError::Invalid { field, value: value.to_string(), remedy });
             }
         }
+        let (message, queue) = (config.limits.max_message_bytes, config.limits.outbound_queue_bytes);
+        if u64::from(queue) < MESSAGES_QUEUED * u64::from(message) {
+            return Err(SettingsError::Invalid {
+                field: "limits.outboundQueueBytes",
+                value: queue.to_string(),
+                remedy: "it must be at least four times limits.maxMessageBytes, or a few messages would cut off whoever gets them",
+            });
+        }
         let has_key = self.secrets.jwt_hmac_secret.is_some() || self.secrets.jwt_public_key.is_some();
         if !config.auth.anonymous && !has_key {
             let remedy =
@@ -279,6 +290,19 @@ mod tests {
             settings.check().unwrap_err().to_string(),
             "configuration field limits.maxMessageBytes is 10; it must be at least 1024"
         );
+    }
+
+    #[test]
+    fn a_queue_that_holds_less_than_four_messages_is_refused_with_field_value_and_remedy() {
+        let mut settings = Settings::default();
+        settings.config.limits.max_message_bytes = 2 * 1024 * 1024;
+        assert_eq!(
+            settings.check().unwrap_err().to_string(),
+            "configuration field limits.outboundQueueBytes is 1048576; it must be at least four times \
+             limits.maxMessageBytes, or a few messages would cut off whoever gets them"
+        );
+        settings.config.limits.outbound_queue_bytes = 8 * 1024 * 1024;
+        assert!(settings.check().is_ok());
     }
 
     #[test]

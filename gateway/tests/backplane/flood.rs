@@ -1,5 +1,7 @@
 //! Clients that ask a gateway for more than a Redis that hangs will answer.
 
+use std::time::{Duration, Instant};
+
 use mooring_gateway::settings::Secret;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
@@ -165,4 +167,33 @@ async fn a_client_that_missed_more_than_its_queue_holds_is_told_so_and_stays_and
         assert_eq!(publications[0]["offset"], last + 1);
         last += publications.len();
     }
+}
+
+#[tokio::test]
+async fn clients_that_wait_for_a_redis_that_hangs_leave_no_faster_than_asked_when_its_time_is_over() {
+    const CLIENTS: usize = 20;
+    const RATE: usize = 5;
+    let redis = RedisServer::start();
+    let server = gateway(&redis);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(subscriber(&server).await);
+    }
+    redis.signal("STOP");
+    for client in &mut clients {
+        client.text(r#"{"id":3,"publish":{"channel":"c","data":0}}"#).await;
+    }
+    let drain = format!(r#"{{"connectionsPerSecond":{RATE},"deadlineSeconds":60}}"#);
+    assert_eq!(server.http(server.control, "POST /drain", &[], drain.as_bytes()).await.status, 200);
+    let closed = futures::future::join_all(clients.into_iter().map(async |client| {
+        assert_eq!(client.close_code().await, 3001);
+        Instant::now()
+    }));
+    let closed = closed.await;
+    // Shorter than a second, so that what delays a look at a close makes no rate of its own.
+    let within = |start: Instant| {
+        closed.iter().filter(|at| (start..start + Duration::from_millis(800)).contains(*at)).count()
+    };
+    let busiest = closed.iter().map(|start| within(*start)).max();
+    assert!(busiest.is_some_and(|count| count <= RATE), "{busiest:?} closes in 0.8 s: {closed:?}");
 }

@@ -7,9 +7,10 @@ mod clusters;
 mod faults;
 mod flood;
 #[path = "../gateway/support.rs"]
-#[allow(dead_code, reason = "one test needs a whole gateway, and little of what its own tests ask of it")]
+#[allow(dead_code, reason = "some tests need a whole gateway, and little of what its own tests ask of it")]
 mod gateway;
 mod outages;
 mod proxy;
+mod raw;
 mod redis_server;
 mod support;

@@ -1,5 +1,9 @@
 //! Bare WebSocket messages in a channel.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{EncodingKey, Header};
+use mooring_gateway::settings::Secret;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::Server;
@@ -80,6 +84,20 @@ async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
     socket.send(Message::Close(None)).await;
     assert!([1000, 1005].contains(&socket.close_code().await));
     server.holds(0).await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_token() {
+    let server = Server::start(|s| {
+        s.config.auth.anonymous = false;
+        s.secrets.jwt_hmac_secret = Some(Secret::new("secret"));
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = serde_json::json!({"sub": "ada", "exp": now + 2});
+    let token =
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"secret")).unwrap();
+    let socket = server.web_socket(&format!("/raw/a?token={token}")).await;
+    assert_eq!(socket.close_code().await, 3000);
 }
 
 #[tokio::test]

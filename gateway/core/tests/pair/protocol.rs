@@ -196,6 +196,28 @@ fn unsubscribing_says_goodbye_and_releases_the_channel() {
 }
 
 #[test]
+fn who_leaves_again_and_again_is_gone_only_after_the_grace_in_which_it_may_come_back() {
+    let mut node = node();
+    let key = node.connect();
+    let leaves = |node: &mut Node, count: usize| {
+        let mut graces = vec![];
+        for _ in 0..count {
+            node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+            node.confirm_subscriptions();
+            node.say(key, r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+            graces.extend(node.ops().iter().filter_map(|op| match op {
+                Op::Leave { grace, .. } => Some(grace.as_secs()),
+                _ => None,
+            }));
+        }
+        graces
+    };
+    assert_eq!(leaves(&mut node, 18), [[0; 16].as_slice(), &[10; 2]].concat());
+    node.pass(Duration::from_secs(3));
+    assert_eq!(leaves(&mut node, 5), [0, 0, 0, 10, 10]);
+}
+
+#[test]
 fn unsubscribing_while_the_subscription_is_under_way_answers_both() {
     let mut node = node();
     let key = node.connect();

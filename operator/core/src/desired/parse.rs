@@ -172,12 +172,14 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
         subscriptions,
         outbound_queue_bytes,
     } = limits;
+    // A queue that a few messages fill would cut off everybody who gets them; gateways refuse it.
+    let least_queue = 16_384.max(4 * i64::from(*max_message_bytes));
     for (field, value, min, max) in [
         ("spec.limits.maxConnections", *max_connections, 1, MOST_CONNECTIONS),
         ("spec.limits.connectionsPerSecond", *connections_per_second, 1, 100_000),
         ("spec.limits.maxMessageBytes", *max_message_bytes, 1024, 16_777_216),
         ("spec.limits.subscriptions", *subscriptions, 1, 10_000),
-        ("spec.limits.outboundQueueBytes", *outbound_queue_bytes, 16_384, 67_108_864),
+        ("spec.limits.outboundQueueBytes", *outbound_queue_bytes, least_queue, 67_108_864),
     ] {
         in_range(field, value.into(), min, max)?;
     }

@@ -13,12 +13,10 @@ use crate::{
         reply::{ConnectResult, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::{
-        heartbeat::PING_INTERVAL,
-        link::{Goodbye, Link},
-    },
+    shard::{heartbeat::PING_INTERVAL, link::Link},
     time::Now,
     token::{ConnectionToken, TokenError},
+    transport::Goodbye,
 };
 
 /// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.
@@ -59,7 +57,7 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        if self.stage > Stage::Connecting || self.greeting.is_some() {
+        if self.stage > Stage::Refused || self.greeting.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
         if request.token.is_empty() && link.settings.config.auth.anonymous {
@@ -73,6 +71,7 @@ impl Session {
                 self.greet(id, ttl, subscriptions, request, link)
             }
             Err(TokenError::Expired) => {
+                self.stage = Stage::Refused;
                 self.fail(id, ErrorCode::TokenExpired, link);
                 Ok(())
             }
@@ -212,9 +211,7 @@ impl Session {
 
 /// When a token's grace ends as monotonic time, and the seconds until its expiry.
 fn expiry(expires_at: Option<u64>, now: Now) -> (Option<Duration>, Option<u32>) {
-    let seconds = expires_at.map(|at| at.saturating_sub(now.unix_seconds));
-    let ends =
-        seconds.map(|seconds| now.monotonic.saturating_add(Duration::from_secs(seconds)) + EXPIRY_GRACE);
-    let ttl = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    let ends = expires_at.map(|at| now.at(at).saturating_add(EXPIRY_GRACE));
+    let ttl = expires_at.map(|at| u32::try_from(at.saturating_sub(now.unix_seconds)).unwrap_or(u32::MAX));
     (ends, ttl)
 }

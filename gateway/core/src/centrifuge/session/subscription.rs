@@ -5,19 +5,20 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Arrival, Session, Waiting,
+    Arrival, DEPARTURES, Session, Waiting,
     identity::{Grant, PRESENCE_GRACE},
+    page::{self, Fit},
     request::{self, MAX_PUBLICATIONS},
 };
 use crate::{
     backplane::{BackplaneError, Op, Outcome, Publication, StreamPosition},
     centrifuge::{
-        codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
+        codes::{ErrorCode, UnsubscribeCode},
         command::Subscribe,
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::link::{Goodbye, Link},
+    shard::link::Link,
 };
 
 /// A subscription that the backplane has not confirmed yet.
@@ -25,6 +26,8 @@ use crate::{
 pub(super) struct Subscribing {
     pub(super) channel: ChannelId,
     pub(super) recovers: bool,
+    /// The backplane reads what the client missed.
+    pub(super) reads: bool,
     pub(super) grant: Option<Grant>,
     pub(super) ttl: Option<u32>,
     /// JSON for the client, from the connection token.
@@ -44,6 +47,23 @@ pub(super) struct Subscribed {
 }
 
 impl Subscribed {
+    fn new(
+        subscribing: &Subscribing,
+        position: Option<StreamPosition>,
+        publications: Vec<Arc<Publication>>,
+        recovered: bool,
+    ) -> Self {
+        Self {
+            channel: subscribing.channel,
+            recovers: subscribing.recovers,
+            ttl: subscribing.ttl,
+            data: subscribing.data.clone(),
+            position,
+            publications,
+            recovered,
+        }
+    }
+
     /// What the client is told.
     pub(super) fn result(&self) -> SubscribeResult<'_> {
         SubscribeResult {
@@ -74,7 +94,7 @@ impl Session {
             id,
             &request.channel,
             Some(request),
-            |channel, recovers| Subscribing { channel, recovers, grant, ttl, data: None },
+            |channel| Subscribing { channel, recovers: false, reads: false, grant, ttl, data: None },
             link,
         )
     }
@@ -85,18 +105,19 @@ impl Session {
         id: u32,
         channel: &str,
         request: Option<&Subscribe<'_>>,
-        subscribing: impl FnOnce(ChannelId, bool) -> Subscribing,
+        subscribing: impl FnOnce(ChannelId) -> Subscribing,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let retention = request::retention(request::options(channel, link)?);
         let since = request.filter(|request| retention.is_some() && has_position(request));
         let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
         let channel = link.hub.join(channel);
-        let subscribing = subscribing(channel, request.is_some_and(|request| request.recover));
+        let recovers = request.is_some_and(|request| request.recover);
+        let subscribing = Subscribing { recovers, reads: since.is_some(), ..subscribing(channel) };
         // A connect command is answered once all of its channels are confirmed, so they all take the same way.
         if retention.is_none() && self.greeting.is_none() && link.hub.is_delivered(channel) {
             let outcome = Outcome::Subscribed { position: None, publications: vec![], recovered: false };
-            return self.finish(id, Waiting::Subscribed(Box::new(subscribing)), Ok(outcome), link);
+            return self.subscribed(id, subscribing, Ok(outcome), link);
         }
         let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
         self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
@@ -135,6 +156,39 @@ impl Session {
         )
     }
 
+    /// Answers a subscribe command. Of a recovery that is too large the client gets the first part, and then comes again for the rest,
+    /// as it does whenever its subscription has insufficient state.
+    pub(super) fn subscribed(
+        &mut self,
+        id: u32,
+        subscribing: Subscribing,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let mut result = result;
+        let fit = result.as_mut().map_or(Fit::All, |outcome| fit(outcome, &mut page::room(link), link));
+        match fit {
+            Fit::All | Fit::Never => {
+                let subscribed = self.enter(subscribing, result, link)?;
+                self.reply(id, &Reply::Subscribe(subscribed.result()), link);
+            }
+            Fit::NotNow => {
+                link.abandon(subscribing.channel);
+                return Err(ErrorCode::TooManyRequests);
+            }
+            Fit::Part => {
+                let name = link.hub.name(subscribing.channel);
+                link.abandon(subscribing.channel);
+                if let Ok(Outcome::Subscribed { position, publications, recovered }) = result {
+                    let part = Subscribed::new(&subscribing, position, publications, recovered);
+                    self.reply(id, &Reply::Subscribe(part.result()), link);
+                    self.push_unsubscribe(&name, UnsubscribeCode::InsufficientState, link);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the backplane's answer to [`Self::ask`].
     pub(super) fn enter(
         &mut self,
@@ -142,7 +196,7 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<Subscribed, ErrorCode> {
-        let Subscribing { channel, recovers, grant, ttl, data } = subscribing;
+        let channel = subscribing.channel;
         let (position, publications, recovered) = match result {
             Ok(Outcome::Subscribed { position, publications, recovered }) => {
                 (position, publications, recovered)
@@ -154,11 +208,12 @@ impl Session {
         };
         link.hub.joined(channel, link.key.slot);
         self.subscriptions.push(channel);
-        if let Some(grant) = grant {
+        let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
+        if let Some(grant) = subscribing.grant {
             self.identity.get_or_insert_default().grants.insert(channel, grant);
         }
         self.appear(channel, link);
-        Ok(Subscribed { channel, recovers, ttl, data, position, publications, recovered })
+        Ok(subscribed)
     }
 
     pub(super) fn unsubscribe(
@@ -170,35 +225,27 @@ impl Session {
         if let Some(channel) = link.hub.find(channel) {
             if let Some(index) = self.under_way(channel) {
                 // Temporary, so that a client that wants the channel again by now does not take it for a refusal.
-                let pending = self.pending.remove(index);
+                let pending = self.take_pending(index);
                 self.fail(pending.command, ErrorCode::Internal, link);
                 link.abandon(channel);
             } else {
-                self.drop_subscription(channel, Duration::ZERO, link);
+                let grace = self.departure_grace(link);
+                self.drop_subscription(channel, grace, link);
             }
         }
         self.reply(id, &Reply::Unsubscribe, link);
         Ok(())
     }
 
-    /// The hub has taken this connection out of a channel because publications may be missing.
-    ///
-    /// # Errors
-    /// The server subscribed the client to it, who can only start again as a whole.
-    pub(crate) fn discontinued(
-        &mut self,
-        channel: ChannelId,
-        name: &Arc<str>,
-        link: &mut Link<'_>,
-    ) -> Result<(), Goodbye> {
-        self.depart(channel, name, PRESENCE_GRACE, link);
-        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
-        self.forget(channel);
-        if by_server {
-            return Err(DisconnectCode::InsufficientState.into());
+    /// Who leaves deliberately is gone at once, but one that does so again and again is treated like one that may come back: entering in
+    /// time it is not announced, so that nobody can have a channel told of it as fast as it sends.
+    fn departure_grace(&mut self, link: &Link<'_>) -> Duration {
+        let now = u32::try_from(link.now.monotonic.as_secs()).unwrap_or(u32::MAX);
+        if self.departed >= now.saturating_add(DEPARTURES) {
+            return PRESENCE_GRACE;
         }
-        self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
-        Ok(())
+        self.departed = self.departed.max(now).saturating_add(1);
+        Duration::ZERO
     }
 
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
@@ -214,7 +261,7 @@ impl Session {
         }
     }
 
-    fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+    pub(super) fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
         if self.subscriptions.contains(&channel) {
             self.depart(channel, &link.hub.name(channel), grace, link);
             self.forget(channel);
@@ -229,8 +276,8 @@ impl Session {
         }
     }
 
-    fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
-        self.say(link, |out| reply::push(out, channel, &Push::Unsubscribe(code)));
+    pub(super) fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
+        link.write(|out| reply::push(out, channel, &Push::Unsubscribe(code)));
     }
 
     /// Tells the backplane that the client is in a channel, where anyone may want to know.
@@ -253,6 +300,23 @@ impl Session {
             link.tell(Op::Leave { channel: name.clone(), info, announce, grace });
         }
     }
+}
+
+/// Cuts a recovery to what fits: its position is then where its publications end.
+pub(super) fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> Fit {
+    let Outcome::Subscribed { position: Some(position), publications, recovered } = outcome else {
+        return Fit::All;
+    };
+    let start = publications.first().map_or(position.offset, |first| first.offset.saturating_sub(1));
+    let fit = page::cut(publications, room, link);
+    match fit {
+        Fit::All => {}
+        Fit::Part | Fit::NotNow => {
+            position.offset = publications.last().map_or(start, |last| last.offset);
+        }
+        Fit::Never => *recovered = false,
+    }
+    fit
 }
 
 /// Whether a client says where it left off.
