@@ -66,17 +66,21 @@ pub struct Args {
     #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
     control_token_file: Option<PathBuf>,
 
-    /// File with the secret of HMAC-signed client tokens (HS256, HS384, HS512).
-    #[arg(long, env = "MOORING_JWT_HMAC_SECRET_FILE", value_name = "FILE")]
-    jwt_hmac_secret_file: Option<PathBuf>,
+    /// Files with a secret each of HMAC-signed client tokens (HS256, HS384, HS512), several while one is exchanged for another.
+    #[arg(long, env = "MOORING_JWT_HMAC_SECRET_FILE", value_name = "FILE", value_delimiter = ',')]
+    jwt_hmac_secret_file: Vec<PathBuf>,
 
-    /// File with the public key of client tokens signed with RSA, EC or Ed25519, PEM.
-    #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
-    jwt_public_key_file: Option<PathBuf>,
+    /// Files with public keys of client tokens signed with RSA, EC or Ed25519, PEM, one key after the other.
+    #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE", value_delimiter = ',')]
+    jwt_public_key_file: Vec<PathBuf>,
 
-    /// File with the key that the server API asks for; without one only callers on this machine (loopback) may use it.
+    /// File with the key that the server API asks for; without one it is not served.
     #[arg(long, env = "MOORING_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+
+    /// Serve the server API without a key to whoever reaches --listen, but no web page; for tries on one's own machine.
+    #[arg(long, env = "MOORING_INSECURE_API", conflicts_with = "api_key_file")]
+    insecure_api: bool,
 
     /// Name of this gateway in reports and replies; its pod's name.
     #[arg(long, env = "MOORING_NODE_NAME", value_name = "NAME", default_value = "gateway")]
@@ -87,7 +91,7 @@ pub struct Args {
     revision: String,
 
     /// Threads that hold connections; 0 takes one per core.
-    #[arg(long, env = "MOORING_SHARDS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, env = "MOORING_SHARDS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=128))]
     shards: u16,
 
     /// Seconds in which all clients are moved after SIGTERM; drain.timeoutSeconds of the configuration when absent.
@@ -128,6 +132,9 @@ impl Args {
             config.drain.timeout_seconds = seconds;
         }
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
+        let secrets = |flag, paths: &[PathBuf]| {
+            paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
+        };
         let settings = Settings {
             listen: self.listen,
             control: self.control,
@@ -136,8 +143,8 @@ impl Args {
             secrets: Secrets {
                 redis_password: secret("--redis-password-file", &self.redis_password_file)?,
                 control_token: secret("--control-token-file", &self.control_token_file)?,
-                jwt_hmac_secret: secret("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
-                jwt_public_key: secret("--jwt-public-key-file", &self.jwt_public_key_file)?,
+                jwt_hmac_secrets: secrets("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
+                jwt_public_keys: secrets("--jwt-public-key-file", &self.jwt_public_key_file)?,
                 api_key: secret("--api-key-file", &self.api_key_file)?,
             },
             node_name: self.node_name.clone(),
@@ -145,6 +152,7 @@ impl Args {
             shards: self.shards,
             settle: Duration::from_secs(self.settle.into()),
             echo: self.echo,
+            insecure_api: self.insecure_api,
         };
         settings.check()?;
         Ok(settings)

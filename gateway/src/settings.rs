@@ -10,8 +10,12 @@ use std::{
 
 use gateway_core::{
     config::GatewayConfig,
+    sequencer::ShardSet,
     token::{Key, KeyError, Verifier},
 };
+
+/// Keys of tokens at once: enough to exchange one of each kind, and few enough to try them all.
+const MAX_KEYS: usize = 8;
 
 /// Everything a gateway needs to know at its start.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +40,8 @@ pub struct Settings {
     pub settle: Duration,
     /// Serve /echo.
     pub echo: bool,
+    /// Serve the server API without a key.
+    pub insecure_api: bool,
 }
 
 /// Contents of the secret files, without surrounding white space.
@@ -45,10 +51,10 @@ pub struct Secrets {
     pub redis_password: Option<Secret>,
     /// Bearer token of /report and /drain.
     pub control_token: Option<Secret>,
-    /// Secret of HMAC-signed client tokens.
-    pub jwt_hmac_secret: Option<Secret>,
-    /// Public key of client tokens, PEM.
-    pub jwt_public_key: Option<Secret>,
+    /// Secrets of HMAC-signed client tokens.
+    pub jwt_hmac_secrets: Vec<Secret>,
+    /// Public keys of client tokens, PEM, each text of one or more.
+    pub jwt_public_keys: Vec<Secret>,
     /// Key of the server API.
     pub api_key: Option<Secret>,
 }
@@ -105,6 +111,14 @@ pub enum SettingsError {
         /// Why.
         error: KeyError,
     },
+    /// More keys than are tried.
+    #[error(
+        "--jwt-hmac-secret-file and --jwt-public-key-file name {found} keys; at most {MAX_KEYS}, so remove those that sign no more"
+    )]
+    TooManyKeys {
+        /// How many there are.
+        found: usize,
+    },
     /// The configuration is not of its form.
     #[error("configuration {origin}: {message}")]
     Malformed {
@@ -138,6 +152,7 @@ impl Default for Settings {
             shards: 0,
             settle: Duration::from_secs(3),
             echo: false,
+            insecure_api: false,
         }
     }
 }
@@ -169,8 +184,11 @@ impl Settings {
                 return Err(SettingsError::Invalid { field, value: value.to_string(), remedy });
             }
         }
-        let has_key = self.secrets.jwt_hmac_secret.is_some() || self.secrets.jwt_public_key.is_some();
-        if !config.auth.anonymous && !has_key {
+        if usize::from(self.shards) > ShardSet::MAX {
+            let value = self.shards.to_string();
+            return Err(SettingsError::Invalid { field: "--shards", value, remedy: "it may be at most 128" });
+        }
+        if !config.auth.anonymous && !self.secrets.has_token_key() {
             let remedy =
                 "with it false nobody could connect: give --jwt-hmac-secret-file or --jwt-public-key-file";
             return Err(SettingsError::Invalid {
@@ -188,21 +206,40 @@ impl Settings {
 
     /// Checks the tokens of clients; without a key it accepts none.
     pub fn verifier(&self) -> Result<Arc<Verifier>, SettingsError> {
-        let hmac = key("--jwt-hmac-secret-file", self.secrets.jwt_hmac_secret.as_ref(), Key::hmac)?;
-        let public = key("--jwt-public-key-file", self.secrets.jwt_public_key.as_ref(), Key::public)?;
-        Ok(Arc::new(Verifier::new(hmac.into_iter().chain(public).collect(), &self.config.auth)))
+        let mut keys = Vec::new();
+        for secret in &self.secrets.jwt_hmac_secrets {
+            keys.push(named("--jwt-hmac-secret-file", Key::hmac(secret.reveal().as_bytes()))?);
+        }
+        for pem in &self.secrets.jwt_public_keys {
+            keys.extend(named("--jwt-public-key-file", Key::public(pem.reveal().as_bytes()))?);
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(SettingsError::TooManyKeys { found: keys.len() });
+        }
+        Ok(Arc::new(Verifier::new(keys, &self.config.auth)))
     }
 
     /// How many shards `shards` stands for on this machine.
     #[must_use]
     pub fn shard_count(&self) -> u16 {
         match self.shards {
-            0 => {
-                std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX))
-            }
+            0 => shards_on(std::thread::available_parallelism().map_or(1, Into::into)),
             n => n,
         }
     }
+}
+
+impl Secrets {
+    /// Whether clients can have a token.
+    #[must_use]
+    pub fn has_token_key(&self) -> bool {
+        !self.jwt_hmac_secrets.is_empty() || !self.jwt_public_keys.is_empty()
+    }
+}
+
+/// One shard per core, as far as they can be told apart.
+fn shards_on(cores: usize) -> u16 {
+    u16::try_from(cores.min(ShardSet::MAX)).unwrap_or(u16::MAX)
 }
 
 /// The configuration from a file, else from inline text, else the default.
@@ -234,13 +271,8 @@ pub fn read_secret(flag: &'static str, path: &Path) -> Result<Secret, SettingsEr
     }
 }
 
-fn key(
-    flag: &'static str,
-    secret: Option<&Secret>,
-    parse: fn(&[u8]) -> Result<Key, KeyError>,
-) -> Result<Option<Key>, SettingsError> {
-    let parsed = secret.map(|secret| parse(secret.reveal().as_bytes())).transpose();
-    parsed.map_err(|error| SettingsError::NotAKey { flag, error })
+fn named<T>(flag: &'static str, key: Result<T, KeyError>) -> Result<T, SettingsError> {
+    key.map_err(|error| SettingsError::NotAKey { flag, error })
 }
 
 /// YAML, of which JSON is a part.
@@ -266,6 +298,44 @@ mod tests {
     fn an_unknown_field_is_refused_with_its_name() {
         let error = read_config(None, Some(r#"{"drian": {}}"#)).unwrap_err().to_string();
         assert!(error.contains("unknown field `drian`"), "{error}");
+    }
+
+    #[test]
+    fn a_typing_error_at_any_depth_is_refused_with_its_name() {
+        let cases = [
+            ("limits: {maxConnection: 5}", "maxConnection"),
+            ("auth: {audiance: a}", "audiance"),
+            ("channels: {defaults: {}}", "defaults"),
+            ("channels: {default: {publsh: Server}}", "publsh"),
+            ("channels: {default: {history: {sise: 5}}}", "sise"),
+            ("channels: {namespaces: [{name: a, publsh: Server}]}", "publsh"),
+            ("channels: {namespaces: [{name: a, history: {ttl: 5}}]}", "ttl"),
+            ("drain: {timeout: 5}", "timeout"),
+        ];
+        for (text, field) in cases {
+            let error = read_config(None, Some(text)).unwrap_err().to_string();
+            assert!(error.contains(&format!("unknown field `{field}`")), "{text}: {error}");
+        }
+        let good = "channels: {namespaces: [{name: a, publish: Server, history: {size: 5}}]}";
+        assert_eq!(read_config(None, Some(good)).unwrap().channels.namespaces[0].name, "a");
+    }
+
+    #[test]
+    fn a_machine_of_more_cores_than_shards_can_be_told_apart_gets_as_many_as_can_be() {
+        assert_eq!([shards_on(1), shards_on(128), shards_on(192)], [1, 128, 128]);
+        let settings = Settings { shards: 129, ..Settings::default() };
+        assert_eq!(
+            settings.check().unwrap_err().to_string(),
+            "configuration field --shards is 129; it may be at most 128"
+        );
+    }
+
+    #[test]
+    fn more_keys_than_are_tried_are_refused() {
+        let mut settings = Settings::default();
+        settings.secrets.jwt_hmac_secrets = vec![Secret::new("s3cret"); 9];
+        let error = settings.verifier().err().unwrap().to_string();
+        assert!(error.contains("name 9 keys; at most 8"), "{error}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Default for Auth {
 /// What one gateway and one connection may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
     /// Connections one gateway pod holds; further ones are refused with 503 and Retry-After. A pod may open 20,000 files on many
     /// systems, and each connection takes one.
@@ -102,7 +102,7 @@ impl Default for Limits {
 /// What channels do: the options of channels without a namespace, and of each namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Channels {
     /// Options of channels whose name has no `namespace:` prefix.
     pub default: ChannelOptions,
@@ -140,7 +140,7 @@ impl Channels {
 /// A namespace of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Namespace {
     /// The part of a channel's name before the first colon.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9_-]{1,64}$")))]
@@ -153,7 +153,7 @@ pub struct Namespace {
 /// What a channel does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChannelOptions {
     /// Publications kept, so that clients can recover what they missed; absent keeps none.
     pub history: Option<History>,
@@ -168,7 +168,7 @@ pub struct ChannelOptions {
 /// How much of a channel is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct History {
     /// Publications kept.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
