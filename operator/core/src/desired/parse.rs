@@ -324,8 +324,7 @@ fn redis_backplane(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane,
 }
 
 fn is_redis_url(url: &str) -> bool {
-    let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
+    url.strip_prefix("redis://").is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
 }
 
 /// Parses hours, minutes and seconds in this order, like `1h30m`.
