@@ -4,10 +4,7 @@ mod api;
 pub mod reply;
 mod stream;
 
-use std::{
-    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway_core::{
@@ -49,8 +46,6 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
-    /// Who connects.
-    pub peer: SocketAddr,
     /// Ends with the first request.
     pub handshake: Rc<Handshake>,
     /// Set by the request that led to a 101.
@@ -199,11 +194,13 @@ impl ClientPort {
         }
     }
 
-    /// Without a key the API serves programs of this machine: not other machines, and not the pages that its browsers show.
+    /// Where a request comes from says nothing about who sent it: behind a proxy on this machine all of them come from loopback.
     fn authorize_api(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         let Some(expected) = &self.node.settings.secrets.api_key else {
-            return if !self.peer.ip().to_canonical().is_loopback() {
-                Err("without --api-key-file the server API serves loopback only")
+            return if !self.node.settings.insecure_api {
+                Err(
+                    "the server API needs a key: start the gateway with --api-key-file, or to try it with --insecure-api",
+                )
             } else if headers.contains_key(ORIGIN) {
                 Err("without --api-key-file the server API does not serve web pages")
             } else {

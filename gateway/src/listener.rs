@@ -162,7 +162,7 @@ impl Listener {
 
     /// Serves a connection that says something; one that ends without a word is forgotten.
     fn serve(&mut self, id: u64) {
-        let Some(Silent { mut stream, peer, .. }) = self.handshakes.speak(id) else { return };
+        let Some(Silent { mut stream, .. }) = self.handshakes.speak(id) else { return };
         let first = match stream.read(&mut self.scratch) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Bytes::new()
@@ -174,7 +174,7 @@ impl Listener {
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
         self.handshakes.spawn(id, |handshake| async move {
             let accepted = Rc::default();
-            let port = ClientPort { node, backplane, peer, handshake, accepted };
+            let port = ClientPort { node, backplane, handshake, accepted };
             serve(stream, port, reactor).await;
         });
     }

@@ -1,11 +1,17 @@
 //! What /metrics shows. Every label has few values, all known beforehand.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use gateway_core::control::{Accepted, Connections};
+use gateway_core::{
+    centrifuge::codes::DisconnectCode,
+    control::{Accepted, Connections},
+};
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -207,33 +213,14 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
     Ok(collector)
 }
 
-/// Clients choose the code of their close frame, so only known ones become labels.
-fn close_label(code: Option<u16>) -> &'static str {
-    const KNOWN: [(u16, &str); 20] = [
-        (1000, "1000"),
-        (1001, "1001"),
-        (1002, "1002"),
-        (1003, "1003"),
-        (1005, "1005"),
-        (1007, "1007"),
-        (1008, "1008"),
-        (1009, "1009"),
-        (1011, "1011"),
-        (1012, "1012"),
-        (1013, "1013"),
-        (3000, "3000"),
-        (3001, "3001"),
-        (3005, "3005"),
-        (3008, "3008"),
-        (3010, "3010"),
-        (3012, "3012"),
-        (3500, "3500"),
-        (3501, "3501"),
-        (3503, "3503"),
-    ];
+/// Clients choose the code of their close frame, so only known ones become labels: those of RFC 6455, section 7.4.1 and its registry,
+/// and our own.
+fn close_label(code: Option<u16>) -> Cow<'static, str> {
     match code {
-        None => "none",
-        Some(code) => KNOWN.iter().find(|(known, _)| *known == code).map_or("other", |(_, label)| label),
+        None => "none".into(),
+        Some(code @ (1000..=1003 | 1005 | 1007..=1014)) => code.to_string().into(),
+        Some(code) if DisconnectCode::ALL.iter().any(|known| known.code() == code) => code.to_string().into(),
+        Some(_) => "other".into(),
     }
 }
 
@@ -247,6 +234,13 @@ mod tests {
             [close_label(Some(1009)), close_label(Some(4999)), close_label(None)],
             ["1009", "other", "none"]
         );
+    }
+
+    #[test]
+    fn every_code_of_ours_is_a_label() {
+        for code in DisconnectCode::ALL {
+            assert_eq!(close_label(Some(code.code())), code.code().to_string());
+        }
     }
 
     #[test]
