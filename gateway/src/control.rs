@@ -1,27 +1,33 @@
 //! The control port: health, metrics, the report that the operator reads, and the drain that it steers.
 
 use std::{
-    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc,
-    time::Duration,
+    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, net::SocketAddr, pin::Pin,
+    rc::Rc, sync::Arc, time::Duration,
 };
 
 use gateway_core::control::{BackplaneHealth, DrainRequest, Report};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::{Method, Request, StatusCode, body::Incoming, server::conn::http1, service::Service};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::Service,
+};
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     backplane::BackplaneHandle,
     drain::Drain,
     http::{
-        bearer, is_same,
+        Framing, HttpStream, bearer, is_same, read_body,
         reply::{self, Reply},
     },
     node::Node,
+    places::Places,
 };
 
-/// Connections at once; the kubelet, Prometheus and the operator need a few.
+/// Connections at once; the kubelet, Prometheus and the operator need a few, and who holds more makes room for them.
 const MAX_CONNECTIONS: usize = 64;
 /// For a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,27 +78,29 @@ impl AcceptRate {
 impl ControlPort {
     /// Serves the control port for ever.
     pub async fn serve(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        // The semaphore is never closed.
-        while let Ok(place) = places.clone().acquire_owned().await {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+        let places = Places::new(MAX_CONNECTIONS, self.node.metrics.control_connections.clone());
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.clone().admit(stream, peer, &places),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections to the control port");
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
                 }
-            };
-            let port = self.clone();
-            tokio::task::spawn_local(async move {
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-                if let Err(error) = http.serve_connection(TokioIo::new(stream), port).await {
-                    tracing::debug!(%error, "a connection to the control port broke");
-                }
-                drop(place);
-            });
+            }
         }
+    }
+
+    fn admit(self, stream: TcpStream, peer: SocketAddr, places: &Places) {
+        places.admit(peer, |place| async move {
+            let stream = HttpStream::registered(stream);
+            let service = Connection { port: self, framing: stream.framing() };
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            if let Err(error) = http.serve_connection(stream, service).await {
+                tracing::debug!(%error, "a connection to the control port broke");
+            }
+            drop(place);
+        });
     }
 
     async fn route(&self, request: Request<Incoming>) -> Reply {
@@ -152,9 +160,9 @@ impl ControlPort {
     }
 
     async fn drain(&self, request: Request<Incoming>) -> Reply {
-        let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return reply::refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        let body = match read_body(request.into_body(), MAX_BODY, "", &self.node.bodies).await {
+            Ok(body) => body,
+            Err(error) => return error.reply(),
         };
         let mut json = serde_json::Deserializer::from_slice(&body);
         let request: DrainRequest = match serde_path_to_error::deserialize(&mut json) {
@@ -185,14 +193,31 @@ impl ControlPort {
     }
 }
 
-impl Service<Request<Incoming>> for ControlPort {
+/// The control port, as one connection sees it.
+struct Connection {
+    port: ControlPort,
+    framing: Framing,
+}
+
+impl Service<Request<Incoming>> for Connection {
     type Response = Reply;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let port = self.clone();
-        Box::pin(async move { Ok(port.route(request).await) })
+        let port = self.port.clone();
+        let head = self.framing.begin(&request);
+        let is_last = head.is_err() || self.framing.is_last();
+        Box::pin(async move {
+            let mut reply = match head {
+                Ok(()) => port.route(request).await,
+                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+            };
+            if is_last {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(reply)
+        })
     }
 }
 

@@ -1,10 +1,12 @@
 //! The client port before the 101: HTTP requests, and opening handshakes that lead out of HTTP.
 
 mod api;
+mod body;
+mod framing;
 pub mod reply;
 mod stream;
 
-use std::{cell::Cell, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use gateway_core::{
@@ -14,7 +16,7 @@ use gateway_core::{
     handshake::{self, BadHandshake},
     raw::backplane_channel,
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
@@ -24,17 +26,18 @@ use hyper::{
 use subtle::ConstantTimeEq as _;
 
 use self::reply::Reply;
-pub use self::stream::HttpStream;
+pub use self::{
+    body::{BadBody, read as read_body},
+    framing::Framing,
+    stream::HttpStream,
+};
 use crate::{
     backplane::BackplaneHandle,
-    handshakes::Handshake,
     node::Node,
     page,
+    places::Place,
     reactor::{Accepted, Protocol},
 };
-
-/// For a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a channel's name may be, for error messages.
 const CHANNEL_RULE: &str = "1 to 255 printable ASCII characters";
@@ -46,8 +49,10 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
-    /// Ends with the first request.
-    pub handshake: Rc<Handshake>,
+    /// The connection's.
+    pub place: Rc<Place>,
+    /// The connection's.
+    pub framing: Framing,
     /// Set by the request that led to a 101.
     pub accepted: Rc<Cell<Option<Accepted>>>,
 }
@@ -59,10 +64,15 @@ impl Service<Request<Incoming>> for ClientPort {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let port = self.clone();
+        let head = self.framing.begin(&request);
         Box::pin(async move {
-            let crowded = port.handshake.has_arrived();
-            let mut reply = port.route(request).await;
-            if crowded && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let crowded = port.place.has_arrived();
+            let is_last = crowded || head.is_err() || port.framing.is_last();
+            let mut reply = match head {
+                Ok(()) => port.route(request).await,
+                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+            };
+            if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(reply)
@@ -156,8 +166,9 @@ impl ClientPort {
         let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
         let body = match self.body(request).await {
             Ok(body) => body,
-            Err(reply) => return reply,
+            Err(error) => return error.reply(),
         };
+        let _busy = self.place.work();
         let payload = match std::str::from_utf8(&body) {
             Ok(_) if is_text => Payload::Text(body),
             _ => Payload::Binary(body),
@@ -189,8 +200,11 @@ impl ClientPort {
         }
         let method = request.uri().path().trim_start_matches("/api").trim_matches('/').to_owned();
         match self.body(request).await {
-            Ok(body) => api::call(&self.node, &self.backplane, &method, body).await,
-            Err(reply) => reply,
+            Ok(body) => {
+                let _busy = self.place.work();
+                api::call(&self.node, &self.backplane, &method, body).await
+            }
+            Err(error) => error.reply(),
         }
     }
 
@@ -217,20 +231,9 @@ impl ClientPort {
         }
     }
 
-    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Reply> {
+    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, BadBody> {
         let limit = self.node.settings.config.limits.max_message_bytes as usize;
-        let collected = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("the body has more than {limit} bytes (limits.maxMessageBytes)");
-                Err(reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
-            }
-            Ok(Err(error)) => Err(reply::refuse(StatusCode::BAD_REQUEST, &error.to_string())),
-            Err(_) => {
-                Err(reply::refuse(StatusCode::REQUEST_TIMEOUT, "the body took more than 10 s to arrive"))
-            }
-        }
+        read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.bodies).await
     }
 }
 

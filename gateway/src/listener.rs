@@ -18,9 +18,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     backplane::BackplaneHandle,
-    handshakes::{Handshakes, Silent},
     http::{ClientPort, HttpStream},
     node::Node,
+    places::{Places, Silent},
     poll_token::{self, Target},
     reactor::{Accepted, ReactorRef},
 };
@@ -69,7 +69,7 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub struct Listener {
     socket: TcpListener,
     registry: Rc<Registry>,
-    handshakes: Handshakes,
+    places: Places,
     node: Arc<Node>,
     backplane: BackplaneHandle,
     reactor: ReactorRef,
@@ -86,7 +86,7 @@ impl Listener {
     pub fn new(
         socket: std::net::TcpListener,
         registry: Registry,
-        handshakes: Handshakes,
+        places: Places,
         node: Arc<Node>,
         backplane: BackplaneHandle,
         reactor: ReactorRef,
@@ -96,7 +96,7 @@ impl Listener {
         Ok(Self {
             socket,
             registry: Rc::new(registry),
-            handshakes,
+            places,
             node,
             backplane,
             reactor,
@@ -130,20 +130,20 @@ impl Listener {
     pub fn handle_timeout(&mut self) {
         let now = self.node.clock.elapsed();
         self.paused_until.take_if(|until| *until <= now);
-        self.handshakes.expire(now);
+        self.places.expire(now);
     }
 
     /// When [`Listener::handle_timeout`] has something to do, as monotonic time.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.paused_until, self.handshakes.next_timeout()].into_iter().flatten().min()
+        [self.paused_until, self.places.next_timeout()].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
         let now = self.node.clock.elapsed();
         for _ in 0..ACCEPTS {
             let taken = self.socket.accept().and_then(|(stream, peer)| {
-                self.handshakes.arrive(stream, peer, now + HEAD_TIMEOUT, &self.registry)
+                self.places.arrive(stream, peer, now + HEAD_TIMEOUT, &self.registry)
             });
             match taken {
                 Ok(()) => {}
@@ -162,7 +162,7 @@ impl Listener {
 
     /// Serves a connection that says something; one that ends without a word is forgotten.
     fn serve(&mut self, id: u64) {
-        let Some(Silent { mut stream, .. }) = self.handshakes.speak(id) else { return };
+        let Some(Silent { mut stream, peer, .. }) = self.places.speak(id) else { return };
         let first = match stream.read(&mut self.scratch) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Bytes::new()
@@ -170,24 +170,31 @@ impl Listener {
             Ok(length) if length > 0 => Bytes::copy_from_slice(&self.scratch[..length]),
             _ => return,
         };
-        let stream = HttpStream::new(stream, first, self.registry.clone());
+        let registry = self.registry.clone();
+        let stream = HttpStream::polled(stream, first, registry.clone());
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
-        self.handshakes.spawn(id, |handshake| async move {
-            let accepted = Rc::default();
-            let port = ClientPort { node, backplane, handshake, accepted };
-            serve(stream, port, reactor).await;
+        self.places.spawn(id, peer, |place| async move {
+            let (accepted, framing) = (Rc::default(), stream.framing());
+            let port = ClientPort { node, backplane, place, framing, accepted };
+            serve(stream, port, &registry, &reactor).await;
         });
     }
 }
 
 /// Serves HTTP until the connection ends or becomes a WebSocket, which the reactor then takes with what was read ahead.
-async fn serve(stream: HttpStream, port: ClientPort, reactor: ReactorRef) {
-    let accepted = port.accepted.clone();
+async fn serve(stream: HttpStream, port: ClientPort, registry: &Registry, reactor: &ReactorRef) {
+    // It is held to the end of the connection.
+    let (accepted, place) = (port.accepted.clone(), port.place.clone());
     let (stream, read_ahead) = serve_http(stream, port).await;
-    let Some(accepted) = accepted.take() else { return linger(stream).await };
-    if let Err(error) = hand_over(accepted, stream, read_ahead, &reactor) {
-        tracing::warn!(%error, "cannot take a connection over");
+    match accepted.take() {
+        None => linger(stream).await,
+        Some(accepted) => {
+            if let Err(error) = hand_over(accepted, stream, read_ahead, registry, reactor) {
+                tracing::warn!(%error, "cannot take a connection over");
+            }
+        }
     }
+    drop(place);
 }
 
 async fn serve_http(stream: HttpStream, port: ClientPort) -> (HttpStream, BytesMut) {
@@ -222,9 +229,10 @@ fn hand_over(
     accepted: Accepted,
     stream: HttpStream,
     mut read_ahead: BytesMut,
+    registry: &Registry,
     reactor: &ReactorRef,
 ) -> io::Result<()> {
-    let (stream, unread) = stream.into_parts()?;
+    let (stream, unread) = stream.into_parts(registry)?;
     read_ahead.extend_from_slice(&unread);
     reactor.borrow_mut().open(accepted, stream, read_ahead)
 }

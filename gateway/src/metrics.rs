@@ -24,7 +24,10 @@ pub struct Metrics {
     accepted: IntCounterVec,
     closes: IntCounterVec,
     refusals: IntCounterVec,
-    handshakes: IntGauge,
+    /// TCP connections of the client port that are no WebSockets.
+    pub http_connections: IntGauge,
+    /// TCP connections of the control port.
+    pub control_connections: IntGauge,
     /// Messages that clients and the server API handed to the backplane.
     pub publications: IntCounter,
     /// Messages, replies and pings handed to sockets.
@@ -148,7 +151,14 @@ impl Metrics {
                 &["code"],
             )?,
             refusals: counters("mooring_refusals_total", "Handshakes refused, by reason.", &["reason"])?,
-            handshakes: gauge("mooring_handshakes", "TCP connections that have not sent a request yet.")?,
+            http_connections: gauge(
+                "mooring_http_connections",
+                "TCP connections of the client port that are no WebSockets.",
+            )?,
+            control_connections: gauge(
+                "mooring_control_connections",
+                "TCP connections of the control port.",
+            )?,
             publications: counter("mooring_publications_total", "Messages handed to the backplane.")?,
             frames_sent: counter("mooring_frames_sent_total", "Frames handed to sockets.")?,
             bytes_sent: counter("mooring_sent_bytes_total", "Bytes that sockets took.")?,
@@ -178,11 +188,6 @@ impl Metrics {
     /// Counts a refused handshake.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
-    }
-
-    /// A TCP connection waits for its first request, or no longer does.
-    pub fn handshakes(&self) -> &IntGauge {
-        &self.handshakes
     }
 
     /// The exposition, with the numbers that are read rather than counted.

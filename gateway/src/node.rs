@@ -12,10 +12,14 @@ use gateway_core::{
 
 use crate::{
     admission::Admission,
+    budget::Budget,
     clock::Clock,
     metrics::{self, Metrics, ShardNumbers},
     settings::{Settings, SettingsError},
 };
+
+/// Bytes of requests' bodies that may be on their way: four of the largest that a configuration allows.
+const BODIES: usize = 64 * 1024 * 1024;
 
 /// One gateway, as all of its threads see it.
 pub struct Node {
@@ -29,6 +33,8 @@ pub struct Node {
     pub clock: Clock,
     /// Its limits.
     pub admission: Arc<Admission>,
+    /// For the bodies of requests that are arriving.
+    pub bodies: Arc<Budget>,
     /// Its counters.
     pub metrics: Metrics,
     /// Live numbers by shard.
@@ -57,6 +63,7 @@ impl Node {
             id: rand::random(),
             clock: Clock::start(),
             admission: Admission::new(&settings.config.limits),
+            bodies: Budget::new(BODIES),
             metrics: Metrics::new()?,
             shards,
             started: AtomicBool::new(false),

@@ -11,6 +11,7 @@ pub mod control;
 pub mod drain;
 pub mod frame;
 pub mod handshake;
+pub mod head;
 pub mod hub;
 pub mod key;
 pub mod outbox;
