@@ -15,6 +15,7 @@ use gateway_core::{
     config::Protocol as Served,
     handshake::{self, BadHandshake},
     raw::backplane_channel,
+    rights::ChannelName,
 };
 use http_body_util::Full;
 use hyper::{
@@ -93,7 +94,7 @@ impl ClientPort {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                if let Err(message) = self.authorize_raw(&request) {
+                if let Err(message) = self.authorize_raw(&request, &channel) {
                     self.node.metrics.refused("token");
                     return reply::refuse(StatusCode::UNAUTHORIZED, &message);
                 }
@@ -145,16 +146,19 @@ impl ClientPort {
         handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
-    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<(), String> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
+    /// epoch.
+    fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.node.settings.config.auth.anonymous => Ok(()),
+            None if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") => {
+                Ok(None)
+            }
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
             Some(token) => {
-                let verified = self.node.verifier.connection(&token, self.node.clock.now());
-                verified.map(drop).map_err(|error| error.to_string())
+                let entry = self.node.verifier.entry(&token, channel, self.node.clock.now());
+                entry.map_err(|error| error.to_string())
             }
         }
     }

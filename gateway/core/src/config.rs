@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rights::ChannelName;
+
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
@@ -130,9 +132,9 @@ impl Channels {
     /// The options of a channel, or nothing when its namespace is unknown.
     #[must_use]
     pub fn options(&self, channel: &str) -> Option<&ChannelOptions> {
-        match channel.split_once(':') {
+        match ChannelName::of(channel).namespace {
             None => Some(&self.default),
-            Some((name, _)) => self.namespaces.iter().find(|n| n.name == name).map(|n| &n.options),
+            Some(name) => self.namespaces.iter().find(|n| n.name == name).map(|n| &n.options),
         }
     }
 }
@@ -142,7 +144,7 @@ impl Channels {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Namespace {
-    /// The part of a channel's name before the first colon.
+    /// The part of a channel's name before the first colon, a `$` in front of it aside.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9_-]{1,64}$")))]
     pub name: String,
     /// What its channels do.

@@ -17,6 +17,7 @@ pub mod key;
 pub mod outbox;
 pub mod raw;
 pub mod resp;
+pub mod rights;
 pub mod sequencer;
 pub mod shard;
 pub mod time;

@@ -1,5 +1,7 @@
 //! Bare WebSocket messages in a channel.
 
+use mooring_gateway::settings::Secret;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::Server;
@@ -108,5 +110,32 @@ async fn everything_comes_back_from_echo() {
     for message in [Message::text("hi"), long] {
         socket.send(message.clone()).await;
         assert_eq!(socket.message().await, message);
+    }
+}
+
+#[tokio::test]
+async fn a_raw_channel_admits_whom_its_name_admits() {
+    let secret = "a secret of thirty-two bytes, ok";
+    let server = Server::start(|s| s.secrets.jwt_hmac_secrets = vec![Secret::new(secret)]);
+    let sign = |claims: &Value| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+    };
+    let ada = sign(&json!({"sub": "ada"}));
+    let private = sign(&json!({"sub": "ada", "channel": "$room"}));
+    let cases = [
+        ("room", None, 200),
+        ("$room", None, 401),
+        ("talk%23ada", None, 401),
+        ("talk%23ada", Some(&ada), 200),
+        ("talk%23bob", Some(&ada), 401),
+        ("$room", Some(&ada), 401),
+        ("$room", Some(&private), 200),
+        ("room", Some(&private), 401),
+    ];
+    for (channel, token, status) in cases {
+        let token = token.map(|token| format!("?token={token}")).unwrap_or_default();
+        let answer = server.http(server.client, &format!("POST /raw/{channel}{token}"), &[], b"x").await;
+        assert_eq!(answer.status, status, "{channel} {token}: {answer:?}");
     }
 }

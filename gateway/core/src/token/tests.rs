@@ -214,6 +214,19 @@ fn a_subscription_token_is_good_for_its_channel_and_user() {
 }
 
 #[test]
+fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for() {
+    let (user, channel) = (json!({"sub": "ada", "exp": 2_000}), json!({"sub": "ada", "channel": "$chat"}));
+    let entry = |claims: &Value, channel| verifier().entry(&sign(claims), channel, NOW);
+    assert_eq!(entry(&user, "chat"), Ok(Some(2_000)));
+    assert_eq!(entry(&user, "talk#ada"), Ok(Some(2_000)));
+    assert_eq!(entry(&channel, "$chat"), Ok(None));
+    for (claims, other) in [(&user, "$chat"), (&user, "talk#bob"), (&channel, "chat"), (&channel, "$news")] {
+        assert_eq!(entry(claims, other), invalid(Flaw::Channel), "{claims} in {other}");
+    }
+    assert_eq!(entry(&json!({"sub": "ada", "exp": 1_000}), "chat"), Err(TokenError::Expired));
+}
+
+#[test]
 fn what_is_no_key_is_refused_with_the_remedy() {
     assert_eq!(Key::hmac(b"").err(), Some(KeyError::EmptySecret));
     for no_key in [&b"secret"[..], b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {

@@ -8,5 +8,6 @@ mod pause;
 mod protocol;
 mod raw;
 mod recovery;
+mod rights;
 mod tokens;
 mod world;

@@ -12,7 +12,8 @@ use crate::{
         command::{History, Publish},
         reply::Reply,
     },
-    config::{ChannelOptions, Publishers},
+    config::ChannelOptions,
+    rights::may_publish,
     shard::link::Link,
 };
 
@@ -44,12 +45,7 @@ impl Session {
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
-        let allowed = match options.publish {
-            Publishers::Server => false,
-            Publishers::Subscribers => channel.is_some(),
-            Publishers::Clients => true,
-        };
-        if !allowed {
+        if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
         let op = Op::Publish {
