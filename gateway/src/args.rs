@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::settings::{Secrets, Settings, SettingsError, read_config, read_secret};
+use crate::settings::{ConfigFile, Secrets, Settings, SettingsError, read_config, read_secret};
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
 /// /api, and a chat page to try them with at /.
@@ -82,6 +82,11 @@ pub struct Args {
     #[arg(long, env = "MOORING_INSECURE_API", conflicts_with = "api_key_file")]
     insecure_api: bool,
 
+    /// Admit clients without a token, where the configuration says nothing about auth.anonymous. By itself so only on a loopback
+    /// --listen without keys.
+    #[arg(long, env = "MOORING_ANONYMOUS")]
+    anonymous: bool,
+
     /// Name of this gateway in reports and replies; its pod's name.
     #[arg(long, env = "MOORING_NODE_NAME", value_name = "NAME", default_value = "gateway")]
     node_name: String,
@@ -127,7 +132,8 @@ pub enum LogFormat {
 impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        let mut config = read_config(self.config.as_deref(), self.config_inline.as_deref())?;
+        let ConfigFile { mut config, names_anonymous } =
+            read_config(self.config.as_deref(), self.config_inline.as_deref())?;
         if let Some(seconds) = self.shutdown_window {
             config.drain.timeout_seconds = seconds;
         }
@@ -135,7 +141,7 @@ impl Args {
         let secrets = |flag, paths: &[PathBuf]| {
             paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
         };
-        let settings = Settings {
+        let mut settings = Settings {
             listen: self.listen,
             control: self.control,
             config,
@@ -154,6 +160,10 @@ impl Args {
             echo: self.echo,
             insecure_api: self.insecure_api,
         };
+        if !names_anonymous {
+            let is_private = self.listen.ip().is_loopback() && !settings.secrets.has_token_key();
+            settings.config.auth.anonymous = self.anonymous || is_private;
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -174,6 +184,33 @@ mod tests {
     fn no_flag_is_needed() {
         let settings = Cli::parse_from(["mooring-gateway"]).serve.settings().unwrap();
         assert_eq!(settings, Settings::default());
+    }
+
+    /// Whether a gateway with these flags admits clients without a token, or why it does not start.
+    fn anonymous(flags: &[&str]) -> Result<bool, String> {
+        let cli = Cli::try_parse_from(["mooring-gateway"].iter().chain(flags)).unwrap();
+        cli.serve.settings().map(|settings| settings.config.auth.anonymous).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn who_has_no_token_stays_out_unless_the_gateway_is_alone_or_was_told_otherwise() {
+        // Any text will do for a secret.
+        let key = ["--jwt-hmac-secret-file", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")];
+        let config = |text| ["--config-inline", text];
+        let (open, closed) = (config("auth: {anonymous: true}"), config("auth: {anonymous: false}"));
+        let everywhere = ["--listen", "0.0.0.0:8000"];
+        assert_eq!(anonymous(&[]), Ok(true));
+        assert_eq!(anonymous(&config("auth: {audience: chat}")), Ok(true));
+        assert_eq!(anonymous(&key), Ok(false));
+        assert_eq!(anonymous(&[&key[..], &["--anonymous"]].concat()), Ok(true));
+        assert_eq!(anonymous(&[&key[..], &everywhere].concat()), Ok(false));
+        assert_eq!(anonymous(&[&everywhere[..], &["--anonymous"]].concat()), Ok(true));
+        assert_eq!(anonymous(&[&everywhere[..], &open].concat()), Ok(true));
+        assert_eq!(anonymous(&[&key[..], &closed, &["--anonymous"]].concat()), Ok(false), "the file wins");
+        for nobody in [&everywhere[..], &closed] {
+            let error = anonymous(nobody).unwrap_err();
+            assert!(error.contains("auth.anonymous is false") && error.contains("--anonymous"), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The control port: health, metrics, the report that the operator reads, and the drain that it steers.
 
 use std::{
-    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, net::SocketAddr, pin::Pin,
-    rc::Rc, sync::Arc, time::Duration,
+    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc,
+    sync::Arc, time::Duration,
 };
 
 use gateway_core::control::{BackplaneHealth, DrainRequest, Report};
@@ -81,7 +81,7 @@ impl ControlPort {
         let places = Places::new(MAX_CONNECTIONS, self.node.metrics.control_connections.clone());
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.clone().admit(stream, peer, &places),
+                Ok((stream, peer)) => self.clone().admit(stream, peer.ip(), &places),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections to the control port");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -90,7 +90,7 @@ impl ControlPort {
         }
     }
 
-    fn admit(self, stream: TcpStream, peer: SocketAddr, places: &Places) {
+    fn admit(self, stream: TcpStream, peer: IpAddr, places: &Places) {
         places.admit(peer, |place| async move {
             let stream = HttpStream::registered(stream);
             let service = Connection { port: self, framing: stream.framing() };

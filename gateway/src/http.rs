@@ -6,10 +6,13 @@ mod framing;
 pub mod reply;
 mod stream;
 
-use std::{cell::Cell, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    borrow::Cow, cell::Cell, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
+};
 
 use bytes::Bytes;
 use gateway_core::{
+    address,
     backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
@@ -21,7 +24,9 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
+    },
     service::Service,
 };
 use subtle::ConstantTimeEq as _;
@@ -40,6 +45,9 @@ use crate::{
     reactor::{Accepted, Protocol},
 };
 
+/// No standard's, but every proxy's.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// What a channel's name may be, for error messages.
 const CHANNEL_RULE: &str = "1 to 255 printable ASCII characters";
 
@@ -50,6 +58,8 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
+    /// Who made the connection, or for whom a proxy did.
+    pub peer: IpAddr,
     /// The connection's.
     pub place: Rc<Place>,
     /// The connection's.
@@ -130,14 +140,25 @@ impl ClientPort {
                 return reply::bad_handshake(flaw);
             }
         };
-        match self.node.admission.admit(self.node.clock.elapsed()) {
+        match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
             Ok(permit) => {
                 self.accepted.set(Some(Accepted { protocol, permit }));
                 reply
             }
             Err(refusal) => {
                 self.node.metrics.refused(refusal.label());
-                reply::unavailable(refusal.retry_after(), &refusal.to_string())
+                reply::refuse_for_now(refusal.status(), refusal.retry_after(), &refusal.to_string())
+            }
+        }
+    }
+
+    /// Whose request it is, as far as the proxies are to be believed.
+    fn client(&self, headers: &HeaderMap) -> IpAddr {
+        match self.node.settings.config.proxies.trusted.as_slice() {
+            [] => self.peer,
+            trusted => {
+                let values = headers.get_all(FORWARDED_FOR).iter();
+                address::client(self.peer, values.filter_map(|value| value.to_str().ok()), trusted)
             }
         }
     }
@@ -272,26 +293,13 @@ fn is_text(content_type: &HeaderValue) -> bool {
 
 /// A parameter of the query, decoded.
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| decode(value))
+    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Percent-decoding (RFC 3986, section 2.1); nothing when it is malformed or no UTF-8.
+/// Percent-decoding (RFC 3986, section 2.1); nothing when the result is no UTF-8.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte == b'%' {
-            let (digits, tail) = rest.split_at_checked(2)?;
-            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -301,10 +309,8 @@ mod tests {
     #[test]
     fn a_path_is_decoded_or_refused() {
         assert_eq!(decode("room%201"), Some("room 1".to_owned()));
-        assert_eq!(
-            [decode("%"), decode("%2"), decode("%+1"), decode("%zz"), decode("%ff")],
-            [const { None }; 5]
-        );
+        assert_eq!(decode("100%"), Some("100%".to_owned()), "what encodes nothing stands for itself");
+        assert_eq!(decode("%ff"), None);
     }
 
     #[test]

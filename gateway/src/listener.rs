@@ -3,13 +3,14 @@
 use std::{
     future::poll_fn,
     io::{self, ErrorKind, Read as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use gateway_core::proxy_header::{self, ProxyHeader};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use mio::{Events, Interest, Registry, net::TcpListener};
@@ -160,6 +161,22 @@ impl Listener {
         }
     }
 
+    /// For whom a connection is and what it says, without the header of a proxy that writes one; nothing when that header is missing.
+    fn behind_proxy(&self, peer: IpAddr, mut first: Bytes) -> Option<(IpAddr, Bytes)> {
+        let proxies = &self.node.settings.config.proxies;
+        if !proxies.proxy_protocol || !proxies.trusted.iter().any(|network| network.contains(peer)) {
+            return Some((peer, first));
+        }
+        match proxy_header::parse(&first) {
+            Ok(ProxyHeader { length, client }) => Some((client.unwrap_or(peer), first.split_off(length))),
+            Err(error) => {
+                tracing::debug!(%error, %peer, "refused a connection");
+                self.node.metrics.refused("proxy_header");
+                None
+            }
+        }
+    }
+
     /// Serves a connection that says something; one that ends without a word is forgotten.
     fn serve(&mut self, id: u64) {
         let Some(Silent { mut stream, peer, .. }) = self.places.speak(id) else { return };
@@ -170,12 +187,13 @@ impl Listener {
             Ok(length) if length > 0 => Bytes::copy_from_slice(&self.scratch[..length]),
             _ => return,
         };
+        let Some((peer, first)) = self.behind_proxy(peer.ip(), first) else { return };
         let registry = self.registry.clone();
         let stream = HttpStream::polled(stream, first, registry.clone());
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
         self.places.spawn(id, peer, |place| async move {
             let (accepted, framing) = (Rc::default(), stream.framing());
-            let port = ClientPort { node, backplane, place, framing, accepted };
+            let port = ClientPort { node, backplane, peer, place, framing, accepted };
             serve(stream, port, &registry, &reactor).await;
         });
     }

@@ -10,11 +10,12 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
 
+use gateway_core::address::Site;
 use mio::{Interest, Registry, net::TcpStream};
 use prometheus::IntGauge;
 use tokio::task::AbortHandle;
@@ -120,22 +121,18 @@ impl Places {
     pub fn spawn<F: Future<Output = ()> + 'static>(
         &self,
         id: u64,
-        peer: SocketAddr,
+        peer: IpAddr,
         serve: impl FnOnce(Rc<Place>) -> F,
     ) {
         let place = Place { id, arrived: Cell::new(false), of: self.clone() };
         let task = tokio::task::spawn_local(serve(Rc::new(place))).abort_handle();
         let mut inner = self.0.borrow_mut();
-        inner.served.insert(id, Served { peer: peer.ip(), task, busy: false });
+        inner.served.insert(id, Served { peer, task, busy: false });
         inner.gauge.inc();
     }
 
     /// Takes a new connection and starts its task at once.
-    pub fn admit<F: Future<Output = ()> + 'static>(
-        &self,
-        peer: SocketAddr,
-        serve: impl FnOnce(Rc<Place>) -> F,
-    ) {
+    pub fn admit<F: Future<Output = ()> + 'static>(&self, peer: IpAddr, serve: impl FnOnce(Rc<Place>) -> F) {
         let id = self.0.borrow().next;
         self.spawn(id, peer, serve);
         let mut inner = self.0.borrow_mut();
@@ -168,9 +165,9 @@ impl Inner {
         }
         let silent = self.silent.iter().map(|(id, silent)| (*id, silent.peer.ip()));
         let served = self.served.iter().filter(|(_, served)| !served.busy);
-        let waiting: BTreeMap<u64, IpAddr> = silent
+        let waiting: BTreeMap<u64, Site> = silent
             .chain(served.map(|(id, served)| (*id, served.peer)))
-            .map(|(id, address)| (id, site(address)))
+            .map(|(id, address)| (id, Site::of(address)))
             .collect();
         for id in those_who_go(&waiting, (self.limit / ROOM).max(1)) {
             let gone = self.silent.remove(&id).is_some();
@@ -190,8 +187,8 @@ impl Inner {
 
 /// Which of those that wait, by their ids and whence they come, make room for `count`: as if each time the oldest went of whose address
 /// there are most.
-fn those_who_go(waiting: &BTreeMap<u64, IpAddr>, count: usize) -> BTreeSet<u64> {
-    let mut numbers: HashMap<IpAddr, usize> = HashMap::new();
+fn those_who_go(waiting: &BTreeMap<u64, Site>, count: usize) -> BTreeSet<u64> {
+    let mut numbers: HashMap<Site, usize> = HashMap::new();
     waiting.values().for_each(|address| *numbers.entry(*address).or_default() += 1);
     let above = |level: usize| numbers.values().map(|number| number.saturating_sub(level)).sum::<usize>();
     let levels: Vec<usize> = (0..waiting.len()).collect();
@@ -207,14 +204,6 @@ fn those_who_go(waiting: &BTreeMap<u64, IpAddr>, count: usize) -> BTreeSet<u64> 
         }
     }
     going
-}
-
-/// What one client can be expected to have one of: an IPv4 address, or 64 bits of an IPv6 address (RFC 6177).
-fn site(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
-    }
 }
 
 impl Place {

@@ -161,17 +161,25 @@ impl Settings {
     /// Refuses values that would make a gateway that serves nobody or drains never.
     pub fn check(&self) -> Result<(), SettingsError> {
         let config = &self.config;
+        let limits = &config.limits;
         let at_least = [
-            ("limits.maxConnections", config.limits.max_connections, 1, "it must be at least 1"),
-            ("limits.connectionsPerSecond", config.limits.connections_per_second, 1, "it must be at least 1"),
-            ("limits.maxMessageBytes", config.limits.max_message_bytes, 1024, "it must be at least 1024"),
-            ("limits.subscriptions", config.limits.subscriptions, 1, "it must be at least 1"),
+            ("limits.maxConnections", limits.max_connections, 1, "it must be at least 1"),
+            ("limits.connectionsPerSecond", limits.connections_per_second, 1, "it must be at least 1"),
             (
-                "limits.outboundQueueBytes",
-                config.limits.outbound_queue_bytes,
-                16_384,
-                "it must be at least 16384",
+                "limits.connectionsPerAddress",
+                limits.connections_per_address.unwrap_or(u32::MAX),
+                1,
+                "it must be at least 1",
             ),
+            (
+                "limits.connectionsPerSecondPerAddress",
+                limits.connections_per_second_per_address.unwrap_or(u32::MAX),
+                1,
+                "it must be at least 1",
+            ),
+            ("limits.maxMessageBytes", limits.max_message_bytes, 1024, "it must be at least 1024"),
+            ("limits.subscriptions", limits.subscriptions, 1, "it must be at least 1"),
+            ("limits.outboundQueueBytes", limits.outbound_queue_bytes, 16_384, "it must be at least 16384"),
             (
                 "drain.maxReconnectsPerSecond",
                 config.drain.max_reconnects_per_second,
@@ -184,13 +192,17 @@ impl Settings {
                 return Err(SettingsError::Invalid { field, value: value.to_string(), remedy });
             }
         }
+        if config.proxies.proxy_protocol && config.proxies.trusted.is_empty() {
+            let remedy = "name the proxies that write its header in proxies.trusted";
+            let value = "true".to_owned();
+            return Err(SettingsError::Invalid { field: "proxies.proxyProtocol", value, remedy });
+        }
         if usize::from(self.shards) > ShardSet::MAX {
             let value = self.shards.to_string();
             return Err(SettingsError::Invalid { field: "--shards", value, remedy: "it may be at most 128" });
         }
         if !config.auth.anonymous && !self.secrets.has_token_key() {
-            let remedy =
-                "with it false nobody could connect: give --jwt-hmac-secret-file or --jwt-public-key-file";
+            let remedy = "with it false nobody could connect: give --jwt-hmac-secret-file, --jwt-public-key-file or --anonymous";
             return Err(SettingsError::Invalid {
                 field: "auth.anonymous",
                 value: "false".to_owned(),
@@ -242,8 +254,17 @@ fn shards_on(cores: usize) -> u16 {
     u16::try_from(cores.min(ShardSet::MAX)).unwrap_or(u16::MAX)
 }
 
+/// A configuration, and what its text says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfigFile {
+    /// With the defaults of what it does not say.
+    pub config: GatewayConfig,
+    /// It says whether clients without a token may connect.
+    pub names_anonymous: bool,
+}
+
 /// The configuration from a file, else from inline text, else the default.
-pub fn read_config(file: Option<&Path>, inline: Option<&str>) -> Result<GatewayConfig, SettingsError> {
+pub fn read_config(file: Option<&Path>, inline: Option<&str>) -> Result<ConfigFile, SettingsError> {
     match (file, inline) {
         (Some(path), _) => {
             let text = fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
@@ -254,7 +275,7 @@ pub fn read_config(file: Option<&Path>, inline: Option<&str>) -> Result<GatewayC
             parse_config(&path.display().to_string(), &text)
         }
         (None, Some(text)) => parse_config("MOORING_CONFIG", text),
-        (None, None) => Ok(GatewayConfig::default()),
+        (None, None) => Ok(ConfigFile::default()),
     }
 }
 
@@ -276,12 +297,20 @@ fn named<T>(flag: &'static str, key: Result<T, KeyError>) -> Result<T, SettingsE
 }
 
 /// YAML, of which JSON is a part.
-fn parse_config(origin: &str, text: &str) -> Result<GatewayConfig, SettingsError> {
+fn parse_config(origin: &str, text: &str) -> Result<ConfigFile, SettingsError> {
     if text.trim().is_empty() {
-        return Ok(GatewayConfig::default());
+        return Ok(ConfigFile::default());
     }
-    serde_yaml::from_str(text)
-        .map_err(|error| SettingsError::Malformed { origin: origin.to_owned(), message: error.to_string() })
+    let malformed = |error: serde_yaml::Error| SettingsError::Malformed {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    };
+    let config = serde_yaml::from_str(text).map_err(malformed)?;
+    let fields: serde_yaml::Value = serde_yaml::from_str(text).map_err(malformed)?;
+    Ok(ConfigFile {
+        config,
+        names_anonymous: fields.get("auth").and_then(|auth| auth.get("anonymous")).is_some(),
+    })
 }
 
 #[cfg(test)]
@@ -311,13 +340,26 @@ mod tests {
             ("channels: {namespaces: [{name: a, publsh: Server}]}", "publsh"),
             ("channels: {namespaces: [{name: a, history: {ttl: 5}}]}", "ttl"),
             ("drain: {timeout: 5}", "timeout"),
+            ("proxies: {trust: []}", "trust"),
         ];
         for (text, field) in cases {
             let error = read_config(None, Some(text)).unwrap_err().to_string();
             assert!(error.contains(&format!("unknown field `{field}`")), "{text}: {error}");
         }
         let good = "channels: {namespaces: [{name: a, publish: Server, history: {size: 5}}]}";
-        assert_eq!(read_config(None, Some(good)).unwrap().channels.namespaces[0].name, "a");
+        assert_eq!(read_config(None, Some(good)).unwrap().config.channels.namespaces[0].name, "a");
+    }
+
+    #[test]
+    fn a_proxy_is_named_by_its_range_of_addresses() {
+        let proxies = |text: &str| read_config(None, Some(text)).map(|file| file.config.proxies);
+        let good = proxies("proxies: {trusted: [10.0.0.0/8, '2001:db8::1'], proxyProtocol: true}").unwrap();
+        assert_eq!((good.trusted.len(), good.proxy_protocol), (2, true));
+        let error = proxies("proxies: {trusted: [router]}").unwrap_err().to_string();
+        assert!(error.contains("proxies.trusted[0]: \"router\" is no range of addresses"), "{error}");
+        let mut settings = Settings::default();
+        settings.config.proxies.proxy_protocol = true;
+        assert!(settings.check().unwrap_err().to_string().contains("proxies.trusted"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::rights::ChannelName;
+use crate::{address::Network, rights::ChannelName};
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -15,6 +15,9 @@ pub struct GatewayConfig {
     pub protocols: Protocols,
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     pub allowed_origins: Vec<String>,
+    /// Proxies in front of the gateway whose word for the client's address is believed.
+    #[serde(skip_serializing_if = "Proxies::is_default")]
+    pub proxies: Proxies,
     /// Who may connect.
     pub auth: Auth,
     /// What one gateway and one connection may use.
@@ -65,6 +68,23 @@ impl Default for Auth {
     }
 }
 
+/// Proxies in front of the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Proxies {
+    /// Their addresses, like `10.0.0.0/8`. What they add to `X-Forwarded-For` is believed, and nobody else's.
+    pub trusted: Vec<Network>,
+    /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2.
+    pub proxy_protocol: bool,
+}
+
+impl Proxies {
+    /// Left out of what is written, so that an older gateway can read it.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What one gateway and one connection may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -78,6 +98,15 @@ pub struct Limits {
     /// reconnects cannot starve live traffic.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     pub connections_per_second: u32,
+    /// Connections of one address (an IPv4 address, or 64 bits of an IPv6 address) to one gateway pod; further ones are refused with
+    /// 429. Absent sets no limit, which suits pods that see a load balancer's address instead of their clients'.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_address: Option<u32>,
+    /// New connections of one address that one gateway pod admits per second; the rest are refused with 429.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_second_per_address: Option<u32>,
     /// Size in bytes of the largest message a client may send; a larger one closes the connection with 1009.
     #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 16_777_216)))]
     pub max_message_bytes: u32,
@@ -94,6 +123,8 @@ impl Default for Limits {
         Self {
             max_connections: 15_000,
             connections_per_second: 1_000,
+            connections_per_address: None,
+            connections_per_second_per_address: None,
             max_message_bytes: 65_536,
             subscriptions: 128,
             outbound_queue_bytes: 1_048_576,

@@ -4,6 +4,7 @@
 //! requests to the backplane go out through an [`outbox::Outbox`]. The shell (`mooring-gateway`) owns sockets, threads and Redis.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod backplane;
 pub mod centrifuge;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod head;
 pub mod hub;
 pub mod key;
 pub mod outbox;
+pub mod proxy_header;
 pub mod raw;
 pub mod resp;
 pub mod rights;

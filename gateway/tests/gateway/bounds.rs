@@ -54,6 +54,42 @@ async fn answers_that_nobody_reads_keep_nobody_out() {
 }
 
 #[tokio::test]
+async fn an_address_has_its_share_of_connections_whatever_proxy_it_comes_through() {
+    let server = Server::start(|s| {
+        s.config.limits.connections_per_address = Some(1);
+        s.config.proxies.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+        s.config.proxies.proxy_protocol = true;
+    });
+    let v2 = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &[192, 0, 2, 3, 10, 0, 0, 1, 1, 1, 1, 1]].concat();
+    // Each twice, of whom the second one is refused.
+    let clients: [(&[u8], &str); 3] = [
+        (b"PROXY TCP4 192.0.2.1 10.0.0.1 5 80\r\n", ""),
+        (b"PROXY UNKNOWN\r\n", "X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n"),
+        (&v2, "X-Forwarded-For: 192.0.2.9\r\n"),
+    ];
+    let mut held = Vec::new();
+    for (header, forwarded) in clients {
+        let request = format!(
+            "GET /raw/a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{forwarded}\r\n"
+        );
+        for status in ["HTTP/1.1 101 ", "HTTP/1.1 429 "] {
+            let mut stream = server.connect().await;
+            stream.write_all(&[header, request.as_bytes()].concat()).await.unwrap();
+            let mut answer = [0; 13];
+            within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&answer), status, "{forwarded}");
+            held.push(stream);
+        }
+    }
+    let mut without = server.connect().await;
+    without.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let read = within("the end", without.read_to_end(&mut answer)).await;
+    assert!(read.is_err() || answer.is_empty(), "served without a proxy's header: {answer:?}");
+}
+
+#[tokio::test]
 async fn the_kubelet_is_answered_whoever_holds_connections_of_the_control_port() {
     let server = Server::start(|_| {});
     let gets = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(200);

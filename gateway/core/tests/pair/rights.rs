@@ -72,7 +72,7 @@ fn a_channel_admits_whom_its_name_admits_behind_a_namespace_as_well() {
         for command in ["subscribe", "publish"] {
             let key = connect(&mut node, user);
             let command = json!({command: {"channel": channel, "data": 1}});
-            assert_eq!(errors(&mut node, key, &[command.clone()]), [code], "{user:?}: {command}");
+            assert_eq!(errors(&mut node, key, std::slice::from_ref(&command)), [code], "{user:?}: {command}");
         }
     }
 }
@@ -94,7 +94,7 @@ fn wrong_tokens_are_soon_verified_no_more_and_later_again() {
     let subscribe = |secret| json!({"subscribe": {"channel": "$chat", "token": sign(secret, &claims)}});
     let codes = errors(&mut node, key, &vec![subscribe(b"another secret"); 300]);
     let refused = codes.iter().filter(|code| **code == 103).count();
-    assert!(refused <= 8, "{refused} of 300 were verified");
+    assert!(refused <= 2, "{refused} of 300 were verified");
     assert_eq!(codes.iter().filter(|code| **code == 111).count(), 300 - refused);
     // It is the client's own credit that is used up.
     let other = connect(&mut node, Some("ada"));

@@ -168,18 +168,24 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
     let Limits {
         max_connections,
         connections_per_second,
+        connections_per_address,
+        connections_per_second_per_address,
         max_message_bytes,
         subscriptions,
         outbound_queue_bytes,
     } = limits;
     for (field, value, min, max) in [
-        ("spec.limits.maxConnections", *max_connections, 1, MOST_CONNECTIONS),
-        ("spec.limits.connectionsPerSecond", *connections_per_second, 1, 100_000),
-        ("spec.limits.maxMessageBytes", *max_message_bytes, 1024, 16_777_216),
-        ("spec.limits.subscriptions", *subscriptions, 1, 10_000),
-        ("spec.limits.outboundQueueBytes", *outbound_queue_bytes, 16_384, 67_108_864),
+        ("spec.limits.maxConnections", Some(*max_connections), 1, MOST_CONNECTIONS),
+        ("spec.limits.connectionsPerSecond", Some(*connections_per_second), 1, 100_000),
+        ("spec.limits.connectionsPerAddress", *connections_per_address, 1, MOST_CONNECTIONS),
+        ("spec.limits.connectionsPerSecondPerAddress", *connections_per_second_per_address, 1, 100_000),
+        ("spec.limits.maxMessageBytes", Some(*max_message_bytes), 1024, 16_777_216),
+        ("spec.limits.subscriptions", Some(*subscriptions), 1, 10_000),
+        ("spec.limits.outboundQueueBytes", Some(*outbound_queue_bytes), 16_384, 67_108_864),
     ] {
-        in_range(field, value.into(), min, max)?;
+        if let Some(value) = value {
+            in_range(field, value.into(), min, max)?;
+        }
     }
     Ok(())
 }
@@ -239,6 +245,7 @@ fn gateway(
     Ok(GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
+        proxies: gateway_core::config::Proxies::default(),
         auth: gateway_core::config::Auth {
             anonymous: auth.anonymous,
             audience: jwt.and_then(|jwt| jwt.audience.clone()),
