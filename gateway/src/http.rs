@@ -19,6 +19,7 @@ use gateway_core::{
     handshake::{self, BadHandshake},
     raw::backplane_channel,
     rights::ChannelName,
+    token::TokenError,
 };
 use http_body_util::Full;
 use hyper::{
@@ -104,7 +105,7 @@ impl ClientPort {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                if let Err(message) = self.authorize_raw(&request, &channel) {
+                if let Err(message) = self.authorize_raw(&request, &channel).await {
                     self.node.metrics.refused("token");
                     return reply::refuse(StatusCode::UNAUTHORIZED, &message);
                 }
@@ -169,7 +170,7 @@ impl ClientPort {
 
     /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
     /// epoch.
-    fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
+    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
@@ -177,11 +178,21 @@ impl ClientPort {
                 Ok(None)
             }
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
-            Some(token) => {
-                let entry = self.node.verifier.entry(&token, channel, self.node.clock.now());
-                entry.map_err(|error| error.to_string())
-            }
+            Some(token) => self.entry(token, channel).await.map_err(|error| error.to_string()),
         }
+    }
+
+    /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
+    async fn entry(&self, token: String, channel: &str) -> Result<Option<u64>, TokenError> {
+        let (verifier, now) = (self.node.verifier.clone(), self.node.clock.now());
+        if !verifier.is_slow() {
+            return verifier.entry(&token, channel, now);
+        }
+        // The semaphore is never closed.
+        let _turn = self.node.verifications.acquire().await;
+        let channel = channel.to_owned();
+        let verified = tokio::task::spawn_blocking(move || verifier.entry(&token, &channel, now));
+        verified.await.unwrap_or(Err(TokenError::TooMany))
     }
 
     async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {

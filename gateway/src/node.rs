@@ -10,6 +10,8 @@ use gateway_core::{
     token::Verifier,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     admission::Admission,
     budget::Budget,
@@ -20,6 +22,9 @@ use crate::{
 
 /// Bytes of requests' bodies that may be on their way: four of the largest that a configuration allows.
 const BODIES: usize = 64 * 1024 * 1024;
+
+/// Tokens of HTTP requests that are verified at once, where that is slow; the others wait for their turn.
+const VERIFICATIONS: usize = 2;
 
 /// One gateway, as all of its threads see it.
 pub struct Node {
@@ -33,6 +38,8 @@ pub struct Node {
     pub clock: Clock,
     /// Its limits.
     pub admission: Arc<Admission>,
+    /// For slow verifications, which leave the shard's thread.
+    pub verifications: Semaphore,
     /// For the bodies of requests that are arriving.
     pub bodies: Arc<Budget>,
     /// Its counters.
@@ -63,6 +70,7 @@ impl Node {
             id: rand::random(),
             clock: Clock::start(),
             admission: Admission::new(&settings.config.limits),
+            verifications: Semaphore::new(VERIFICATIONS),
             bodies: Budget::new(BODIES),
             metrics: Metrics::new()?,
             shards,

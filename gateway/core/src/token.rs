@@ -8,7 +8,7 @@ mod meter;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{AlgorithmFamily, errors::ErrorKind};
 use serde_json::value::RawValue;
 
 use self::claims::{Claims, document};
@@ -113,6 +113,12 @@ impl Verifier {
     #[must_use]
     pub fn new(keys: Vec<Key>, auth: &Auth) -> Self {
         Self { keys, audience: auth.audience.clone(), issuer: auth.issuer.clone() }
+    }
+
+    /// Whether to verify a token may take up to a millisecond, as with every public key.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.keys.iter().any(|key| key.family() != AlgorithmFamily::Hmac)
     }
 
     /// Verifies a connection token.

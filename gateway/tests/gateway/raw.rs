@@ -139,3 +139,17 @@ async fn a_raw_channel_admits_whom_its_name_admits() {
         assert_eq!(answer.status, status, "{channel} {token}: {answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_token_that_a_public_key_verifies_opens_a_raw_channel_and_a_wrong_one_does_not() {
+    let server = Server::start(|s| {
+        s.config.auth.anonymous = false;
+        s.secrets.jwt_public_keys = vec![Secret::new(include_str!("../../core/src/token/ec.pem"))];
+    });
+    let token = include_str!("../../core/src/token/ec.jwt").trim_end();
+    let wrong = format!("{}AAAA", &token[..token.len() - 4]);
+    for (token, status) in [(token, 200), (&*wrong, 401)] {
+        let answer = server.http(server.client, &format!("POST /raw/a?token={token}"), &[], b"x").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}

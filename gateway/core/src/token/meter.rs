@@ -6,7 +6,7 @@ use std::time::Duration;
 /// In which a client earns one good token.
 const INTERVAL: Duration = Duration::from_millis(62);
 /// Good tokens that a wrong one counts as.
-const WRONG: u32 = 64;
+const WRONG: u32 = 16;
 
 /// What one client has used up (generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +55,7 @@ mod tests {
     fn credit_comes_back_with_time_and_never_beyond_the_burst() {
         let mut meter = Meter::default();
         verified(&mut meter, false, 100);
-        assert_eq!(verified(&mut meter, false, 102), 1);
+        assert!(matches!(verified(&mut meter, false, 102), 2 | 3));
         assert_eq!(verified(&mut meter, true, 10_000), BURST);
     }
 }

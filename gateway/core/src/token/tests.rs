@@ -102,6 +102,12 @@ fn one_file_holds_public_keys_of_all_kinds_one_after_the_other() {
 }
 
 #[test]
+fn only_public_keys_are_slow() {
+    assert!(!verifier().is_slow());
+    assert!(Verifier::new(Key::public(ED25519.0).unwrap(), &Auth::default()).is_slow());
+}
+
+#[test]
 fn a_public_key_is_no_hmac_secret() {
     for (key, _) in [RSA, EC, ED25519] {
         let verifier = Verifier::new(Key::public(key).unwrap(), &Auth::default());

@@ -94,7 +94,7 @@ fn wrong_tokens_are_soon_verified_no_more_and_later_again() {
     let subscribe = |secret| json!({"subscribe": {"channel": "$chat", "token": sign(secret, &claims)}});
     let codes = errors(&mut node, key, &vec![subscribe(b"another secret"); 300]);
     let refused = codes.iter().filter(|code| **code == 103).count();
-    assert!(refused <= 2, "{refused} of 300 were verified");
+    assert!(refused <= 8, "{refused} of 300 were verified");
     assert_eq!(codes.iter().filter(|code| **code == 111).count(), 300 - refused);
     // It is the client's own credit that is used up.
     let other = connect(&mut node, Some("ada"));
