@@ -17,7 +17,8 @@ use crate::{
     backplane::{self, BackplaneHandle, BackplaneThread, InboxSender, RedisConfig},
     control::{AcceptRate, ControlPort},
     drain::Drain,
-    limits, listener,
+    files::{self, Files},
+    listener,
     node::{Node, NodeError},
     settings::Settings,
     shard::{Order, Start},
@@ -97,10 +98,10 @@ impl Gateway {
     }
 
     fn start_with(
-        settings: Settings,
+        mut settings: Settings,
         backplane: impl FnOnce(&Node, Vec<InboxSender>) -> StartedBackplane,
     ) -> Result<Self, GatewayError> {
-        let files = limits::raise_open_files()?;
+        let files = share_files(files::raise_open_files()?, &mut settings);
         let node = Arc::new(Node::new(settings)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
@@ -118,7 +119,7 @@ impl Gateway {
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
         let mut orders = Vec::new();
-        let handshakes = handshake_limit(files, &node);
+        let places = files.http / usize::from(shards);
         for ((index, listener), inbound) in (0..shards).zip(listeners).zip(inbound) {
             let (sender, receiver) = mpsc::channel(ORDERS);
             orders.push(sender);
@@ -129,7 +130,7 @@ impl Gateway {
                 backplane: handle.clone(),
                 inbound,
                 orders: receiver,
-                handshakes,
+                places,
             };
             let ready = ready.clone();
             // The receiver waits for every shard.
@@ -325,12 +326,18 @@ fn core_settings(node: &Node, shard: u16) -> shard::Settings {
     }
 }
 
-/// Connections without a request that one shard may hold: what the limit of open files leaves beside the clients, within reason.
-fn handshake_limit(files: u64, node: &Node) -> usize {
-    const OTHERS: u64 = 512;
-    let left = files.saturating_sub(u64::from(node.settings.config.limits.max_connections) + OTHERS);
-    let each = left.clamp(256, 8192) / u64::from(node.settings.shard_count());
-    usize::try_from(each).unwrap_or(usize::MAX)
+/// Lowers the limit of connections where the process may not open enough files for it.
+fn share_files(files: u64, settings: &mut Settings) -> Files {
+    let limit = &mut settings.config.limits.max_connections;
+    let shared = Files::share(files, *limit);
+    if shared.connections < *limit {
+        tracing::warn!(
+            "limits.maxConnections is {limit}, and at most {} fit into the {files} files that this process may open; raise that limit",
+            shared.connections
+        );
+        *limit = shared.connections;
+    }
+    shared
 }
 
 fn died(thread: &str, reason: &str) -> GatewayError {

@@ -1,11 +1,15 @@
 //! What /metrics shows. Every label has few values, all known beforehand.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use gateway_core::{
+    centrifuge::codes::DisconnectCode,
     control::{Accepted, Connections},
     shard::Tally,
 };
@@ -21,7 +25,10 @@ pub struct Metrics {
     accepted: IntCounterVec,
     closes: IntCounterVec,
     refusals: IntCounterVec,
-    handshakes: IntGauge,
+    /// TCP connections of the client port that are no WebSockets.
+    pub http_connections: IntGauge,
+    /// TCP connections of the control port.
+    pub control_connections: IntGauge,
     /// Messages that clients and the server API handed to the backplane.
     pub publications: IntCounter,
     /// Messages, replies and pings handed to sockets.
@@ -154,7 +161,14 @@ impl Metrics {
                 &["code"],
             )?,
             refusals: counters("mooring_refusals_total", "Handshakes refused, by reason.", &["reason"])?,
-            handshakes: gauge("mooring_handshakes", "TCP connections that have not sent a request yet.")?,
+            http_connections: gauge(
+                "mooring_http_connections",
+                "TCP connections of the client port that are no WebSockets.",
+            )?,
+            control_connections: gauge(
+                "mooring_control_connections",
+                "TCP connections of the control port.",
+            )?,
             publications: counter("mooring_publications_total", "Messages handed to the backplane.")?,
             frames_sent: counter("mooring_frames_sent_total", "Frames handed to sockets.")?,
             bytes_sent: counter("mooring_sent_bytes_total", "Bytes that sockets took.")?,
@@ -192,11 +206,6 @@ impl Metrics {
     /// Counts a refused handshake.
     pub fn refused(&self, reason: &'static str) {
         self.refusals.with_label_values(&[reason]).inc();
-    }
-
-    /// A TCP connection waits for its first request, or no longer does.
-    pub fn handshakes(&self) -> &IntGauge {
-        &self.handshakes
     }
 
     /// The exposition, with the numbers that are read rather than counted.
@@ -237,36 +246,14 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
     Ok(collector)
 }
 
-/// Clients choose the code of their close frame, so only known ones become labels.
-fn close_label(code: Option<u16>) -> &'static str {
-    const KNOWN: [(u16, &str); 23] = [
-        (1000, "1000"),
-        (1001, "1001"),
-        (1002, "1002"),
-        (1003, "1003"),
-        (1005, "1005"),
-        (1007, "1007"),
-        (1008, "1008"),
-        (1009, "1009"),
-        (1011, "1011"),
-        (1012, "1012"),
-        (1013, "1013"),
-        (3000, "3000"),
-        (3001, "3001"),
-        (3005, "3005"),
-        (3008, "3008"),
-        (3010, "3010"),
-        (3012, "3012"),
-        (3500, "3500"),
-        (3501, "3501"),
-        (3502, "3502"),
-        (3503, "3503"),
-        (3505, "3505"),
-        (3506, "3506"),
-    ];
+/// Clients choose the code of their close frame, so only known ones become labels: those of RFC 6455, section 7.4.1 and its registry,
+/// and our own.
+fn close_label(code: Option<u16>) -> Cow<'static, str> {
     match code {
-        None => "none",
-        Some(code) => KNOWN.iter().find(|(known, _)| *known == code).map_or("other", |(_, label)| label),
+        None => "none".into(),
+        Some(code @ (1000..=1003 | 1005 | 1007..=1014)) => code.to_string().into(),
+        Some(code) if DisconnectCode::ALL.iter().any(|known| known.code() == code) => code.to_string().into(),
+        Some(_) => "other".into(),
     }
 }
 
@@ -281,6 +268,13 @@ mod tests {
             ["1009", "other", "none"]
         );
         assert_eq!([3502, 3505, 3506].map(|code| close_label(Some(code))), ["3502", "3505", "3506"]);
+    }
+
+    #[test]
+    fn every_code_of_ours_is_a_label() {
+        for code in DisconnectCode::ALL {
+            assert_eq!(close_label(Some(code.code())), code.code().to_string());
+        }
     }
 
     #[test]

@@ -22,9 +22,9 @@ use tokio::{
 
 use crate::{
     backplane::{BackplaneHandle, Inbox},
-    handshakes::Handshakes,
     listener::Listener,
     node::Node,
+    places::Places,
     reactor::{Reactor, ReactorRef},
 };
 
@@ -60,8 +60,8 @@ pub struct Start {
     pub inbound: Inbox,
     /// What it is asked to do.
     pub orders: mpsc::Receiver<Order>,
-    /// TCP connections that may wait for their first request.
-    pub handshakes: usize,
+    /// TCP connections that it may have besides its WebSockets.
+    pub places: usize,
 }
 
 /// Runs a shard on this thread until it is told to stop; `ready` is called once it listens.
@@ -69,15 +69,14 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let Start { node, settings, listener, backplane, inbound, orders, handshakes } = start;
+        let Start { node, settings, listener, backplane, inbound, orders, places } = start;
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let reactor = Reactor::new(node.clone(), settings.shard, settings, registry, backplane.clone());
         let reactor = Rc::new(RefCell::new(reactor));
-        let handshakes = Handshakes::new(handshakes, node.metrics.handshakes().clone());
+        let places = Places::new(places, node.metrics.http_connections.clone());
         let registry = poll.registry().try_clone()?;
-        let listener =
-            Listener::new(listener, registry, handshakes, node.clone(), backplane, reactor.clone())?;
+        let listener = Listener::new(listener, registry, places, node.clone(), backplane, reactor.clone())?;
         ready();
         Turns { node, reactor, listener, poll, inbound, orders }.run().await
     })

@@ -231,13 +231,15 @@ impl Calls<'_> {
         key: Option<String>,
     ) -> Result<Position, Failure> {
         let options = self.options(channel)?;
+        self.node.metrics.publications.inc();
         let op = Op::Publish {
             channel: channel.into(),
             payload: Payload::Json(Bytes::copy_from_slice(data.get().as_bytes())),
             info: None,
             origin: None,
             retention: retention(&options),
-            idempotency_key: key.map(Into::into),
+            // An empty key is none, as SDKs that always write the field mean it.
+            idempotency_key: key.filter(|key| !key.is_empty()).map(Into::into),
         };
         match self.backplane.call(op).await? {
             Outcome::Published { position } => Ok(Position {

@@ -11,6 +11,7 @@ mod pause;
 mod protocol;
 mod raw;
 mod recovery;
+mod rights;
 mod tokens;
 mod vocabulary;
 mod world;

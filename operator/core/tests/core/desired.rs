@@ -89,6 +89,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
             "has 2 of managed",
         ),
         (json!({"backplane": {"redis": {"url": "http://a"}}}), "InvalidRedisUrl", "\"http://a\""),
+        (json!({"backplane": {"redis": {"url": "rediss://a"}}}), "InvalidRedisUrl", "without TLS"),
         (
             json!({"backplane": {"redis": {"managed": {}, "passwordFrom": secret}}}),
             "PasswordOfManagedRedis",

@@ -9,7 +9,8 @@ use crate::{
         codes::ErrorCode,
         command::{History, Publish},
     },
-    config::{ChannelOptions, Publishers},
+    config::ChannelOptions,
+    rights::may_publish,
     shard::link::Link,
 };
 
@@ -35,12 +36,7 @@ impl Session {
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
-        let allowed = match options.publish {
-            Publishers::Server => false,
-            Publishers::Subscribers => channel.is_some(),
-            Publishers::Clients => true,
-        };
-        if !allowed {
+        if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
         let op = Op::Publish {
