@@ -130,8 +130,7 @@ async fn a_client_that_is_held_back_can_be_moved() {
 }
 
 #[tokio::test]
-async fn a_client_that_missed_more_than_its_queue_holds_is_told_so_and_stays_and_pages_through_what_there_is()
-{
+async fn a_client_that_missed_more_than_its_queue_holds_recovers_all_of_it_in_parts() {
     let redis = RedisServer::start();
     let server = gateway(&redis);
     let mut socket = server.centrifuge().await;
@@ -149,24 +148,28 @@ async fn a_client_that_missed_more_than_its_queue_holds_is_told_so_and_stays_and
     }
     let mut socket = server.centrifuge().await;
     let epoch = &position["epoch"];
-    let subscribe =
-        format!(r#"{{"id":2,"subscribe":{{"channel":"c","recover":true,"offset":0,"epoch":{epoch}}}}}"#);
-    socket.text(&subscribe).await;
-    let answer = reply(&mut socket).await;
-    let subscribe = &answer["subscribe"];
-    assert_eq!((&subscribe["offset"], &subscribe["recovered"]), (&60.into(), &Value::Null), "{answer}");
-    let mut last = 0;
-    while last < 60 {
-        let history = format!(
-            r#"{{"id":3,"history":{{"channel":"c","limit":300,"since":{{"offset":{last},"epoch":{epoch}}}}}}}"#
-        );
-        socket.text(&history).await;
+    let (mut last, mut parts) = (0, 0);
+    loop {
+        let since = format!(r#""recover":true,"offset":{last},"epoch":{epoch}"#);
+        socket.text(&format!(r#"{{"id":2,"subscribe":{{"channel":"c",{since}}}}}"#)).await;
         let answer = reply(&mut socket).await;
-        let publications = answer["history"]["publications"].as_array().unwrap();
+        let subscribe = &answer["subscribe"];
+        assert_eq!(subscribe["recovered"], true, "{answer}");
+        let publications = subscribe["publications"].as_array().unwrap();
         assert!((1..=26).contains(&publications.len()), "{} of 20 KiB in half of 1 MiB", publications.len());
-        assert_eq!(publications[0]["offset"], last + 1);
+        let offsets: Vec<_> = publications.iter().map(|publication| publication["offset"].clone()).collect();
+        assert_eq!(offsets, (last + 1..=last + publications.len()).collect::<Vec<_>>());
         last += publications.len();
+        parts += 1;
+        assert_eq!(subscribe["offset"], last, "the client is where its publications end");
+        if last == 60 && parts == 3 {
+            break;
+        }
+        assert_eq!(socket.json().await["push"]["unsubscribe"]["code"], 2500, "it comes again for the rest");
     }
+    let reply = server.api("publish", r#"{"channel":"c","data":61}"#).await;
+    assert!(reply["result"].is_object(), "{reply}");
+    assert_eq!(socket.json().await["push"]["pub"]["offset"], 61, "and then what is live");
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ impl Waiting {
     fn weight(&self) -> u32 {
         match self {
             // Their number has a limit of its own.
-            Self::Subscribed(subscribing) if !subscribing.reads => 0,
+            Self::Subscribed(subscribing) if subscribing.since.is_none() => 0,
             Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
             Self::Published => 1,
         }

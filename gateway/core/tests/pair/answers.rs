@@ -88,6 +88,40 @@ fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
 }
 
 #[test]
+fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_on_from_the_end() {
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#;
+    let end = |offset| Outcome::Subscribed { position: Some(position(offset)), publications: vec![], recovered: false };
+    let empty = Outcome::History { position: position(301), publications: vec![] };
+    for history in [Err(BackplaneError::UnrecoverablePosition), Ok(empty)] {
+        let mut node = node();
+        let key = node.connect();
+        node.say(key, subscribe);
+        complete(&mut node, Ok(end(300)));
+        complete(&mut node, history);
+        node.say(key, r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+        assert_eq!(node.lines(key)[0]["error"]["code"], 105, "it is on its way already");
+        complete(&mut node, Ok(end(302)));
+        let reply = &node.lines(key)[0]["subscribe"];
+        assert_eq!((&reply["offset"], &reply["was_recovering"], &reply["recovered"]), (&json!(302), &json!(true), &Value::Null));
+        assert_eq!((node.ops(), node.shard.channels()), (vec![], 1));
+    }
+}
+
+#[test]
+fn nothing_more_is_read_for_a_client_that_was_told_of_another_stream_or_of_more_than_there_is() {
+    for (epoch, offset) in [("other", 5), ("e", 300), ("e", 301)] {
+        let mut node = node();
+        let key = node.connect();
+        let since = format!(r#""recover":true,"epoch":"{epoch}","offset":{offset}"#);
+        node.say(key, &format!(r#"{{"id":2,"subscribe":{{"channel":"a",{since}}}}}"#));
+        let end = Outcome::Subscribed { position: Some(position(300)), publications: vec![], recovered: false };
+        complete(&mut node, Ok(end));
+        let reply = &node.lines(key)[0]["subscribe"];
+        assert_eq!((&reply["offset"], &reply["recovered"], node.ops()), (&json!(300), &Value::Null, vec![]));
+    }
+}
+
+#[test]
 fn a_page_of_history_ends_where_it_no_longer_fits() {
     let mut node = node();
     let key = node.subscribe("a");

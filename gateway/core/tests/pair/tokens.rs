@@ -268,6 +268,49 @@ fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connectio
 }
 
 #[test]
+fn a_recovery_of_a_tokens_channel_that_is_more_than_one_read_comes_over_several_connections() {
+    let mut node = node(false);
+    let end = |offset| StreamPosition { epoch: Arc::from("e"), offset };
+    let publication = |offset| {
+        let payload = Payload::Json(offset.to_string().into());
+        Arc::new(Publication { offset, payload, info: None, origin: None })
+    };
+    for reached in [0, 300, 600] {
+        let left_off = json!({"a": {"recover": true, "epoch": "e", "offset": reached}});
+        let key = connect_to_both(&mut node, &left_off.to_string());
+        let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
+        let is_last = reached == 600;
+        let unread = Outcome::Subscribed {
+            position: Some(end(700)),
+            publications: if is_last { (601..=700).map(publication).collect() } else { vec![] },
+            recovered: is_last,
+        };
+        node.complete(waiter, Ok(unread));
+        confirm(&mut node, Ok(0));
+        if !is_last {
+            let (waiter, op) = node.sink.submitted.pop_front().expect("an operation");
+            let Op::History { since, limit, reverse, .. } = op else { panic!("{op:?}") };
+            assert_eq!((since, limit, reverse), (Some(end(reached)), 300, false));
+            let publications = (reached + 1..=reached + 300).map(publication).collect();
+            node.complete(waiter, Ok(Outcome::History { position: end(700), publications }));
+        }
+        let frames = node.frames(key);
+        let recovered = &frames[0].lines()[0]["connect"]["subs"]["a"];
+        let count = recovered["publications"].as_array().map(Vec::len);
+        let (parts, ends) = if is_last { (100, vec![]) } else { (300, vec![3010]) };
+        assert_eq!((&recovered["recovered"], count), (&json!(true), Some(parts)));
+        assert_eq!(recovered["offset"], reached + parts as u64);
+        let closes = frames[1..].iter().map(|frame| match frame {
+            Frame::Close(code, _) => *code,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(closes.collect::<Vec<_>>(), ends);
+        node.hang_up(key);
+        node.ops();
+    }
+}
+
+#[test]
 fn what_comes_behind_a_connect_command_waits_for_its_reply_however_it_comes() {
     for separate in [false, true] {
         let mut node = node(false);

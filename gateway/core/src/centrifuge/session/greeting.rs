@@ -9,7 +9,7 @@ use super::{
     Failure, Session, Stage,
     identity::Grant,
     page::{self, Fit},
-    subscription::{Subscribed, Subscribing, fit},
+    subscription::{Subscribed, Subscribing, Terms, fit},
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
@@ -68,9 +68,8 @@ impl Session {
             let left_off = request.subs.get(&*channel);
             left_off.into_iter().for_each(|left_off| self.note_arrival(left_off));
             let grant = Some(Grant { info, by_server: true, ends: None });
-            let subscribing =
-                |channel| Subscribing { channel, recovers: false, reads: false, grant, ttl: None, data };
-            if let Err(code) = self.ask(id, &channel, left_off, subscribing, link) {
+            let terms = Terms { grant, ttl: None, data };
+            if let Err(code) = self.ask(id, &channel, left_off, terms, link) {
                 self.give_up(link);
                 self.fail(id, code, link);
                 break;
@@ -87,8 +86,11 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Failure> {
-        let mut result = result;
+        let Some((subscribing, mut result, is_part)) = self.answered(id, subscribing, result, link) else {
+            return Ok(());
+        };
         if let (Some(greeting), Ok(outcome)) = (&mut self.greeting, &mut result) {
+            greeting.is_cut |= is_part;
             greeting.is_cut |= matches!(fit(outcome, &mut greeting.room, link), Fit::Part | Fit::NotNow);
         }
         let subscribed = self.enter(subscribing, result, link).inspect_err(|_| self.give_up(link))?;

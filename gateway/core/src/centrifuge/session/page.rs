@@ -34,10 +34,15 @@ fn whole_room(link: &Link<'_>) -> usize {
     link.settings.config.limits.outbound_queue_bytes as usize / 2
 }
 
+/// Whether a page can ever have this publication in it; not without one.
+pub(super) fn may_begin_with(first: Option<&Arc<Publication>>, link: &Link<'_>) -> bool {
+    first.is_some_and(|first| reply::publication_bound(first) <= whole_room(link))
+}
+
 /// Leaves the first publications that fit into `room`, and takes their bytes off it.
 pub(super) fn cut(publications: &mut Vec<Arc<Publication>>, room: &mut usize, link: &Link<'_>) -> Fit {
-    let (count, whole) = (publications.len(), whole_room(link));
-    let first = publications.first().map(|publication| reply::publication_bound(publication));
+    let count = publications.len();
+    let may_begin = may_begin_with(publications.first(), link);
     let fitting = publications.iter().take_while(|publication| {
         let left = room.checked_sub(reply::publication_bound(publication));
         *room = left.unwrap_or(*room);
@@ -47,7 +52,7 @@ pub(super) fn cut(publications: &mut Vec<Arc<Publication>>, room: &mut usize, li
     publications.truncate(fitting);
     match fitting {
         _ if fitting == count => Fit::All,
-        0 if first.is_some_and(|first| first > whole) => Fit::Never,
+        0 if !may_begin => Fit::Never,
         0 => Fit::NotNow,
         _ => Fit::Part,
     }

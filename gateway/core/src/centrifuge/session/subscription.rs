@@ -11,13 +11,14 @@ use super::{
     request::{self, MAX_PUBLICATIONS},
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome, Publication, StreamPosition},
+    backplane::{BackplaneError, Op, Outcome, Publication, Retention, StreamPosition},
     centrifuge::{
         codes::{ErrorCode, UnsubscribeCode},
         command::Subscribe,
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
+    provisional::ProvisionalEpoch,
     shard::link::Link,
 };
 
@@ -25,12 +26,20 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Subscribing {
     pub(super) channel: ChannelId,
-    pub(super) recovers: bool,
-    /// The backplane reads what the client missed.
-    pub(super) reads: bool,
+    recovers: bool,
+    /// How much of the channel is kept.
+    retention: Option<Retention>,
+    /// Where the client left off, while what it missed is looked for.
+    pub(super) since: Option<StreamPosition>,
+    terms: Terms,
+}
+
+/// What a token says of a subscription.
+#[derive(Debug)]
+pub(super) struct Terms {
     pub(super) grant: Option<Grant>,
     pub(super) ttl: Option<u32>,
-    /// JSON for the client, from the connection token.
+    /// JSON for the client.
     pub(super) data: Option<Bytes>,
 }
 
@@ -56,8 +65,8 @@ impl Subscribed {
         Self {
             channel: subscribing.channel,
             recovers: subscribing.recovers,
-            ttl: subscribing.ttl,
-            data: subscribing.data.clone(),
+            ttl: subscribing.terms.ttl,
+            data: subscribing.terms.data.clone(),
             position,
             publications,
             recovered,
@@ -94,7 +103,7 @@ impl Session {
             id,
             &request.channel,
             Some(request),
-            |channel| Subscribing { channel, recovers: false, reads: false, grant, ttl, data: None },
+            Terms { grant, ttl, data: None },
             link,
         )
     }
@@ -105,7 +114,7 @@ impl Session {
         id: u32,
         channel: &str,
         request: Option<&Subscribe<'_>>,
-        subscribing: impl FnOnce(ChannelId) -> Subscribing,
+        terms: Terms,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let retention = request::retention(request::options(channel, link)?);
@@ -113,15 +122,57 @@ impl Session {
         let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
         let channel = link.hub.join(channel);
         let recovers = request.is_some_and(|request| request.recover);
-        let subscribing = Subscribing { recovers, reads: since.is_some(), ..subscribing(channel) };
+        let subscribing = Subscribing { channel, recovers, retention, since, terms };
         // A connect command is answered once all of its channels are confirmed, so they all take the same way.
         if retention.is_none() && self.greeting.is_none() && link.hub.is_delivered(channel) {
             let outcome = Outcome::Subscribed { position: None, publications: vec![], recovered: false };
             return self.subscribed(id, subscribing, Ok(outcome), link);
         }
-        let op = Op::Subscribe { channel: link.hub.name(channel), retention, since, limit: MAX_PUBLICATIONS };
-        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+        self.start(id, subscribing, link);
         Ok(())
+    }
+
+    /// Has the backplane start deliveries.
+    fn start(&mut self, id: u32, subscribing: Subscribing, link: &mut Link<'_>) {
+        let channel = link.hub.name(subscribing.channel);
+        let (retention, since) = (subscribing.retention, subscribing.since.clone());
+        let op = Op::Subscribe { channel, retention, since, limit: MAX_PUBLICATIONS };
+        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+    }
+
+    /// Makes of the backplane's answers what the client is told; nothing while there is more to ask. What the client missed may be more
+    /// than a subscribe reads: its first part is then read like history. Whether it is such a part.
+    pub(super) fn answered(
+        &mut self,
+        id: u32,
+        mut subscribing: Subscribing,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Option<(Subscribing, Result<Outcome, BackplaneError>, bool)> {
+        match (result, subscribing.retention) {
+            (Ok(Outcome::Subscribed { position: Some(end), recovered: false, .. }), Some(retention))
+                if subscribing.since.as_ref().is_some_and(|since| may_precede(since, &end)) =>
+            {
+                let (channel, since) = (link.hub.name(subscribing.channel), subscribing.since.clone());
+                let limit = MAX_PUBLICATIONS;
+                let op = Op::History { channel, retention, since, limit, reverse: false };
+                self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+                None
+            }
+            (Ok(Outcome::History { mut position, publications }), _)
+                if page::may_begin_with(publications.first(), link) =>
+            {
+                position.offset = publications.last().map_or(position.offset, |last| last.offset);
+                let part = Outcome::Subscribed { position: Some(position), publications, recovered: true };
+                Some((subscribing, Ok(part), true))
+            }
+            (Ok(Outcome::History { .. }) | Err(BackplaneError::UnrecoverablePosition), _) => {
+                subscribing.since = None;
+                self.start(id, subscribing, link);
+                None
+            }
+            (result, _) => Some((subscribing, result, false)),
+        }
     }
 
     /// Remembers how the connection is to be counted.
@@ -165,10 +216,12 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let mut result = result;
+        let Some((subscribing, mut result, is_part)) = self.answered(id, subscribing, result, link) else {
+            return Ok(());
+        };
         let fit = result.as_mut().map_or(Fit::All, |outcome| fit(outcome, &mut page::room(link), link));
         match fit {
-            Fit::All | Fit::Never => {
+            Fit::All | Fit::Never if !is_part => {
                 let subscribed = self.enter(subscribing, result, link)?;
                 self.reply(id, &Reply::Subscribe(subscribed.result()), link);
             }
@@ -176,7 +229,7 @@ impl Session {
                 link.abandon(subscribing.channel);
                 return Err(ErrorCode::TooManyRequests);
             }
-            Fit::Part => {
+            Fit::All | Fit::Never | Fit::Part => {
                 let name = link.hub.name(subscribing.channel);
                 link.abandon(subscribing.channel);
                 if let Ok(Outcome::Subscribed { position, publications, recovered }) = result {
@@ -209,7 +262,7 @@ impl Session {
         link.hub.joined(channel, link.key.slot);
         self.subscriptions.push(channel);
         let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
-        if let Some(grant) = subscribing.grant {
+        if let Some(grant) = subscribing.terms.grant {
             self.identity.get_or_insert_default().grants.insert(channel, grant);
         }
         self.appear(channel, link);
@@ -317,6 +370,13 @@ pub(super) fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> F
         Fit::Never => *recovered = false,
     }
     fit
+}
+
+/// Whether what comes between two places may be in one stream. The position of a channel without a stream stays good in the stream that
+/// begins after it.
+fn may_precede(since: &StreamPosition, end: &StreamPosition) -> bool {
+    since.offset < end.offset
+        && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
 }
 
 /// Whether a client says where it left off.
