@@ -39,13 +39,7 @@ pub use self::{
     framing::Framing,
     stream::HttpStream,
 };
-use crate::{
-    backplane::BackplaneHandle,
-    node::Node,
-    page,
-    places::Place,
-    reactor::Accepted,
-};
+use crate::{backplane::BackplaneHandle, node::Node, page, places::Place, reactor::Accepted};
 
 /// No standard's, but every proxy's.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -91,7 +91,7 @@ async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
 async fn a_connection_ends_with_its_token() {
     let server = Server::start(|s| {
         s.config.auth.anonymous = false;
-        s.secrets.jwt_hmac_secret = Some(Secret::new("secret"));
+        s.secrets.jwt_hmac_secrets = vec![Secret::new("secret")];
     });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = serde_json::json!({"sub": "ada", "exp": now + 2});

@@ -99,13 +99,7 @@ impl Session {
         request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
         let (grant, ttl) = self.authorize(&request.channel, &request.token, link)?;
-        self.ask(
-            id,
-            &request.channel,
-            Some(request),
-            Terms { grant, ttl, data: None },
-            link,
-        )
+        self.ask(id, &request.channel, Some(request), Terms { grant, ttl, data: None }, link)
     }
 
     /// Asks the backplane for a channel, from where `request` left off.
@@ -375,8 +369,7 @@ pub(super) fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> F
 /// Whether what comes between two places may be in one stream. The position of a channel without a stream stays good in the stream that
 /// begins after it.
 fn may_precede(since: &StreamPosition, end: &StreamPosition) -> bool {
-    since.offset < end.offset
-        && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
+    since.offset < end.offset && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
 }
 
 /// Whether a client says where it left off.
