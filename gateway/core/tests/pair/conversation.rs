@@ -208,6 +208,9 @@ impl Conversation {
 
     fn answer(&mut self, index: usize, answer: Answer) {
         let (waiter, op) = self.asked.remove(index);
+        // Only history is asked from a place that may be gone.
+        let is_history = matches!(op, Op::History { .. });
+        let answer = if answer == Answer::Unrecoverable && !is_history { Answer::Failed } else { answer };
         let position = StreamPosition { epoch: Arc::from("e"), offset: 0 };
         let outcome = match op {
             Op::Subscribe { retention, .. } => {
@@ -216,6 +219,7 @@ impl Conversation {
             }
             Op::Publish { .. } => Outcome::Published { position: None },
             Op::History { .. } => Outcome::History { position, publications: vec![] },
+            Op::PresenceStats { .. } => Outcome::PresenceStats { clients: 0, users: 0 },
             _ => Outcome::Presence { clients: vec![] },
         };
         let result = match answer {
@@ -265,6 +269,7 @@ impl Conversation {
                 }
                 Op::Publish { .. } => Some(Ask::Publish),
                 Op::Presence { .. } => Some(Ask::Presence),
+                Op::PresenceStats { .. } => Some(Ask::PresenceStats),
                 Op::History { .. } => Some(Ask::History),
             });
             assert!(self.present.values().all(|count| [0, 1].contains(count)), "{:?}", self.present);

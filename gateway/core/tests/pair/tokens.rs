@@ -271,7 +271,7 @@ fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connectio
 fn a_recovery_of_a_tokens_channel_that_is_more_than_one_read_comes_over_several_connections() {
     let mut node = node(false);
     let end = |offset| StreamPosition { epoch: Arc::from("e"), offset };
-    let publication = |offset| {
+    let publication = |offset: u64| {
         let payload = Payload::Json(offset.to_string().into());
         Arc::new(Publication { offset, payload, info: None, origin: None })
     };

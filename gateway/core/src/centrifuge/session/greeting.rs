@@ -122,7 +122,7 @@ impl Session {
         self.greeting = None;
         self.stage = Stage::Refused;
         self.leave_all(Parting::MayReturn, link);
-        self.identity = None;
+        self.forget_tokens();
     }
 
     /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.
