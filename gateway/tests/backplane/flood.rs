@@ -18,6 +18,9 @@ fn gateway(redis: &RedisServer) -> Server {
     Server::start(|settings| {
         settings.redis_url = Some(redis.url());
         settings.secrets.redis_password = Some(Secret::new(PASSWORD));
+        // Whatever is published while nothing is heard of it is still there afterwards, so that nobody is told to subscribe again.
+        let history = settings.config.channels.default.history.as_mut().unwrap();
+        history.size = FLOOD as u32;
     })
 }
 
