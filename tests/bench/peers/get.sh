@@ -85,7 +85,7 @@ get_node_peers() {
   need npm 'install Node.js 20 or later'
   mkdir -p "$BENCH/js"
   # shellcheck disable=SC2086  # one argument per package
-  npm install --prefix "$BENCH/js" --no-save --silent --ignore-scripts $versions
+  npm install --prefix "$BENCH/js" --no-save --loglevel=error --ignore-scripts $versions
   echo "$versions" >"$BENCH/js/versions"
 }
 
