@@ -79,7 +79,9 @@ impl Actor {
                 self.sequencer.read_failed(&channel, generation);
             }
             Pending::Leave(departure) => self.leave_later(departure),
-            Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => self.chores.forget(&node),
+            Pending::GiveUp(node) | Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => {
+                self.chores.forget(&node)
+            }
             Pending::Enter => self.upkeep.someone_is_missing(),
             Pending::Lease => self.upkeep.lease_refused(Instant::now()),
             Pending::Script | Pending::Ignored => {}
@@ -152,8 +154,17 @@ impl Actor {
             }
             Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
             Pending::Lease => {
-                if let Some((known, expired)) = requests::leases(reply) {
-                    self.on_lease(known, expired);
+                if let Some((renewed, expired)) = requests::leases(reply) {
+                    self.on_lease(renewed, expired);
+                }
+            }
+            Pending::GiveUp(node) => {
+                if reply == Resp::Int(1) {
+                    tracing::info!(%node, "a node is gone; its clients are no longer present");
+                    self.chores.given_up(&node);
+                } else {
+                    // It lives, or somebody else has cleared up after it.
+                    self.chores.forget(&node);
                 }
             }
             Pending::Scan(node) => match requests::scanned(reply) {

@@ -55,8 +55,7 @@ impl Actor {
     /// their way to another node, and their users are not to be absent in between.
     pub(super) async fn finish(&mut self) {
         if self.members.is_empty() {
-            let mut forget = redis::cmd("ZREM");
-            forget.arg(self.keys.leases()).arg(&self.node);
+            let forget = self.scripts.forget_lease(&self.node);
             self.tell(&forget);
         }
         while !self.commands.is_idle() || !self.reads.is_empty() {
