@@ -15,7 +15,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, database: i64) -> Self {
+    pub(super) fn new(prefix: &str, database: u32) -> Self {
         let live = if database == 0 { prefix.into() } else { format!("{prefix}@{database}").into() };
         Self { prefix: prefix.into(), live }
     }

@@ -8,7 +8,7 @@ use std::{
 use gateway_core::backplane::ClientInfo;
 use redis::Cmd;
 
-use super::{actor::Actor, chores::Chore, keys, pending::Pending};
+use super::{actor::Actor, chores::Chore, failure::Failure, keys, pending::Pending};
 use crate::backplane::departures::Departure;
 
 /// Commands on their way beside which chores go on.
@@ -103,7 +103,7 @@ impl Actor {
             self.node = keys::node(rand::random());
             if self.upkeep.is_introduced() {
                 // Redis lost its data without a word, perhaps: what it should know begins anew.
-                return self.commands.fail("Redis forgot this node");
+                return self.commands.fail(Failure::GivenUp("Redis forgot this node"));
             }
             self.chores.begin(&self.members);
             return self.renew_lease();
