@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::settings::{ConfigFile, Secrets, Settings, SettingsError, read_config, read_secret};
+use crate::{
+    backplane::RedisAccess,
+    settings::{ConfigFile, Secrets, Settings, SettingsError, read_config, read_secret},
+};
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
 /// /api, and a chat page to try them with at /.
@@ -54,7 +57,8 @@ pub struct Args {
     #[arg(long, env = "MOORING_CONFIG", hide = true)]
     config_inline: Option<String>,
 
-    /// Redis or Valkey that joins the gateways of a cluster, like redis://host:6379; in memory when absent.
+    /// Redis or Valkey that joins the gateways of a cluster, like redis://host:6379, or rediss://host:6379/db for TLS and another
+    /// database; in memory when absent.
     #[arg(long, env = "MOORING_REDIS_URL", value_name = "URL")]
     redis_url: Option<String>,
 
@@ -62,9 +66,25 @@ pub struct Args {
     #[arg(long, env = "MOORING_REDIS_PREFIX", value_name = "PREFIX", default_value = "mooring")]
     redis_prefix: String,
 
-    /// File with the password of Redis.
+    /// This gateway's user of Redis; the one in --redis-url, or else Redis's default user when absent.
+    #[arg(long, env = "MOORING_REDIS_USERNAME", value_name = "NAME")]
+    redis_username: Option<String>,
+
+    /// File with the password of Redis. This one and the next three are read anew for each connection.
     #[arg(long, env = "MOORING_REDIS_PASSWORD_FILE", value_name = "FILE")]
     redis_password_file: Option<PathBuf>,
+
+    /// File with the CAs that may have signed the certificate of a rediss://, PEM; those that browsers trust when absent.
+    #[arg(long, env = "MOORING_REDIS_CA_FILE", value_name = "FILE")]
+    redis_ca_file: Option<PathBuf>,
+
+    /// File with the certificate that this gateway shows a rediss://, PEM, with those between it and its CA.
+    #[arg(long, env = "MOORING_REDIS_CLIENT_CERTIFICATE_FILE", value_name = "FILE")]
+    redis_client_certificate_file: Option<PathBuf>,
+
+    /// File with the key of that certificate, PEM.
+    #[arg(long, env = "MOORING_REDIS_CLIENT_KEY_FILE", value_name = "FILE")]
+    redis_client_key_file: Option<PathBuf>,
 
     /// File with the bearer token that /report and /drain ask for; open when absent, which only suits a loopback --control.
     #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
@@ -151,8 +171,14 @@ impl Args {
             config,
             redis_url: self.redis_url.clone(),
             redis_prefix: self.redis_prefix.clone(),
+            redis_access: RedisAccess {
+                username: self.redis_username.clone(),
+                password_file: self.redis_password_file.clone(),
+                ca_file: self.redis_ca_file.clone(),
+                client_certificate_file: self.redis_client_certificate_file.clone(),
+                client_key_file: self.redis_client_key_file.clone(),
+            },
             secrets: Secrets {
-                redis_password: secret("--redis-password-file", &self.redis_password_file)?,
                 control_token: secret("--control-token-file", &self.control_token_file)?,
                 jwt_hmac_secrets: secrets("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
                 jwt_public_keys: secrets("--jwt-public-key-file", &self.jwt_public_key_file)?,

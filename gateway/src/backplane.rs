@@ -20,7 +20,7 @@ use std::{
 
 use gateway_core::{
     backplane::{BackplaneError, Op, Outcome},
-    control::BackplaneHealth,
+    control::{BackplaneHealth, BackplaneTrouble},
     key::{ConnectionKey, RequestId},
     sequencer::ShardSet,
 };
@@ -32,7 +32,7 @@ use self::{
 };
 pub use self::{
     inbox::{Inbox, InboxSender, inbox},
-    redis::{InvalidPrefix, InvalidUrl, RedisConfig},
+    redis::{InvalidRedis, RedisAccess, RedisConfig},
 };
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
@@ -186,12 +186,9 @@ pub enum StartError {
     /// More shards than a set of shards can name.
     #[error("--shards is {0}; at most {max} are possible", max = ShardSet::MAX)]
     TooManyShards(usize),
-    /// The URL names no Redis.
+    /// What was given leads to no Redis.
     #[error(transparent)]
-    Url(#[from] InvalidUrl),
-    /// The prefix can't begin the names of a cluster.
-    #[error(transparent)]
-    Prefix(#[from] InvalidPrefix),
+    Redis(#[from] InvalidRedis),
     /// The system refused the thread.
     #[error("the backplane's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
@@ -214,7 +211,7 @@ pub fn spawn_redis(
     shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     let health = Health::healthy();
-    health.trouble("connecting to Redis".to_owned());
+    health.trouble("connecting to Redis".to_owned(), BackplaneTrouble::Unreachable);
     spawn(shards, health, |commands, inboxes, stop, health| {
         redis::run(config, commands, inboxes, stop, health)
     })
@@ -279,6 +276,7 @@ struct Health(Arc<Mutex<Option<Fault>>>);
 #[derive(Debug)]
 struct Fault {
     message: String,
+    trouble: BackplaneTrouble,
     since: Instant,
 }
 
@@ -288,10 +286,10 @@ impl Health {
     }
 
     /// Notes what is wrong; how long is counted from the first trouble on.
-    fn trouble(&self, message: String) {
+    fn trouble(&self, message: String, trouble: BackplaneTrouble) {
         let mut fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = fault.as_ref().map_or_else(Instant::now, |fault| fault.since);
-        *fault = Some(Fault { message, since });
+        *fault = Some(Fault { message, trouble, since });
     }
 
     fn recover(&self) {
@@ -303,6 +301,7 @@ impl Health {
             None => BackplaneHealth::Healthy,
             Some(fault) => BackplaneHealth::Unhealthy {
                 message: fault.message.clone(),
+                trouble: fault.trouble,
                 seconds: now.saturating_duration_since(fault.since).as_secs(),
             },
         }

@@ -267,8 +267,7 @@ fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
     match &node.settings.redis_url {
         None => backplane::spawn_memory(page_bytes, queues),
         Some(url) => {
-            let password = node.settings.secrets.redis_password.as_ref();
-            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?
+            let config = RedisConfig::new(url, node.settings.redis_access.clone(), node.id)?
                 .with_prefix(&node.settings.redis_prefix)?
                 .with_page_bytes(page_bytes);
             backplane::spawn_redis(config, queues)

@@ -14,6 +14,8 @@ use gateway_core::{
     token::{Key, KeyError, Verifier},
 };
 
+use crate::backplane::RedisAccess;
+
 /// Keys of tokens at once: enough to exchange one of each kind, and few enough to try them all.
 const MAX_KEYS: usize = 8;
 
@@ -30,6 +32,8 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// What the names of all keys and pub/sub channels in Redis begin with.
     pub redis_prefix: String,
+    /// How to get into Redis, beside what its URL says.
+    pub redis_access: RedisAccess,
     /// Contents of the secret files.
     pub secrets: Secrets,
     /// Name of this gateway in reports and replies.
@@ -49,8 +53,6 @@ pub struct Settings {
 /// Contents of the secret files, without surrounding white space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// Password of Redis.
-    pub redis_password: Option<Secret>,
     /// Bearer token of /report and /drain.
     pub control_token: Option<Secret>,
     /// Secrets of HMAC-signed client tokens.
@@ -152,6 +154,7 @@ impl Default for Settings {
             config: GatewayConfig::default(),
             redis_url: None,
             redis_prefix: "mooring".to_owned(),
+            redis_access: RedisAccess::default(),
             secrets: Secrets::default(),
             node_name: "gateway".to_owned(),
             revision: String::new(),

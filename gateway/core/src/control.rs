@@ -62,9 +62,32 @@ pub enum BackplaneHealth {
     Unhealthy {
         /// The last error, for a person.
         message: String,
+        /// Its kind.
+        #[serde(default)]
+        trouble: BackplaneTrouble,
         /// For how long.
         seconds: u64,
     },
+}
+
+/// What kind of trouble there is with the backplane; each has its own remedy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BackplaneTrouble {
+    /// Its certificate is of a CA that the gateway does not know.
+    UnknownAuthority,
+    /// Its certificate is for another name.
+    WrongName,
+    /// Its certificate has expired, or is not valid yet.
+    CertificateExpired,
+    /// It demands a certificate of the gateway, or refuses the one it got.
+    ClientCertificateRefused,
+    /// It does not let the gateway's user in, or not do what it has to.
+    AccessDenied,
+    /// It does not answer, or not as it should.
+    #[default]
+    #[serde(other)]
+    Unreachable,
 }
 
 /// Body of `POST /drain`: start draining, or steer the drain under way. Repeating it changes nothing.

@@ -5,11 +5,15 @@
 //! those that wait together go together.
 
 mod actor;
+mod address;
 mod batches;
 mod chores;
 mod commands;
+mod connect;
 mod envelope;
+mod failure;
 mod keys;
+mod link;
 mod live;
 mod log;
 mod members;
@@ -20,26 +24,31 @@ mod questions;
 mod reads;
 mod requests;
 mod scripts;
+mod server;
+mod tls;
 mod trouble;
 mod upkeep;
 mod watch;
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
 
-use self::actor::Actor;
+pub use self::server::{InvalidRedis, RedisAccess};
+use self::{actor::Actor, server::Server};
 use super::{Health, Submitted, inboxes::Inboxes};
 
 /// What the names of all keys and pub/sub channels begin with.
 const PREFIX: &str = "mooring";
 /// Characters of another one at most.
-const LONGEST_PREFIX: usize = 64;
+const LONGEST_PREFIX: usize = 128;
 /// How long a node's clients stay present after its last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
 /// The size of the publications that one answer brings at most.
@@ -52,56 +61,28 @@ const LAST_WORDS: Duration = Duration::from_secs(4);
 const BATCH: usize = 256;
 
 /// Where Redis is, and who this node is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RedisConfig {
-    info: ConnectionInfo,
+    server: Arc<Server>,
     prefix: String,
     node: u64,
     lease: Duration,
     page_bytes: usize,
 }
 
-/// Why a URL names no Redis.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "--redis-url is {url:?}: {reason}; write it like redis://host:6379, with ?db after a slash if it is not 0"
-)]
-pub struct InvalidUrl {
-    url: String,
-    reason: String,
-}
-
-/// Why a prefix can't begin the names of a cluster.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "--redis-prefix is {0:?}; it has 1 to {LONGEST_PREFIX} letters, digits, and any of . _ : / -, like team:chat"
-)]
-pub struct InvalidPrefix(String);
-
 impl RedisConfig {
-    /// `url` is `redis://[user@]host[:port][/db]`; `password` wins over one in the URL. `node` is the random id of this process.
-    pub fn new(url: &str, password: Option<&str>, node: u64) -> Result<Self, InvalidUrl> {
-        let invalid = |reason: String| InvalidUrl { url: without_password(url), reason };
-        let info = url.into_connection_info().map_err(|error| invalid(error.to_string()))?;
-        if !matches!(info.addr(), ConnectionAddr::Tcp(..)) {
-            return Err(invalid("only plain TCP is possible".to_owned()));
-        }
-        let info = match password {
-            None => info,
-            Some(password) => {
-                let settings = info.redis_settings().clone().set_password(password);
-                info.set_redis_settings(settings)
-            }
-        };
-        Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE, page_bytes: PAGE_BYTES })
+    /// `url` is `redis://[user[:password]@]host[:port][/db]`, or `rediss://` for TLS. `node` is the random id of this process.
+    pub fn new(url: &str, access: RedisAccess, node: u64) -> Result<Self, InvalidRedis> {
+        let server = Arc::new(Server::new(url, access)?);
+        Ok(Self { server, prefix: PREFIX.to_owned(), node, lease: LEASE, page_bytes: PAGE_BYTES })
     }
 
     /// What the names of all keys and pub/sub channels begin with; `mooring` unless told otherwise.
-    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, InvalidPrefix> {
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, InvalidRedis> {
         // Braces would move the hash tag, and @ is how another database's pub/sub channels are told apart.
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
         if prefix.is_empty() || prefix.len() > LONGEST_PREFIX || !prefix.chars().all(allowed) {
-            return Err(InvalidPrefix(prefix.to_owned()));
+            return Err(InvalidRedis::Prefix { prefix: prefix.to_owned(), most: LONGEST_PREFIX });
         }
         prefix.clone_into(&mut self.prefix);
         Ok(self)
@@ -119,16 +100,6 @@ impl RedisConfig {
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
-    }
-}
-
-/// The URL as it may be shown.
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            format!("{}://***{}", url.get(..scheme).unwrap_or_default(), url.get(at..).unwrap_or_default())
-        }
-        _ => url.to_owned(),
     }
 }
 
@@ -181,21 +152,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_that_names_no_redis_is_refused_without_showing_its_password() {
-        let error = RedisConfig::new("rediss://me:secret@host:1", None, 1).unwrap_err().to_string();
-        assert!(error.contains("rediss://***@host:1"), "{error}");
-        assert!(!error.contains("secret"), "{error}");
-        assert!(RedisConfig::new("host:6379", None, 1).is_err());
-        assert!(RedisConfig::new("redis://chat-redis.default.svc:6379", Some("secret"), 1).is_ok());
-    }
-
-    #[test]
     fn a_prefix_that_could_be_taken_for_something_else_is_refused_with_what_it_may_be() {
-        let config = |prefix: &str| RedisConfig::new("redis://host:1", None, 1).unwrap().with_prefix(prefix);
-        for prefix in ["", "a{b", "a}", "a@1", "a b", "ä", &"x".repeat(65)] {
-            let error = config(prefix).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("--redis-prefix is {prefix:?}; it has 1 to 64")), "{error}");
+        let config = RedisConfig::new("redis://host:1", RedisAccess::default(), 1).unwrap();
+        for prefix in ["", "a{b", "a}", "a@1", "a b", "ä", &"x".repeat(129)] {
+            let error = config.clone().with_prefix(prefix).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("--redis-prefix is {prefix:?}; it has 1 to 128")), "{error}");
         }
-        assert!(config("default/chat").is_ok());
+        // What the operator gives, at its longest: NAMESPACE/NAME.
+        assert!(config.with_prefix(&format!("{}/{}", "n".repeat(63), "c".repeat(46))).is_ok());
     }
 }

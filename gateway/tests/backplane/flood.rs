@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use mooring_gateway::settings::Secret;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     gateway::{Server, WebSocket, until},
-    redis_server::{PASSWORD, RedisServer},
+    redis_server::RedisServer,
 };
 
 /// Several times what may wait, and what one read takes.
@@ -17,7 +16,6 @@ const FLOOD: usize = 3_000;
 fn gateway(redis: &RedisServer) -> Server {
     Server::start(|settings| {
         settings.redis_url = Some(redis.url());
-        settings.secrets.redis_password = Some(Secret::new(PASSWORD));
         // Whatever is published while nothing is heard of it is still there afterwards, so that nobody is told to subscribe again.
         let history = settings.config.channels.default.history.as_mut().unwrap();
         history.size = FLOOD as u32;

@@ -1,8 +1,10 @@
 //! The backplanes, each as its users see it: through a handle and the queues of shards.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access;
 mod attacks;
 mod both;
+mod certificates;
 mod clusters;
 mod faults;
 mod flood;
@@ -14,3 +16,4 @@ mod proxy;
 mod raw;
 mod redis_server;
 mod support;
+mod tls;

@@ -339,3 +339,19 @@ async fn a_redis_that_forgot_a_node_without_a_word_is_told_of_its_clients_again(
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_node_that_was_given_up_for_dead_lives_on_under_another_name_with_all_its_clients() {
+    let server = RedisServer::start();
+    let (mut paused, other) = (Node::redis(&server, 1).await, Node::redis(&server, 2).await);
+    for name in ["a", "b"] {
+        paused.shards[0].call(enter("c", name)).await.unwrap();
+    }
+    until("both are present", async || other.presence("c").await == ["a", "b"]).await;
+    server.command(&["ZADD", "mooring:nodes", "0", "0000000000000001"]);
+    let old = "mooring:{node:0000000000000001}:channels".to_owned();
+    until("nothing has the old name", async || !server.keys().contains(&old)).await;
+    until("both are present again", async || other.presence("c").await == ["a", "b"]).await;
+    paused.shards[0].call(leave("c", "a", Duration::ZERO)).await.unwrap();
+    until("one left", async || other.presence("c").await == ["b"]).await;
+}

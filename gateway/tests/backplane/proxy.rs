@@ -11,6 +11,8 @@ use tokio::{
     sync::watch,
 };
 
+use crate::redis_server;
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -47,7 +49,7 @@ impl Proxy {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        redis_server::url(self.port)
     }
 
     pub fn set(&self, fault: Fault) {

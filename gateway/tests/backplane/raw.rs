@@ -1,11 +1,10 @@
 //! Raw clients of a gateway whose Redis goes away: they stay.
 
-use mooring_gateway::settings::Secret;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     gateway::{Server, WebSocket, until},
-    redis_server::{PASSWORD, RedisServer},
+    redis_server::RedisServer,
 };
 
 /// The next message that is not of the subscribing.
@@ -29,7 +28,6 @@ async fn clients_stay_when_redis_is_restarted_and_only_where_nothing_is_kept_a_g
     let mut redis = RedisServer::start();
     let server = Server::start(|settings| {
         settings.redis_url = Some(redis.url());
-        settings.secrets.redis_password = Some(Secret::new(PASSWORD));
     });
     let mut kept = server.raw("room").await;
     let mut unkept = server.raw("live:room").await;
@@ -60,7 +58,6 @@ async fn what_is_published_while_a_raw_client_is_cut_off_from_live_messages_reac
     let redis = RedisServer::start();
     let server = Server::start(|settings| {
         settings.redis_url = Some(redis.url());
-        settings.secrets.redis_password = Some(Secret::new(PASSWORD));
     });
     let mut listener = server.raw("room").await;
     let mut speaker = server.raw("room").await;

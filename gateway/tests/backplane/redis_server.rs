@@ -14,20 +14,52 @@ pub const PASSWORD: &str = "not secret";
 
 /// Killed, and its directory removed, when dropped.
 pub struct RedisServer {
-    /// Bound, so that while Redis is away no connection of another test has its port.
-    _reserved: Socket,
+    /// Bound, so that while Redis is away no connection of another test has its ports.
+    _reserved: [Socket; 2],
     port: u16,
+    /// For TLS, or for the other nodes of a cluster.
+    other_port: u16,
     directory: PathBuf,
+    arguments: Vec<String>,
     process: Child,
 }
 
 impl RedisServer {
     pub fn start() -> Self {
-        let (reserved, port) = reserve();
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// Its second port speaks TLS, and tells who it is by these files: the CAs that it trusts, its certificate, the key.
+    pub fn start_with_tls([ca, certificate, key]: [&Path; 3], clients: &str) -> Self {
+        Self::start_with(|port| {
+            let path = |path: &Path| path.display().to_string();
+            let options = [
+                ("--tls-port", port.to_string()),
+                ("--tls-ca-cert-file", path(ca)),
+                ("--tls-cert-file", path(certificate)),
+                ("--tls-key-file", path(key)),
+                ("--tls-auth-clients", clients.to_owned()),
+            ];
+            options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+        })
+    }
+
+    /// The only node of a Redis Cluster.
+    pub fn start_cluster() -> Self {
+        let server = Self::start_with(|port| {
+            ["--cluster-enabled", "yes", "--cluster-port", &port.to_string()].map(str::to_owned).to_vec()
+        });
+        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        server
+    }
+
+    fn start_with(arguments: impl FnOnce(u16) -> Vec<String>) -> Self {
+        let ((reserved, port), (other, other_port)) = (reserve(), reserve());
         let directory = std::env::temp_dir().join(format!("mooring-redis-{}-{port}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let process = run(port, &directory);
-        Self { _reserved: reserved, port, directory, process }
+        let arguments = arguments(other_port);
+        let process = run(port, &directory, &arguments);
+        Self { _reserved: [reserved, other], port, other_port, directory, arguments, process }
     }
 
     pub fn port(&self) -> u16 {
@@ -35,7 +67,12 @@ impl RedisServer {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        url(self.port)
+    }
+
+    /// The port for TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.other_port
     }
 
     /// SIGKILL.
@@ -51,7 +88,7 @@ impl RedisServer {
     }
 
     pub fn start_again(&mut self) {
-        self.process = run(self.port, &self.directory);
+        self.process = run(self.port, &self.directory, &self.arguments);
     }
 
     /// What the disk holds now; put back by [`RedisServer::restore`].
@@ -89,12 +126,22 @@ impl RedisServer {
 
     /// One command, as an operator would type it.
     pub fn command(&self, arguments: &[&str]) -> redis::Value {
-        let client = redis::Client::open(format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)).unwrap();
+        self.command_as(PASSWORD, arguments)
+    }
+
+    /// The same after Redis got another password.
+    pub fn command_as(&self, password: &str, arguments: &[&str]) -> redis::Value {
+        let client = redis::Client::open(format!("redis://:{password}@127.0.0.1:{}", self.port)).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut command = redis::Cmd::new();
         arguments.iter().for_each(|argument| _ = command.arg(argument));
         command.query(&mut connection).unwrap()
     }
+}
+
+/// With the password.
+pub fn url(port: u16) -> String {
+    format!("redis://:{PASSWORD}@127.0.0.1:{port}")
 }
 
 impl Drop for RedisServer {
@@ -114,12 +161,13 @@ fn reserve() -> (Socket, u16) {
     (socket, port)
 }
 
-fn run(port: u16, directory: &Path) -> Child {
+fn run(port: u16, directory: &Path, arguments: &[String]) -> Child {
     let mut process = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--requirepass", PASSWORD])
         .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
         .arg("--dir")
         .arg(directory)
+        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .expect("redis-server is installed (Debian: apt-get install redis-server)");

@@ -8,15 +8,15 @@ use gateway_core::{
         BackplaneError, ClientInfo, Inbound, Message, Op, Outcome, Payload, Publication, Retention,
         StreamPosition,
     },
-    control::BackplaneHealth,
+    control::{BackplaneHealth, BackplaneTrouble},
     key::ConnectionKey,
 };
 use mooring_gateway::backplane::{
-    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisConfig, Reply, inbox, spawn_memory,
-    spawn_redis,
+    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply, inbox,
+    spawn_memory, spawn_redis,
 };
 
-use crate::redis_server::{PASSWORD, RedisServer};
+use crate::redis_server::RedisServer;
 
 /// What no test waits longer for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,12 +48,17 @@ impl Node {
     }
 
     pub async fn of_cluster(url: &str, prefix: &str, id: u64) -> Self {
-        let (senders, inboxes) = inboxes();
-        let config = RedisConfig::new(url, Some(PASSWORD), id).unwrap().with_lease(LEASE);
-        let config = config.with_prefix(prefix).unwrap();
-        let node = Self::new(spawn_redis(config, senders).unwrap(), inboxes);
+        let node = Self::start(url, RedisAccess::default(), prefix, id);
         node.healthy().await;
         node
+    }
+
+    /// One that may not get in.
+    pub fn start(url: &str, access: RedisAccess, prefix: &str, id: u64) -> Self {
+        let (senders, inboxes) = inboxes();
+        let config = RedisConfig::new(url, access, id).unwrap().with_lease(LEASE);
+        let config = config.with_prefix(prefix).unwrap();
+        Self::new(spawn_redis(config, senders).unwrap(), inboxes)
     }
 
     fn new((handle, thread): (BackplaneHandle, BackplaneThread), inboxes: Vec<Inbox>) -> Self {
@@ -70,6 +75,21 @@ impl Node {
 
     pub async fn unhealthy(&self) {
         until("unhealthy", async || self.handle.health() != BackplaneHealth::Healthy).await;
+    }
+
+    /// Waits until this is what is wrong, and returns it in words.
+    pub async fn trouble(&self, kind: BackplaneTrouble, words: &str) -> String {
+        let mut said = String::new();
+        until(words, async || match self.handle.health() {
+            BackplaneHealth::Unhealthy { message, trouble, .. } => {
+                let is_so = trouble == kind && message.contains(words);
+                said = message;
+                is_so
+            }
+            BackplaneHealth::Healthy => false,
+        })
+        .await;
+        said
     }
 
     pub async fn stop(self) {

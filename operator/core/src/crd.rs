@@ -9,7 +9,7 @@ mod scaling;
 mod status;
 
 pub use auth::{Auth, Jwt};
-pub use backplane::{Backplane, ManagedRedis, Memory, Redis, Storage};
+pub use backplane::{Backplane, ManagedRedis, Memory, Redis, RedisTls, Storage};
 pub use definition::{crd, crd_yaml};
 pub use pod_template::PodTemplate;
 pub use reference::reference;

@@ -165,12 +165,7 @@ pub enum Backplane {
     /// A Redis run by the operator.
     Managed(Managed),
     /// A Redis run by somebody else.
-    External {
-        /// Where it is.
-        url: RedisUrl,
-        /// Its password.
-        password: Option<SecretKey>,
-    },
+    External(External),
     /// The memory of the only pod.
     Memory,
 }
@@ -184,6 +179,23 @@ pub struct Managed {
     pub image_pull_secrets: BTreeSet<String>,
     /// Its storage and resources.
     pub spec: ManagedRedis,
+}
+
+/// A Redis run by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct External {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// What the names of the cluster's keys and pub/sub channels begin with, since others may have theirs there.
+    pub prefix: String,
+    /// Whom gateways say they are.
+    pub username: Option<String>,
+    /// Their password.
+    pub password: Option<SecretKey>,
+    /// The CAs that its certificate may be of.
+    pub ca: Option<SecretKey>,
+    /// The Secret with the gateways' certificate and its key.
+    pub client_certificate: Option<String>,
 }
 
 /// Where a Redis is.
@@ -208,17 +220,29 @@ impl Desired {
     #[must_use]
     pub fn referenced_secrets(&self) -> Vec<SecretKey> {
         let external = match &self.backplane {
-            Backplane::External { url, password } => {
-                let url = match url {
-                    RedisUrl::Secret(key) => Some(key),
-                    RedisUrl::Plain(_) => None,
-                };
-                [url, password.as_ref()]
-            }
-            Backplane::Managed(_) | Backplane::Memory => [None, None],
+            Backplane::External(external) => external.secrets(),
+            Backplane::Managed(_) | Backplane::Memory => Vec::new(),
         };
         let own = [&self.secrets.jwt_hmac, &self.secrets.jwt_public_key, &self.secrets.api_key];
-        own.into_iter().filter_map(Option::as_ref).chain(external.into_iter().flatten()).cloned().collect()
+        own.into_iter().filter_map(Option::as_ref).cloned().chain(external).collect()
+    }
+}
+
+impl External {
+    /// The gateways' certificate and its key (type kubernetes.io/tls).
+    #[must_use]
+    pub fn identity(&self) -> Option<[SecretKey; 2]> {
+        let name = self.client_certificate.as_ref()?;
+        Some(["tls.crt", "tls.key"].map(|key| SecretKey { name: name.clone(), key: key.into() }))
+    }
+
+    fn secrets(&self) -> Vec<SecretKey> {
+        let url = match &self.url {
+            RedisUrl::Secret(key) => Some(key),
+            RedisUrl::Plain(_) => None,
+        };
+        let named = [url, self.password.as_ref(), self.ca.as_ref()];
+        named.into_iter().flatten().cloned().chain(self.identity().into_iter().flatten()).collect()
     }
 }
 

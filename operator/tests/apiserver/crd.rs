@@ -56,7 +56,14 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             ["spec.backplane.redis", "exactly one"],
         ),
         (json!({"backplane": {"redis": {"url": "http://a"}}}), ["spec.backplane.redis.url", "redis://redis"]),
-        (json!({"backplane": {"redis": {"url": "rediss://a"}}}), ["spec.backplane.redis.url", "without TLS"]),
+        (
+            json!({"backplane": {"redis": {"url": "redis://a", "tls": {}}}}),
+            ["spec.backplane.redis.tls", "begin it with rediss://"],
+        ),
+        (
+            json!({"backplane": {"redis": {"managed": {}, "username": "me"}}}),
+            ["spec.backplane.redis", "username and tls are for a Redis of your own"],
+        ),
         (json!({"listener": {"port": 0}}), ["spec.listener.port", "greater than or equal to 1"]),
         (json!({"listener": {"port": 65_536}}), ["spec.listener.port", "less than or equal to 65535"]),
         (

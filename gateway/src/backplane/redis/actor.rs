@@ -70,12 +70,12 @@ pub(super) struct Actor {
 impl Actor {
     pub(super) fn new(config: RedisConfig, inboxes: Inboxes, health: Health) -> Self {
         let node = keys::node(config.node);
-        let keys = Keys::new(&config.prefix, config.info.redis_settings().db());
+        let keys = Keys::new(&config.prefix, config.server.address.database);
         Self {
             canary: keys.canary(&node),
             node,
-            commands: Pipeline::new(config.info.clone(), keys.store()),
-            live: Pipeline::new(config.info.clone(), keys.store()),
+            commands: Pipeline::new(config.server.clone(), keys.store()),
+            live: Pipeline::new(config.server.clone(), keys.store()),
             sequencer: Sequencer::new(config.page_bytes),
             scripts: Scripts::new(keys.clone()),
             keys,

@@ -20,6 +20,8 @@ pub(super) enum Chore<'a> {
     Index(Arc<str>),
     /// Make a client of this node present.
     Enter { channel: Arc<str>, info: &'a ClientInfo, announce: bool },
+    /// Give up a node whose lease is over.
+    GiveUp(Arc<str>),
     /// Read the names of some channels in which a dead node had members, from a place in their set.
     Scan { node: Arc<str>, cursor: Arc<str> },
     /// End the presence of some of a dead node's clients in a channel, from a place among its members.
@@ -55,14 +57,17 @@ impl Chores {
         *self = Self { channels: members.channels().cloned().collect(), ..Self::default() };
     }
 
-    /// A node is dead; true when that is news.
-    pub(super) fn clear_up_after(&mut self, node: &Arc<str>) -> bool {
-        let news = !self.dead.contains_key(node);
-        if news {
+    /// A node's lease is over.
+    pub(super) fn clear_up_after(&mut self, node: &Arc<str>) {
+        if !self.dead.contains_key(node) {
             self.dead.insert(node.clone(), Remains { unswept: 0, cursor: Some(START.into()) });
-            self.go_on(node);
+            self.ready.push_back(Chore::GiveUp(node.clone()));
         }
-        news
+    }
+
+    /// A node is dead; nothing is noted under its name any more.
+    pub(super) fn given_up(&mut self, node: &Arc<str>) {
+        self.go_on(node);
     }
 
     /// Names were read.
@@ -134,7 +139,9 @@ impl Chore<'_> {
     fn dead_node(&self) -> Option<&Arc<str>> {
         match self {
             Self::Index(_) | Self::Enter { .. } => None,
-            Self::Scan { node, .. } | Self::Sweep { node, .. } | Self::Bury(node) => Some(node),
+            Self::GiveUp(node) | Self::Scan { node, .. } | Self::Sweep { node, .. } | Self::Bury(node) => {
+                Some(node)
+            }
         }
     }
 }
@@ -153,6 +160,7 @@ mod tests {
             done.push(match chore {
                 Chore::Index(channel) => format!("index {channel}"),
                 Chore::Enter { channel, info, .. } => format!("enter {channel} {}", info.client),
+                Chore::GiveUp(node) => format!("give up {node}"),
                 Chore::Scan { node, cursor } => format!("scan {node} {cursor}"),
                 Chore::Sweep { node, channel, cursor } => format!("sweep {node} {channel} {cursor}"),
                 Chore::Bury(node) => format!("bury {node}"),
@@ -183,8 +191,11 @@ mod tests {
     #[test]
     fn a_dead_node_is_cleared_up_after_page_by_page_and_then_forgotten() {
         let (mut chores, members, node) = (Chores::default(), Members::default(), Arc::from("n"));
-        assert!(chores.clear_up_after(&node));
-        assert!(!chores.clear_up_after(&node), "it is under way");
+        chores.clear_up_after(&node);
+        assert_eq!(drain(&mut chores, &members), ["give up n"]);
+        chores.clear_up_after(&node);
+        assert_eq!(drain(&mut chores, &members), Vec::<String>::new(), "it is under way");
+        chores.given_up(&node);
         assert_eq!(drain(&mut chores, &members), ["scan n 0"]);
         chores.scanned(&node, "7", vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(drain(&mut chores, &members), ["sweep n a 0", "sweep n b 0"]);
@@ -196,6 +207,7 @@ mod tests {
         chores.scanned(&node, "0", vec![]);
         assert_eq!(drain(&mut chores, &members), ["bury n"]);
         chores.forget(&node);
-        assert!(chores.clear_up_after(&node), "it died again");
+        chores.clear_up_after(&node);
+        assert_eq!(drain(&mut chores, &members), ["give up n"], "its lease is over again");
     }
 }

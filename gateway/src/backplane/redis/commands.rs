@@ -8,7 +8,13 @@ use gateway_core::{
     sequencer::Generation,
 };
 
-use super::{actor::Actor, pending::Pending, pipeline::Event, requests};
+use super::{
+    actor::Actor,
+    failure::{self, Failure},
+    pending::Pending,
+    pipeline::Event,
+    requests,
+};
 use crate::backplane::Waiter;
 
 /// Reads of the sequencer's that are on their way at most: each may bring a page.
@@ -22,14 +28,14 @@ impl Actor {
                 self.upkeep.answered();
                 for reply in replies {
                     let Some(pending) = self.commands.answered() else {
-                        self.commands.fail("Redis answered what was not asked");
+                        self.commands.fail(Failure::GivenUp("Redis answered what was not asked"));
                         break;
                     };
                     self.on_reply(pending, reply).await;
                 }
             }
-            Event::Down { error, unanswered } => {
-                self.trouble("commands", &error, Instant::now());
+            Event::Down { failure, unanswered } => {
+                self.trouble("commands", &failure, Instant::now());
                 for pending in unanswered {
                     self.give_up(pending, BackplaneError::Unanswered).await;
                 }
@@ -79,7 +85,9 @@ impl Actor {
                 self.sequencer.read_failed(&channel, generation);
             }
             Pending::Leave(departure) => self.leave_later(departure),
-            Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => self.chores.forget(&node),
+            Pending::GiveUp(node) | Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => {
+                self.chores.forget(&node)
+            }
             Pending::Enter => self.upkeep.someone_is_missing(),
             Pending::Lease => self.upkeep.lease_refused(Instant::now()),
             Pending::Script | Pending::Ignored => {}
@@ -106,8 +114,13 @@ impl Actor {
 
     /// A command was refused, and so not carried out.
     fn on_refusal(&mut self, error: &str) {
-        if self.upkeep.may_complain(error, Instant::now()) {
+        let now = Instant::now();
+        if self.upkeep.may_complain(error, now) {
             tracing::warn!(error, "Redis refuses commands");
+        }
+        if failure::is_denied(error) {
+            self.trouble("commands", &Failure::Refused(error.to_owned()), now);
+            self.upkeep.denied(now);
         }
         let loading = self.commands.questions().any(|pending| matches!(pending, Pending::Script));
         if error.starts_with("NOSCRIPT") && !loading {
@@ -117,8 +130,12 @@ impl Actor {
         }
         if error.starts_with("READONLY") {
             // The primary is another one now; its name leads there.
-            self.commands.fail(error);
-            self.live.fail(error);
+            self.commands.fail(Failure::Refused(error.to_owned()));
+            self.live.fail(Failure::Refused(error.to_owned()));
+        }
+        if error.starts_with("NOAUTH") {
+            // Redis wants to be told again who this is, with what the files hold by now.
+            self.commands.fail(Failure::Refused(error.to_owned()));
         }
     }
 
@@ -152,8 +169,17 @@ impl Actor {
             }
             Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
             Pending::Lease => {
-                if let Some((known, expired)) = requests::leases(reply) {
-                    self.on_lease(known, expired);
+                if let Some((renewed, expired)) = requests::leases(reply) {
+                    self.on_lease(renewed, expired);
+                }
+            }
+            Pending::GiveUp(node) => {
+                if reply == Resp::Int(1) {
+                    tracing::info!(%node, "a node is gone; its clients are no longer present");
+                    self.chores.given_up(&node);
+                } else {
+                    // It lives, or somebody else has cleared up after it.
+                    self.chores.forget(&node);
                 }
             }
             Pending::Scan(node) => match requests::scanned(reply) {

@@ -1,8 +1,10 @@
-//! Names of keys and of pub/sub channels. All begin with the cluster's prefix; all keys of a channel hash to one slot.
+//! Names of keys and of pub/sub channels. All begin with the cluster's prefix. What belongs to one channel has one hash tag, so that it is in
+//! one slot of a Redis Cluster (<https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>).
 
 use std::sync::Arc;
 
 const LIVE: &str = "}:live";
+const ESCAPE: &str = "\\";
 
 /// The names of one cluster.
 #[derive(Clone, Debug)]
@@ -13,7 +15,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, database: i64) -> Self {
+    pub(super) fn new(prefix: &str, database: u32) -> Self {
         let live = if database == 0 { prefix.into() } else { format!("{prefix}@{database}").into() };
         Self { prefix: prefix.into(), live }
     }
@@ -50,17 +52,18 @@ impl Keys {
 
     /// The result of the publish with an idempotency key.
     pub(super) fn once(&self, channel: &str, key: &str) -> String {
-        format!("{}:{{{channel}}}:once:{key}", self.prefix)
+        format!("{}:{{{}{channel}}}:once:{key}", self.prefix, escape(channel))
     }
 
     /// The pub/sub channel of a channel's live messages.
     pub(super) fn live(&self, channel: &str) -> String {
-        format!("{}:{{{channel}{LIVE}", self.live)
+        format!("{}:{{{}{channel}{LIVE}", self.live, escape(channel))
     }
 
     /// The channel whose live messages a pub/sub channel carries.
     pub(super) fn channel_of<'a>(&self, live: &'a str) -> Option<&'a str> {
-        live.strip_prefix(&*self.live)?.strip_prefix(":{")?.strip_suffix(LIVE)
+        let name = live.strip_prefix(&*self.live)?.strip_prefix(":{")?.strip_suffix(LIVE)?;
+        Some(name.strip_prefix(ESCAPE).unwrap_or(name))
     }
 
     /// Set of the channels in which a node has members.
@@ -74,8 +77,14 @@ impl Keys {
     }
 
     fn of(&self, channel: &str, what: &str) -> String {
-        format!("{}:{{{channel}}}:{what}", self.prefix)
+        format!("{}:{{{}{channel}}}:{what}", self.prefix, escape(channel))
     }
+}
+
+/// What keeps a hash tag from being empty, as that of a channel `}x` would be: each of its keys would have a slot of its own.
+fn escape(channel: &str) -> &'static str {
+    let is_ambiguous = channel.is_empty() || channel.starts_with('}') || channel.starts_with(ESCAPE);
+    if is_ambiguous { ESCAPE } else { "" }
 }
 
 /// A node in keys and in members.
@@ -90,7 +99,9 @@ mod tests {
     #[test]
     fn a_channel_is_known_by_its_live_messages_whatever_its_name() {
         for keys in [Keys::new("mooring", 0), Keys::new("mooring", 7)] {
-            for channel in ["chat", "", "a}:live", ":raw:x", "mooring:{a}:live"] {
+            for channel in
+                ["chat", "", "a}:live", ":raw:x", "mooring:{a}:live", "}", "}x", "\\", "\\}x", "\\\\x"]
+            {
                 assert_eq!(keys.channel_of(&keys.live(channel)), Some(channel));
             }
             assert_eq!(keys.channel_of(&keys.canary("0")), None);

@@ -8,6 +8,7 @@ use gateway_core::{resp::Resp, sequencer::Effect};
 use super::{
     actor::Actor,
     envelope::{self, Live},
+    failure::Failure,
     pending::Ack,
     pipeline::Event,
 };
@@ -30,8 +31,8 @@ impl Actor {
                     self.on_live_reply(reply);
                 }
             }
-            Event::Down { error, .. } => {
-                self.trouble("live messages", &error, Instant::now());
+            Event::Down { failure, .. } => {
+                self.trouble("live messages", &failure, Instant::now());
                 self.registrations.clear();
                 self.recoveries.clear();
                 self.sequencer.disconnected();
@@ -108,11 +109,14 @@ impl Actor {
     }
 
     fn on_live_reply(&mut self, reply: Resp) {
-        let Resp::Array(fields) = reply else {
-            return self.live.fail("Redis sent something else than messages");
+        let fields = match reply {
+            Resp::Array(fields) => fields,
+            // This user may not hear its cluster, say.
+            Resp::Error(error) => return self.live.fail(Failure::Refused(error)),
+            _ => Vec::new(),
         };
         let Ok([Resp::Text(kind), Resp::Text(name), rest]) = <[Resp; 3]>::try_from(fields) else {
-            return self.live.fail("Redis sent something else than messages");
+            return self.live.fail(Failure::GivenUp("Redis sent something else than messages"));
         };
         match (&kind[..], rest) {
             (b"message", Resp::Text(payload)) => self.on_message(&name, payload),
@@ -120,7 +124,7 @@ impl Actor {
                 Some(Ack::Registered(channel, generation)) => self.sequencer.registered(&channel, generation),
                 Some(Ack::Unregistered) => {}
                 Some(Ack::Canary) => self.upkeep.canary_audible(),
-                None => self.live.fail("Redis confirmed what was not asked"),
+                None => self.live.fail(Failure::GivenUp("Redis confirmed what was not asked")),
             },
             _ => {}
         }

@@ -21,8 +21,10 @@ pub(super) enum Pending {
     /// A client is present.
     Enter,
     Leave(Departure),
-    /// Whether Redis knew this node, and the nodes whose lease is over.
+    /// Whether this node's lease is renewed, and the nodes whose lease is over.
     Lease,
+    /// Whether a node is given up for dead.
+    GiveUp(Arc<str>),
     /// Some of a dead node's channels.
     Scan(Arc<str>),
     /// Some of a dead node's clients in a channel are no longer present.

@@ -5,13 +5,18 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use gateway_core::resp::Resp;
-use redis::{Cmd, ConnectionInfo};
+use redis::Cmd;
 
-use super::wire::{self, Wire};
+use super::{
+    failure::Failure,
+    server::Server,
+    wire::{self, Wire},
+};
 
 /// How long an operation waits for a connection, and a command for its reply.
 pub(super) const OP_WITHIN: Duration = Duration::from_secs(3);
@@ -36,12 +41,12 @@ pub(super) enum Event<Q> {
     /// Replies, in order; [`Pipeline::answered`] names the question of each.
     Replies(Vec<Resp>),
     /// The connection ended, or was not to be had; another one is under way.
-    Down { error: String, unanswered: Vec<Q> },
+    Down { failure: Failure, unanswered: Vec<Q> },
 }
 
 impl<Q> Pipeline<Q> {
-    pub(super) fn new(info: ConnectionInfo, store: String) -> Self {
-        Self { wire: Wire::new(info, store), in_flight: VecDeque::new(), parked: VecDeque::new() }
+    pub(super) fn new(server: Arc<Server>, store: String) -> Self {
+        Self { wire: Wire::new(server, store), in_flight: VecDeque::new(), parked: VecDeque::new() }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -120,7 +125,7 @@ impl<Q> Pipeline<Q> {
     }
 
     /// Gives up the connection; the next event is `Down`.
-    pub(super) fn fail(&mut self, why: &str) {
+    pub(super) fn fail(&mut self, why: Failure) {
         self.wire.fail(why);
     }
 
@@ -129,9 +134,9 @@ impl<Q> Pipeline<Q> {
         match self.wire.next().await {
             wire::Event::Up(store) => Event::Up(store),
             wire::Event::Replies(replies) => Event::Replies(replies),
-            wire::Event::Down(error) => {
+            wire::Event::Down(failure) => {
                 let unanswered = self.in_flight.drain(..).map(|(_, question)| question).collect();
-                Event::Down { error, unanswered }
+                Event::Down { failure, unanswered }
             }
         }
     }
@@ -139,17 +144,17 @@ impl<Q> Pipeline<Q> {
 
 #[cfg(test)]
 mod tests {
-    use redis::IntoConnectionInfo as _;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::{TcpListener, TcpStream},
     };
 
     use super::*;
+    use crate::backplane::RedisAccess;
 
     fn pipeline(port: u16) -> Pipeline<u32> {
-        let info = format!("redis://127.0.0.1:{port}").into_connection_info().unwrap();
-        Pipeline::new(info, "store".to_owned())
+        let server = Server::new(&format!("redis://127.0.0.1:{port}"), RedisAccess::default()).unwrap();
+        Pipeline::new(Arc::new(server), "store".to_owned())
     }
 
     /// The other end of a connection that is up.
@@ -198,7 +203,7 @@ mod tests {
         let socket = accept(&listener, &mut pipeline).await;
         let ping = redis::cmd("PING");
         assert_eq!(pipeline.send(&ping, 1), Ok(()));
-        pipeline.fail("as the test asked for");
+        pipeline.fail(Failure::GivenUp("as the test asked for"));
         assert_eq!(pipeline.send(&ping, 2), Err(2), "it is as good as down");
         let Event::Down { unanswered, .. } = pipeline.next().await else { panic!("it failed") };
         assert_eq!((unanswered, pipeline.in_flight()), (vec![1], 0));

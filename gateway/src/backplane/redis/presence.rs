@@ -8,7 +8,7 @@ use std::{
 use gateway_core::backplane::ClientInfo;
 use redis::Cmd;
 
-use super::{actor::Actor, chores::Chore, keys, pending::Pending};
+use super::{actor::Actor, chores::Chore, failure::Failure, keys, pending::Pending};
 use crate::backplane::departures::Departure;
 
 /// Commands on their way beside which chores go on.
@@ -69,11 +69,16 @@ impl Actor {
                 Chore::Enter { channel, info, announce } => {
                     (self.scripts.enter(&self.node, &channel, info, announce), Pending::Enter)
                 }
+                Chore::GiveUp(node) => (self.scripts.give_up(&node), Pending::GiveUp(node)),
                 Chore::Scan { node, cursor } => (self.scripts.scan(&node, &cursor), Pending::Scan(node)),
                 Chore::Sweep { node, channel, cursor } => {
                     (self.scripts.sweep(&node, &channel, &cursor), Pending::Sweep(node, channel))
                 }
-                Chore::Bury(node) => (self.scripts.bury(&node), Pending::Bury(node)),
+                Chore::Bury(node) => {
+                    let forget = self.scripts.forget_channels(&node);
+                    self.tell(&forget);
+                    (self.scripts.forget_lease(&node), Pending::Bury(node))
+                }
             };
             // With the connection goes the chore: the next one begins them anew.
             let _ = self.commands.send(&command, pending);
@@ -85,17 +90,23 @@ impl Actor {
         if self.upkeep.is_anyone_missing() {
             self.chores.begin(&self.members);
         }
-        let command = self.scripts.lease(&self.node, self.config.lease);
+        let command = self.scripts.lease(&self.node, self.config.lease, self.upkeep.is_introduced());
         // The next connection begins with another.
         let _ = self.commands.send(&command, Pending::Lease);
     }
 
-    /// Redis tells whether it knew this node, and whose lease is over. After an outage all leases are over, so the living get time to
+    /// Redis tells whether this node's lease is renewed, and whose is over. After an outage all leases are over, so the living get time to
     /// renew theirs.
-    pub(super) fn on_lease(&mut self, known: bool, expired: Vec<String>) {
-        if !known && self.upkeep.is_introduced() {
-            // It lost its data without a word, or the others gave this node up for dead: what it should know begins anew.
-            return self.commands.fail("Redis forgot this node");
+    pub(super) fn on_lease(&mut self, renewed: bool, expired: Vec<String>) {
+        if !renewed {
+            // The others clear up after the old name, and whoever is still here gets the new one.
+            self.node = keys::node(rand::random());
+            if self.upkeep.is_introduced() {
+                // Redis lost its data without a word, perhaps: what it should know begins anew.
+                return self.commands.fail(Failure::GivenUp("Redis forgot this node"));
+            }
+            self.chores.begin(&self.members);
+            return self.renew_lease();
         }
         self.upkeep.introduced();
         self.expired = expired;
@@ -104,10 +115,7 @@ impl Actor {
             return;
         }
         for node in &self.expired {
-            let node = node.as_str().into();
-            if self.chores.clear_up_after(&node) {
-                tracing::info!(%node, "a node is gone; its clients are no longer present");
-            }
+            self.chores.clear_up_after(&node.as_str().into());
         }
     }
 

@@ -140,9 +140,16 @@ impl Scripts {
         call(&self.presence_stats, &[self.keys.members(channel), self.keys.users(channel)])
     }
 
-    pub(super) fn lease(&self, node: &str, ttl: Duration) -> Cmd {
+    /// Renews a node's lease. `known` when Redis had it a moment ago, and so is to have it still.
+    pub(super) fn lease(&self, node: &str, ttl: Duration, known: bool) -> Cmd {
         let mut command = call(&self.lease, &[self.keys.leases()]);
-        command.arg(node).arg(milliseconds(ttl));
+        command.arg(node).arg(milliseconds(ttl)).arg(u8::from(known));
+        command
+    }
+
+    pub(super) fn give_up(&self, node: &str) -> Cmd {
+        let mut command = call(&self.give_up, &[self.keys.leases()]);
+        command.arg(node);
         command
     }
 
@@ -154,15 +161,22 @@ impl Scripts {
     }
 
     pub(super) fn sweep(&self, node: &str, channel: &str, cursor: &str) -> Cmd {
-        let mut command =
-            call(&self.sweep, &[self.keys.members(channel), self.keys.users(channel), self.keys.leases()]);
+        let mut command = call(&self.sweep, &[self.keys.members(channel), self.keys.users(channel)]);
         command.arg(node).arg(self.keys.live(channel)).arg(cursor).arg(SCANNED);
         command
     }
 
-    pub(super) fn bury(&self, node: &str) -> Cmd {
-        let mut command = call(&self.bury, &[self.keys.leases(), self.keys.node_channels(node)]);
-        command.arg(node);
+    /// Forgets where a node had members.
+    pub(super) fn forget_channels(&self, node: &str) -> Cmd {
+        let mut command = redis::cmd("DEL");
+        command.arg(self.keys.node_channels(node));
+        command
+    }
+
+    /// Ends a node's lease.
+    pub(super) fn forget_lease(&self, node: &str) -> Cmd {
+        let mut command = redis::cmd("ZREM");
+        command.arg(self.keys.leases()).arg(node);
         command
     }
 
@@ -268,11 +282,11 @@ fn member(reply: Resp) -> Option<(String, ClientInfo)> {
     Some((node.to_owned(), envelope::decode_client(&mut client)?))
 }
 
-/// Whether Redis knew the node, and whose lease is over.
+/// Whether the node's lease is renewed, and whose is over.
 pub(super) fn leases(reply: Resp) -> Option<(bool, Vec<String>)> {
     let Resp::Array(fields) = reply else { return None };
-    let [Resp::Int(added), expired] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
-    Some((added == 0, texts(expired)))
+    let [Resp::Int(renewed), expired] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    Some((renewed == 1, texts(expired)))
 }
 
 /// Where to read on, and what was read.

@@ -9,6 +9,9 @@ const CANARY_EVERY: Duration = Duration::from_secs(2);
 /// When a message to itself is given up, and the connection with it.
 const CANARY_WITHIN: Duration = Duration::from_secs(5);
 
+/// For how long Redis counts as out of reach after it denied this node a command.
+const DENIED_FOR: Duration = Duration::from_secs(10);
+
 /// How often reads that Redis refused are tried again.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,8 @@ pub(super) struct Upkeep {
     heard: bool,
     /// The trouble is not over.
     troubled: bool,
+    /// When Redis last said that this node may not do something.
+    denied: Option<Instant>,
     /// A reply was overdue at the last tick, and none came since.
     overdue: bool,
     retried: Option<Instant>,
@@ -56,6 +61,7 @@ impl Upkeep {
             missing: None,
             heard: false,
             troubled: true,
+            denied: None,
             overdue: false,
             retried: None,
             outage: Trouble::default(),
@@ -114,8 +120,12 @@ impl Upkeep {
     }
 
     /// Whether trouble is over by now.
-    pub(super) fn is_well_again(&self) -> bool {
-        self.troubled && self.heard
+    pub(super) fn is_well_again(&self, now: Instant) -> bool {
+        self.troubled && self.heard && self.denied.is_none_or(|at| now >= at + DENIED_FOR)
+    }
+
+    pub(super) fn denied(&mut self, now: Instant) {
+        self.denied = Some(now);
     }
 
     /// Trouble is over; how long it lasted, if the log was told of it.
@@ -205,13 +215,24 @@ mod tests {
         upkeep.live_up(start);
         upkeep.canary_audible();
         assert_eq!(upkeep.next_canary(start), Some(1));
-        assert!(!upkeep.is_well_again());
+        assert!(!upkeep.is_well_again(start));
         upkeep.canary_returned(b"1", start);
-        assert!(upkeep.is_well_again());
+        assert!(upkeep.is_well_again(start));
         assert_eq!(upkeep.recovered(start), None, "nothing was told of its start");
         assert_eq!(upkeep.failed("closed", start), Some(Notice::Began));
         upkeep.canary_returned(b"0", start);
-        assert!(!upkeep.is_well_again(), "an older canary proves nothing");
+        assert!(!upkeep.is_well_again(start), "an older canary proves nothing");
+    }
+
+    #[test]
+    fn a_node_that_may_not_do_its_work_is_not_well_though_it_hears_itself() {
+        let start = Instant::now();
+        let mut upkeep = Upkeep::new();
+        assert_eq!(upkeep.next_canary(start), Some(1));
+        upkeep.denied(start);
+        upkeep.canary_returned(b"1", start);
+        assert!(!upkeep.is_well_again(start));
+        assert!(upkeep.is_well_again(start + DENIED_FOR));
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use gateway_core::backplane::BackplaneError;
 
-use super::{actor::Actor, pipeline::OP_WITHIN, trouble::Notice};
+use super::{actor::Actor, failure::Failure, pipeline::OP_WITHIN, trouble::Notice};
 
 impl Actor {
     pub(super) async fn tick(&mut self, now: Instant) {
         self.keep_deadlines(now).await;
         if self.commands.is_up() && self.live.is_up() && self.upkeep.is_canary_lost(now) {
-            self.live.fail("live messages do not arrive");
+            self.live.fail(Failure::GivenUp("live messages do not arrive"));
         }
         self.keep_health(now);
         if self.commands.is_up() {
@@ -30,7 +30,7 @@ impl Actor {
             return;
         }
         self.keep_canary(now);
-        if self.upkeep.is_well_again() && self.sequencer.is_settled() {
+        if self.upkeep.is_well_again(now) && self.sequencer.is_settled() {
             self.health.recover();
             if let Some(gone) = self.upkeep.recovered(now) {
                 tracing::info!(seconds = gone.as_secs(), "the backplane is back");
@@ -39,8 +39,9 @@ impl Actor {
     }
 
     /// Something is wrong, until live messages arrive again and nothing is missing.
-    pub(super) fn trouble(&mut self, connection: &str, error: &str, now: Instant) {
-        match self.upkeep.failed(error, now) {
+    pub(super) fn trouble(&mut self, connection: &str, failure: &Failure, now: Instant) {
+        let error = format!("{}: {failure}", self.config.server.address);
+        match self.upkeep.failed(&error, now) {
             Some(Notice::Began) => tracing::warn!(connection, error, "the backplane is out of reach"),
             Some(Notice::Changed(gone) | Notice::Lasts(gone)) => {
                 let seconds = gone.as_secs();
@@ -48,15 +49,14 @@ impl Actor {
             }
             None => {}
         }
-        self.health.trouble(format!("{connection}: {error}"));
+        self.health.trouble(format!("{connection}: {error}"), failure.trouble());
     }
 
     /// Carries out what was submitted, and says goodbye. Who is present stays so until this node's lease is over: most clients are on
     /// their way to another node, and their users are not to be absent in between.
     pub(super) async fn finish(&mut self) {
         if self.members.is_empty() {
-            let mut forget = redis::cmd("ZREM");
-            forget.arg(self.keys.leases()).arg(&self.node);
+            let forget = self.scripts.forget_lease(&self.node);
             self.tell(&forget);
         }
         while !self.commands.is_idle() || !self.reads.is_empty() {
@@ -78,7 +78,7 @@ impl Actor {
 
     async fn keep_deadlines(&mut self, now: Instant) {
         if self.upkeep.is_hung(self.commands.is_overdue(now)) {
-            self.commands.fail("Redis does not answer");
+            self.commands.fail(Failure::GivenUp("Redis does not answer"));
         }
         while let Some(pending) = self.commands.pop_expired(now) {
             self.give_up(pending, BackplaneError::Unavailable).await;

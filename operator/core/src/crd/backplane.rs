@@ -38,24 +38,51 @@ impl Default for Backplane {
      "message": "spec.backplane.redis: give exactly one of managed, url and urlFrom"},
     {"rule": "!(has(self.managed) && has(self.passwordFrom))",
      "message": "spec.backplane.redis.passwordFrom: a managed Redis gets its password from the operator; remove it"},
+    {"rule": "!(has(self.managed) && (has(self.username) || has(self.tls)))",
+     "message": "spec.backplane.redis: username and tls are for a Redis of your own, by url or urlFrom; remove them"},
+    {"rule": "!(has(self.tls) && has(self.url)) || self.url.startsWith('rediss://')",
+     "message": "spec.backplane.redis.tls: the url says nothing of TLS; begin it with rediss://, or remove tls"},
 ]))]
 pub struct Redis {
     /// Run by the operator: one replica with a volume and an append-only file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed: Option<ManagedRedis>,
-    /// Address, like `redis://redis.example:6379/0`.
+    /// Address, like `redis://redis.example:6379/0`, or `rediss://` for TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [{
-        "rule": "self.matches('^redis://[^ ]+$')",
-        "message": "spec.backplane.redis.url: not an address that gateways can use; write it like redis://redis.example:6379/0, without TLS",
+        "rule": "self.matches('^rediss?://[^ ]+$')",
+        "message": "spec.backplane.redis.url: not an address that gateways can use; write it like redis://redis.example:6379/0, or rediss:// for TLS",
     }]))]
     pub url: Option<String>,
     /// Secret that holds the address, for one that includes a password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_from: Option<SecretKeySelector>,
-    /// Secret that holds the password of `url` or `urlFrom`.
+    /// User of `url` or `urlFrom` that gateways are; the address's own, or else Redis's default user, when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub username: Option<String>,
+    /// Secret that holds the password of `url` or `urlFrom`. When it changes, new connections take the new one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_from: Option<SecretKeySelector>,
+    /// TLS of `url` or `urlFrom`, which begins with `rediss://`, beyond the CAs that browsers trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RedisTls>,
+}
+
+/// What gateways trust, and show, in TLS to Redis. When a Secret changes, new connections take what it holds then.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.clientCertificateSecretRef) || self.clientCertificateSecretRef.name != ''",
+     "message": "spec.backplane.redis.tls.clientCertificateSecretRef: its name is empty; name the Secret, or remove the reference"},
+]))]
+pub struct RedisTls {
+    /// Secret that holds the CAs, PEM, one of which has to have signed Redis's certificate; those that browsers trust when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<SecretKeySelector>,
+    /// Secret of type `kubernetes.io/tls` with the certificate that gateways show where Redis asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalObjectReference>,
 }
 
 /// A Redis run by the operator.

@@ -53,13 +53,21 @@ pub enum Invalid {
     #[error("spec.backplane.redis: has {found} of managed, url and urlFrom; give exactly one")]
     RedisKinds { found: usize },
     #[error(
-        "spec.backplane.redis.url {url:?}: not an address that gateways can use; write it like redis://redis.example:6379/0, without TLS"
+        "spec.backplane.redis.url {url:?}: not an address that gateways can use; write it like redis://redis.example:6379/0, or rediss:// for TLS"
     )]
     RedisUrl { url: String },
     #[error(
         "spec.backplane.redis.passwordFrom: a managed Redis gets its password from the operator; remove it"
     )]
     PasswordOfManaged,
+    #[error(
+        "spec.backplane.redis.{field}: is for a Redis of your own, by url or urlFrom; remove it, or name one instead of managed"
+    )]
+    AccessOfManaged { field: &'static str },
+    #[error(
+        "spec.backplane.redis.tls: url {url:?} says nothing of TLS; begin it with rediss://, or remove tls"
+    )]
+    TlsOfPlainRedis { url: String },
     #[error(
         "spec.disruption.drainTimeout {value:?}: not a duration from 1s to 24h; write it like \"15m\" or \"1h30m\""
     )]
@@ -101,6 +109,8 @@ impl Invalid {
             Self::RedisKinds { .. } => "InvalidRedis",
             Self::RedisUrl { .. } => "InvalidRedisUrl",
             Self::PasswordOfManaged => "PasswordOfManagedRedis",
+            Self::AccessOfManaged { .. } => "AccessOfManagedRedis",
+            Self::TlsOfPlainRedis { .. } => "TlsOfPlainRedis",
             Self::DrainTimeout { .. } => "InvalidDrainTimeout",
             Self::MaxSurge { .. } => "InvalidMaxSurge",
             Self::NodePortOfClusterIp { .. } => "NodePortOfClusterIP",

@@ -2,8 +2,8 @@
 //! object may be older than they are.
 
 use super::{
-    Backplane, Change, Defaults, Desired, Invalid, Managed, Policy, RedisUrl, Rules, Scaling, SecretKey,
-    Secrets, Size, Surge,
+    Backplane, Change, Defaults, Desired, External, Invalid, Managed, Policy, RedisUrl, Rules, Scaling,
+    SecretKey, Secrets, Size, Surge,
 };
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
@@ -34,7 +34,7 @@ impl Desired {
         channels(&spec.channels)?;
         pod_template(&spec.pod_template)?;
         let size = size(spec)?;
-        let backplane = backplane(&spec.backplane, defaults)?;
+        let backplane = backplane(&spec.backplane, defaults, || format!("{namespace}/{name}"))?;
         if backplane == Backplane::Memory {
             let pods =
                 spec.scaling.as_ref().map_or(spec.replicas.unwrap_or(1), |scaling| scaling.max_replicas);
@@ -301,39 +301,77 @@ fn image_pull_secrets(
     Ok(if named.is_empty() { defaults.image_pull_secrets.clone() } else { named })
 }
 
-fn backplane(given: &crd::Backplane, defaults: &Defaults) -> Result<Backplane, Invalid> {
+fn backplane(
+    given: &crd::Backplane,
+    defaults: &Defaults,
+    prefix: impl FnOnce() -> String,
+) -> Result<Backplane, Invalid> {
     match (&given.redis, given.memory) {
-        (Some(redis), None) => redis_backplane(redis, defaults),
+        (Some(redis), None) if redis.managed.is_some() => managed_redis(redis, defaults),
+        (Some(redis), None) => external_redis(redis, prefix()),
         (None, Some(_)) => Ok(Backplane::Memory),
         (redis, _) => Err(Invalid::BackplaneKinds { found: redis.iter().len() * 2 }),
     }
 }
 
-fn redis_backplane(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane, Invalid> {
-    let password = secret("spec.backplane.redis.passwordFrom", redis.password_from.as_ref())?;
-    let url_from = secret("spec.backplane.redis.urlFrom", redis.url_from.as_ref())?;
-    match (&redis.managed, &redis.url, url_from) {
-        (Some(_), None, None) if password.is_some() => Err(Invalid::PasswordOfManaged),
-        (Some(managed), None, None) => Ok(Backplane::Managed(Managed {
-            image: managed.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
-            image_pull_secrets: image_pull_secrets(
-                "spec.backplane.redis.managed.imagePullSecrets",
-                &managed.image_pull_secrets,
-                defaults,
-            )?,
-            spec: managed.clone(),
-        })),
-        (None, Some(url), None) if !is_redis_url(url) => Err(Invalid::RedisUrl { url: url.clone() }),
-        (None, Some(url), None) => Ok(Backplane::External { url: RedisUrl::Plain(url.clone()), password }),
-        (None, None, Some(key)) => Ok(Backplane::External { url: RedisUrl::Secret(key), password }),
-        (managed, url, from) => {
-            Err(Invalid::RedisKinds { found: managed.iter().len() + url.iter().len() + from.iter().len() })
-        }
+fn managed_redis(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane, Invalid> {
+    let managed = match redis {
+        crd::Redis { managed: Some(managed), url: None, url_from: None, .. } => managed,
+        _ => return Err(redis_kinds(redis)),
+    };
+    if redis.password_from.is_some() {
+        return Err(Invalid::PasswordOfManaged);
+    }
+    let given = [("username", redis.username.is_some()), ("tls", redis.tls.is_some())];
+    if let Some((field, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(Invalid::AccessOfManaged { field });
+    }
+    Ok(Backplane::Managed(Managed {
+        image: managed.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
+        image_pull_secrets: image_pull_secrets(
+            "spec.backplane.redis.managed.imagePullSecrets",
+            &managed.image_pull_secrets,
+            defaults,
+        )?,
+        spec: managed.clone(),
+    }))
+}
+
+fn external_redis(redis: &crd::Redis, prefix: String) -> Result<Backplane, Invalid> {
+    let url = match (&redis.url, secret("spec.backplane.redis.urlFrom", redis.url_from.as_ref())?) {
+        (Some(url), None) => RedisUrl::Plain(redis_url(url, redis.tls.is_some())?),
+        (None, Some(key)) => RedisUrl::Secret(key),
+        _ => return Err(redis_kinds(redis)),
+    };
+    let tls = redis.tls.clone().unwrap_or_default();
+    let client_certificate = tls.client_certificate_secret_ref.map(|secret| secret.name);
+    if client_certificate.as_ref().is_some_and(String::is_empty) {
+        return Err(Invalid::SecretRef { field: "spec.backplane.redis.tls.clientCertificateSecretRef" });
+    }
+    Ok(Backplane::External(External {
+        url,
+        prefix,
+        username: redis.username.clone(),
+        password: secret("spec.backplane.redis.passwordFrom", redis.password_from.as_ref())?,
+        ca: secret("spec.backplane.redis.tls.caSecretRef", tls.ca_secret_ref.as_ref())?,
+        client_certificate,
+    }))
+}
+
+fn redis_kinds(redis: &crd::Redis) -> Invalid {
+    Invalid::RedisKinds {
+        found: redis.managed.iter().len() + redis.url.iter().len() + redis.url_from.iter().len(),
     }
 }
 
-fn is_redis_url(url: &str) -> bool {
-    url.strip_prefix("redis://").is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
+fn redis_url(url: &str, has_tls: bool) -> Result<String, Invalid> {
+    let is_address =
+        |scheme| url.strip_prefix(scheme).is_some_and(|rest: &str| !rest.is_empty() && !rest.contains(' '));
+    match (is_address("redis://"), is_address("rediss://")) {
+        (true, _) if has_tls => Err(Invalid::TlsOfPlainRedis { url: url.into() }),
+        (false, false) => Err(Invalid::RedisUrl { url: url.into() }),
+        _ => Ok(url.into()),
+    }
 }
 
 /// Parses hours, minutes and seconds in this order, like `1h30m`.

@@ -5,7 +5,7 @@
 //! - replicas, scaling, rollout, listener.port, expose, paused, storage: not about a pod;
 //! - disruption: the operator tells each draining pod its pace and deadline; pods made later get the new values from the start.
 
-use super::{Backplane, Desired, RedisUrl, SecretKey, Secrets};
+use super::{Backplane, Desired, External, Secrets};
 use crate::crd::WebSocketClusterSpec;
 use crate::names::Revision;
 use gateway_core::config::{Drain, GatewayConfig};
@@ -22,16 +22,10 @@ struct Meaning<'a> {
     image: Option<&'a str>,
     config: GatewayConfig,
     secrets: &'a Secrets,
-    redis: Option<External<'a>>,
+    redis: Option<&'a External>,
     memory: bool,
     template: &'a crate::crd::PodTemplate,
     log: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct External<'a> {
-    url: &'a RedisUrl,
-    password: Option<&'a SecretKey>,
 }
 
 /// The revision of the pods that `desired`, parsed from `spec`, asks for.
@@ -41,7 +35,7 @@ pub(super) fn of(desired: &Desired, spec: &WebSocketClusterSpec) -> Revision {
         config: GatewayConfig { drain: Drain::default(), ..desired.gateway.clone() },
         secrets: &desired.secrets,
         redis: match &desired.backplane {
-            Backplane::External { url, password } => Some(External { url, password: password.as_ref() }),
+            Backplane::External(external) => Some(external),
             Backplane::Managed(_) | Backplane::Memory => None,
         },
         memory: desired.backplane == Backplane::Memory,

@@ -26,12 +26,17 @@ pub(super) fn trouble(
         .filter(|m| m.serving() && !is_starting(*m))
         .filter_map(|m| m.view.report.fresh())
         .filter_map(|report| match &report.backplane {
-            BackplaneHealth::Unhealthy { message, .. } => Some(message),
+            BackplaneHealth::Unhealthy { message, trouble, .. } => Some((message, *trouble)),
             BackplaneHealth::Healthy => None,
         })
         .collect();
-    if let Some(message) = ill.first() {
-        return Some(Reason::BackplaneUnreachable { pods: ill.len(), message: (*message).clone(), down });
+    if let Some(&(message, trouble)) = ill.first() {
+        return Some(Reason::BackplaneUnreachable {
+            pods: ill.len(),
+            trouble,
+            message: message.clone(),
+            down,
+        });
     }
     down.map(|set| Reason::BackplaneNotReady { set })
 }

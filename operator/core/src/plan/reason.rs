@@ -1,6 +1,7 @@
 //! Why the cluster is not as it should be.
 
 use crate::names::PodName;
+use gateway_core::control::BackplaneTrouble;
 use std::fmt;
 
 /// What is not as it should be, and why: the source of conditions, the Reason column, events and log lines. The order of the
@@ -41,7 +42,9 @@ pub enum Reason {
     BackplaneUnreachable {
         /// How many gateways say so.
         pods: usize,
-        /// The error of the first.
+        /// The kind of the first one's error.
+        trouble: BackplaneTrouble,
+        /// That error.
         message: String,
         /// The StatefulSet of the managed Redis, if it has no ready pod.
         down: Option<String>,
@@ -114,7 +117,14 @@ impl Reason {
             Self::SecretMissing { .. } => "SecretMissing",
             Self::ImagePullFailed { .. } => "ImagePullFailed",
             Self::ContainerFailed { .. } => "ContainerFailed",
-            Self::BackplaneUnreachable { .. } => "BackplaneUnreachable",
+            Self::BackplaneUnreachable { trouble, .. } => match trouble {
+                BackplaneTrouble::UnknownAuthority => "BackplaneUnknownAuthority",
+                BackplaneTrouble::WrongName => "BackplaneWrongName",
+                BackplaneTrouble::CertificateExpired => "BackplaneCertificateExpired",
+                BackplaneTrouble::ClientCertificateRefused => "BackplaneClientCertificateRefused",
+                BackplaneTrouble::AccessDenied => "BackplaneAccessDenied",
+                BackplaneTrouble::Unreachable => "BackplaneUnreachable",
+            },
             Self::BackplaneNotReady { .. } => "BackplaneNotReady",
             Self::ProgressDeadlineExceeded { .. } => "ProgressDeadlineExceeded",
             Self::WaitingForPods { .. } => "WaitingForPods",
@@ -165,7 +175,7 @@ impl fmt::Display for Reason {
             Self::ContainerFailed { pod, message } => {
                 write!(f, "the container of pod {pod} can't run: {message}")
             }
-            Self::BackplaneUnreachable { pods, message, down } => {
+            Self::BackplaneUnreachable { pods, message, down, .. } => {
                 write!(f, "{pods} gateways can't reach the backplane: {message}")?;
                 down.as_ref().map_or(Ok(()), |set| write!(f, "; {}", NoReadyPod(set)))
             }

@@ -142,19 +142,26 @@ fn environment(desired: &Desired) -> Vec<EnvVar> {
             let host = format!("{}.{}.svc", desired.name.redis(), desired.namespace);
             environment.push(plain(redis, format!("redis://{host}:{REDIS_PORT}")));
         }
-        Backplane::External { url: RedisUrl::Plain(url), .. } => environment.push(plain(redis, url.clone())),
-        Backplane::External { url: RedisUrl::Secret(key), .. } => environment.push(EnvVar {
-            name: redis.into(),
-            value: None,
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: key.name.clone(),
-                    key: key.key.clone(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-        }),
+        Backplane::External(external) => {
+            environment.push(match &external.url {
+                RedisUrl::Plain(url) => plain(redis, url.clone()),
+                RedisUrl::Secret(key) => EnvVar {
+                    name: redis.into(),
+                    value: None,
+                    value_from: Some(EnvVarSource {
+                        secret_key_ref: Some(SecretKeySelector {
+                            name: key.name.clone(),
+                            key: key.key.clone(),
+                            optional: None,
+                        }),
+                        ..EnvVarSource::default()
+                    }),
+                },
+            });
+            environment.push(plain("MOORING_REDIS_PREFIX", external.prefix.clone()));
+            environment
+                .extend(external.username.iter().map(|name| plain("MOORING_REDIS_USERNAME", name.clone())));
+        }
         Backplane::Memory => {}
     }
     environment.extend(desired.pod_template.env.iter().cloned());

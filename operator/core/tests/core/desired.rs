@@ -89,7 +89,21 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
             "has 2 of managed",
         ),
         (json!({"backplane": {"redis": {"url": "http://a"}}}), "InvalidRedisUrl", "\"http://a\""),
-        (json!({"backplane": {"redis": {"url": "rediss://a"}}}), "InvalidRedisUrl", "without TLS"),
+        (
+            json!({"backplane": {"redis": {"url": "redis://a", "tls": {}}}}),
+            "TlsOfPlainRedis",
+            "spec.backplane.redis.tls: url \"redis://a\"",
+        ),
+        (
+            json!({"backplane": {"redis": {"urlFrom": secret, "tls": {"clientCertificateSecretRef": {}}}}}),
+            "InvalidSecretRef",
+            "spec.backplane.redis.tls.clientCertificateSecretRef",
+        ),
+        (
+            json!({"backplane": {"redis": {"managed": {}, "username": "me"}}}),
+            "AccessOfManagedRedis",
+            "spec.backplane.redis.username",
+        ),
         (
             json!({"backplane": {"redis": {"managed": {}, "passwordFrom": secret}}}),
             "PasswordOfManagedRedis",
@@ -134,7 +148,7 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
     // The two that are about metadata are below, and what can't even be read.
-    assert_eq!(tested.len() + 3, 25);
+    assert_eq!(tested.len() + 3, 27);
 }
 
 #[test]

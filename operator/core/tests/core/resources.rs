@@ -12,7 +12,10 @@ fn full() -> Desired {
     desired(&json!({
         "replicas": 3,
         "auth": {"jwt": {"publicKeySecretRef": {"name": "jwt", "key": "pem"}, "issuer": "me"}, "apiKeySecretRef": {"name": "api", "key": "k"}},
-        "backplane": {"redis": {"urlFrom": {"name": "redis", "key": "url"}, "passwordFrom": {"name": "redis", "key": "password"}}},
+        "backplane": {"redis": {
+            "urlFrom": {"name": "redis", "key": "url"}, "username": "chat", "passwordFrom": {"name": "redis", "key": "password"},
+            "tls": {"caSecretRef": {"name": "redis", "key": "ca.crt"}, "clientCertificateSecretRef": {"name": "redis-client"}},
+        }},
         "disruption": {"drainTimeout": "2m"},
         "expose": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"lb": "fast"}}},
         "log": "debug",

@@ -1,7 +1,7 @@
 //! What a person sees.
 
 use crate::fixtures::{at, cluster, defaults, desired, fresh, name, observed, report};
-use gateway_core::control::{BackplaneHealth, Report};
+use gateway_core::control::{BackplaneHealth, BackplaneTrouble, Report};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_core::crd::{DrainStatus, WebSocketClusterStatus};
 use operator_core::desired::{Desired, SecretKey, Stored};
@@ -110,12 +110,37 @@ fn without_its_secrets_no_pod_is_made() {
 #[test]
 fn a_backplane_out_of_reach_shows_with_the_error() {
     let (desired, mut seen) = healthy();
-    let backplane = BackplaneHealth::Unhealthy { message: "connection refused".into(), seconds: 3 };
+    let backplane = BackplaneHealth::Unhealthy {
+        message: "connection refused".into(),
+        trouble: BackplaneTrouble::Unreachable,
+        seconds: 3,
+    };
     seen.pods.get_mut(&name(1)).unwrap().report = fresh(Report { backplane, ..report(7) }, at(0));
     let status = plan(&desired, &seen, at(0)).status;
     assert_eq!(status.reason, "BackplaneUnreachable");
     assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneUnreachable"));
     assert!(condition(&status, "BackplaneReady").message.ends_with("connection refused"));
+}
+
+#[test]
+fn each_kind_of_trouble_with_the_backplane_has_a_reason_of_its_own() {
+    let (desired, mut seen) = healthy();
+    for (reported, reason) in [
+        ("unknownAuthority", "BackplaneUnknownAuthority"),
+        ("wrongName", "BackplaneWrongName"),
+        ("certificateExpired", "BackplaneCertificateExpired"),
+        ("clientCertificateRefused", "BackplaneClientCertificateRefused"),
+        ("accessDenied", "BackplaneAccessDenied"),
+        ("unreachable", "BackplaneUnreachable"),
+        ("of a newer gateway", "BackplaneUnreachable"),
+    ] {
+        let backplane = json!({"state": "unhealthy", "message": "why", "trouble": reported, "seconds": 3});
+        let backplane = serde_json::from_value(backplane).unwrap();
+        seen.pods.get_mut(&name(1)).unwrap().report = fresh(Report { backplane, ..report(7) }, at(0));
+        let status = plan(&desired, &seen, at(0)).status;
+        assert_eq!(status.reason, reason);
+        assert_eq!(short(&status, "BackplaneReady"), ("False", reason));
+    }
 }
 
 #[test]
@@ -127,7 +152,11 @@ fn a_managed_redis_that_is_not_ready_shows() {
     let hint = "StatefulSet chat-redis has no ready pod: kubectl describe pod chat-redis-0 says why";
     assert_eq!(condition(&status, "BackplaneReady").message, hint);
     // Gateways only see that its name does not resolve, say.
-    let backplane = BackplaneHealth::Unhealthy { message: "no address".into(), seconds: 3 };
+    let backplane = BackplaneHealth::Unhealthy {
+        message: "no address".into(),
+        trouble: BackplaneTrouble::Unreachable,
+        seconds: 3,
+    };
     seen.pods.get_mut(&name(1)).unwrap().report = fresh(Report { backplane, ..report(7) }, at(0));
     let status = plan(&desired, &seen, at(0)).status;
     assert_eq!(short(&status, "BackplaneReady"), ("False", "BackplaneUnreachable"));
@@ -138,7 +167,11 @@ fn a_managed_redis_that_is_not_ready_shows() {
 #[test]
 fn a_gateway_that_has_just_started_is_waited_for_before_its_backplane_is_called_out_of_reach() {
     let (desired, mut seen) = healthy();
-    let backplane = BackplaneHealth::Unhealthy { message: "not connected yet".into(), seconds: 0 };
+    let backplane = BackplaneHealth::Unhealthy {
+        message: "not connected yet".into(),
+        trouble: BackplaneTrouble::Unreachable,
+        seconds: 0,
+    };
     let pod = seen.pods.get_mut(&name(1)).unwrap();
     (pod.created, pod.ready) = (at(0), false);
     let mut reason = |now| {

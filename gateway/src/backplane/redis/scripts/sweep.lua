@@ -1,9 +1,5 @@
--- Ends the presence of some of a dead node's clients in one channel. KEYS: members, users, leases. ARGV: node, live channel, cursor,
+-- Ends the presence of some clients of a node that was given up, in one channel. KEYS: members, users. ARGV: node, live channel, cursor,
 -- members looked at. Returns the next cursor; 0 after the last.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
-if lease and tonumber(lease) > now then return '0' end
 local page = redis.call('HSCAN', KEYS[1], ARGV[3], 'COUNT', ARGV[4])
 local members = page[2]
 for i = 1, #members, 2 do

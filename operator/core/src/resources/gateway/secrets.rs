@@ -20,15 +20,21 @@ fn files(desired: &Desired) -> Vec<File> {
     let made = |which: GeneratedSecret| SecretKey { name: which.name(desired), key: which.key().into() };
     let secrets = &desired.secrets;
     let api_key = secrets.api_key.clone().unwrap_or_else(|| made(GeneratedSecret::ApiKey));
-    let redis = match &desired.backplane {
-        Backplane::Managed(_) => Some(made(GeneratedSecret::RedisPassword)),
-        Backplane::External { password, .. } => password.clone(),
-        Backplane::Memory => None,
+    let [redis, redis_ca, redis_certificate, redis_key] = match &desired.backplane {
+        Backplane::Managed(_) => [Some(made(GeneratedSecret::RedisPassword)), None, None, None],
+        Backplane::External(external) => {
+            let [certificate, key] = external.identity().map_or([None, None], |keys| keys.map(Some));
+            [external.password.clone(), external.ca.clone(), certificate, key]
+        }
+        Backplane::Memory => [None, None, None, None],
     };
     [
         ("--control-token-file", "control-token", Some(made(GeneratedSecret::ControlToken))),
         ("--api-key-file", "api-key", Some(api_key)),
         ("--redis-password-file", "redis-password", redis),
+        ("--redis-ca-file", "redis-ca", redis_ca),
+        ("--redis-client-certificate-file", "redis-client-certificate", redis_certificate),
+        ("--redis-client-key-file", "redis-client-key", redis_key),
         ("--jwt-hmac-secret-file", "jwt-hmac-secret", secrets.jwt_hmac.clone()),
         ("--jwt-public-key-file", "jwt-public-key", secrets.jwt_public_key.clone()),
     ]
