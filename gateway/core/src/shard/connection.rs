@@ -22,7 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message may take from its first byte to its last, looked at with each heartbeat. What arrives meanwhile counts as a sign of
 /// life, so that nothing else would end a message that never ends.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
-const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
+pub(super) const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
 
 /// A connection, in its shard's slab.
 #[derive(Debug)]
@@ -107,6 +107,10 @@ impl Connection {
                     self.finish(Goodbye { code, reason: "" }, Parting::MayReturn, link);
                     break;
                 }
+                Ok(Some(Event::Ping(payload))) if self.phase < Phase::Closing => {
+                    link.pong(payload);
+                    Ok(())
+                }
                 Ok(Some(_)) if self.phase > Phase::Open => Ok(()),
                 Ok(Some(Event::Text(text))) => {
                     self.message_since = 0;
@@ -116,11 +120,7 @@ impl Connection {
                     self.message_since = 0;
                     self.protocol.receive(Received::Binary(bytes), link)
                 }
-                Ok(Some(Event::Ping(payload))) => {
-                    link.pong(payload);
-                    Ok(())
-                }
-                Ok(Some(Event::Pong(_))) => Ok(()),
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => Ok(()),
             };
             if let Err(goodbye) = verdict {
                 wake = Some(self.close(goodbye, link));

@@ -11,6 +11,7 @@ mod pause;
 mod protocol;
 mod raw;
 mod recovery;
+mod rfc6455;
 mod rights;
 mod tokens;
 mod vocabulary;

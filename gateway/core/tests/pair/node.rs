@@ -107,6 +107,7 @@ impl Frame {
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
 pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8A;
 
 /// A client's frame, masked.
