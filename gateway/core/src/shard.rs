@@ -9,6 +9,8 @@
 //! for another connection. Inputs for a connection that is over change nothing, and the shard sends nothing to it.
 
 pub(crate) mod broadcast;
+#[cfg(test)]
+mod close_codes;
 mod connection;
 mod echo;
 mod following;
