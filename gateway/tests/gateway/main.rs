@@ -10,5 +10,6 @@ mod drain;
 mod health;
 mod probe;
 mod raw;
+mod rfc6455;
 mod slow;
 mod support;
