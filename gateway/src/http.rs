@@ -127,10 +127,11 @@ impl ClientPort {
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
     fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: Subprotocols) -> Reply {
-        let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
-            .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
-        let reply = match valid {
-            Ok(reply) => reply.map(|()| Full::default()),
+        let served = handshake::Served { subprotocols, compression: self.node.settings.config.compression };
+        let valid = handshake::accept(request.method(), request.version(), request.headers(), served)
+            .and_then(|accepted| self.check_origin(request.headers()).map(|()| accepted));
+        let (reply, transport) = match valid {
+            Ok((reply, transport)) => (reply.map(|()| Full::default()), transport),
             Err(flaw) => {
                 self.node.metrics.refused(flaw.label());
                 return reply::bad_handshake(flaw);
@@ -138,7 +139,7 @@ impl ClientPort {
         };
         match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { opening, permit }));
+                self.accepted.set(Some(Accepted { opening, transport, permit }));
                 reply
             }
             Err(refusal) => {

@@ -1,14 +1,19 @@
 //! The opening handshake of RFC 6455, section 4.2, on the server's side.
 
+mod extensions;
+
 use http::{
     HeaderMap, Method, Response, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
 use smallvec::SmallVec;
 use tungstenite::handshake::derive_accept_key;
+
+use crate::transport::Transport;
 
 /// More than any client offers, and few enough to be compared with each other.
 const MAX_SUBPROTOCOLS: usize = 32;
@@ -40,6 +45,20 @@ pub enum BadHandshake {
     /// Not a list of names, or one with a name twice.
     #[error("Sec-WebSocket-Protocol has to be a list of different names, like chat, superchat")]
     SubprotocolList,
+    /// Not a list of extensions (section 9.1).
+    #[error(
+        "Sec-WebSocket-Extensions has to be a list of names with parameters, like permessage-deflate; a=1"
+    )]
+    Extensions,
+}
+
+/// What is served on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The protocols of its messages.
+    pub subprotocols: Subprotocols,
+    /// Messages may be compressed by permessage-deflate.
+    pub compression: bool,
 }
 
 /// The subprotocols of a path.
@@ -64,6 +83,7 @@ impl BadHandshake {
             Self::Key => "key",
             Self::Origin => "origin",
             Self::Subprotocol | Self::SubprotocolList => "subprotocol",
+            Self::Extensions => "extensions",
         }
     }
 
@@ -74,9 +94,12 @@ impl BadHandshake {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::OldHttp | Self::Body | Self::Key | Self::Subprotocol | Self::SubprotocolList => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::OldHttp
+            | Self::Body
+            | Self::Key
+            | Self::Subprotocol
+            | Self::SubprotocolList
+            | Self::Extensions => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -90,7 +113,8 @@ impl BadHandshake {
     }
 }
 
-/// The 101 for a valid opening handshake on a path with these `subprotocols`.
+/// The 101 for a valid opening handshake, and what it makes of the connection. Without compression extensions are passed over, as fields
+/// that nobody knows are.
 ///
 /// # Errors
 /// It is no such handshake.
@@ -98,8 +122,8 @@ pub fn accept(
     method: &Method,
     version: Version,
     headers: &HeaderMap,
-    subprotocols: Subprotocols,
-) -> Result<Response<()>, BadHandshake> {
+    served: Served,
+) -> Result<(Response<()>, Transport), BadHandshake> {
     if method != Method::GET
         || !has_token(headers, &CONNECTION, "upgrade")
         || !has_token(headers, &UPGRADE, "websocket")
@@ -118,7 +142,8 @@ pub fn accept(
         return Err(BadHandshake::Version);
     }
     let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(BadHandshake::Key)?;
-    let subprotocol = choose(headers, subprotocols)?;
+    let subprotocol = choose(headers, served.subprotocols)?;
+    let extensions = if served.compression { extensions::negotiate(headers)? } else { None };
     let mut reply = Response::new(());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = reply.headers_mut();
@@ -129,7 +154,9 @@ pub fn accept(
     if let Some(subprotocol) = subprotocol {
         answer.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    Ok(reply)
+    let Some(extensions) = extensions else { return Ok((reply, Transport::WebSocket)) };
+    answer.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
+    Ok((reply, Transport::CompressedWebSocket))
 }
 
 /// Whether a browser's page may use this server: every page when none is listed, and always who sends no Origin, which no page can
@@ -216,7 +243,11 @@ mod tests {
     }
 
     fn outcome(headers: &HeaderMap) -> Result<StatusCode, BadHandshake> {
-        accept(&Method::GET, Version::HTTP_11, headers, CENTRIFUGE).map(|reply| reply.status())
+        accept(&Method::GET, Version::HTTP_11, headers, served(CENTRIFUGE)).map(|(reply, _)| reply.status())
+    }
+
+    fn served(subprotocols: Subprotocols) -> Served {
+        Served { subprotocols, compression: false }
     }
 
     const CENTRIFUGE: Subprotocols = Subprotocols::Spoken(&["centrifuge-json"]);
@@ -231,13 +262,15 @@ mod tests {
                 h.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
             }
         });
-        let reply = accept(&Method::GET, Version::HTTP_11, &headers, subprotocols)?;
+        let (reply, _) = accept(&Method::GET, Version::HTTP_11, &headers, served(subprotocols))?;
         Ok(reply.headers().get(SEC_WEBSOCKET_PROTOCOL).map(|chosen| chosen.to_str().unwrap().to_owned()))
     }
 
     #[test]
     fn the_handshake_of_the_rfc_gets_the_accept_key_of_the_rfc() {
-        let reply = accept(&Method::GET, Version::HTTP_11, &headers(|_| {}), Subprotocols::Any).unwrap();
+        let any = served(Subprotocols::Any);
+        let (reply, transport) = accept(&Method::GET, Version::HTTP_11, &headers(|_| {}), any).unwrap();
+        assert_eq!(transport, Transport::WebSocket);
         assert_eq!(reply.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(reply.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
@@ -263,12 +296,13 @@ mod tests {
         for (headers, expected) in cases {
             assert_eq!(outcome(&headers), Err(expected), "{headers:?}");
         }
+        let any = served(Subprotocols::Any);
         assert_eq!(
-            accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), Subprotocols::Any).map(|r| r.status()),
+            accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), any).map(|(reply, _)| reply.status()),
             Err(BadHandshake::OldHttp)
         );
         assert_eq!(
-            accept(&Method::POST, Version::HTTP_11, &headers(|_| {}), Subprotocols::Any).map(|r| r.status()),
+            accept(&Method::POST, Version::HTTP_11, &headers(|_| {}), any).map(|(reply, _)| reply.status()),
             Err(BadHandshake::NoUpgrade)
         );
     }
@@ -299,6 +333,27 @@ mod tests {
                     "{offers:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn compression_is_agreed_on_where_it_is_served() {
+        let offers = |offer: &'static str| {
+            headers(|h| drop(h.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(offer))))
+        };
+        let outcome = |offer, compression| -> Result<_, BadHandshake> {
+            let served = Served { subprotocols: Subprotocols::Any, compression };
+            let (reply, transport) = accept(&Method::GET, Version::HTTP_11, &offers(offer), served)?;
+            Ok((reply.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS), transport))
+        };
+        for (offer, compression, expected) in [
+            ("permessage-deflate", true, Ok((true, Transport::CompressedWebSocket))),
+            ("permessage-bzip2", true, Ok((false, Transport::WebSocket))),
+            ("permessage deflate", true, Err(BadHandshake::Extensions)),
+            ("permessage-deflate", false, Ok((false, Transport::WebSocket))),
+            ("permessage deflate", false, Ok((false, Transport::WebSocket))),
+        ] {
+            assert_eq!(outcome(offer, compression), expected, "{offer} {compression}");
         }
     }
 

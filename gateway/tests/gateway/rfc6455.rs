@@ -8,7 +8,7 @@ use tokio_tungstenite::{client_async, tungstenite::client::IntoClientRequest as 
 
 use crate::support::{Server, frame, within};
 
-const HANDSHAKE: &str = "Host: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+pub const HANDSHAKE: &str = "Host: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const PATHS: [&str; 3] = ["/connection/websocket", "/raw/a", "/echo"];
 
@@ -46,7 +46,7 @@ fn sent(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A frame of a client with a payload of any length.
-fn long_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn long_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = sent(first, payload);
     let header = frame.len() - payload.len();
     frame[1] |= 0x80;

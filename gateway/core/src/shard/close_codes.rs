@@ -34,6 +34,7 @@ fn said() -> BTreeSet<Row> {
         InterleavedMessage,
         InvalidClose,
         InvalidUtf8,
+        InvalidDeflate,
         TooLarge { limit: 0 },
     ];
     let row = |goodbye: Goodbye, to: &str| (goodbye.code, goodbye.reason.to_owned(), to.to_owned());

@@ -3,6 +3,7 @@
 
 mod answers;
 mod backplane;
+mod compression;
 mod conversation;
 mod lifecycle;
 mod model;
