@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use gateway_core::handshake::{Subprotocols, accept, check_origin};
+use gateway_core::handshake::{Served, Subprotocols, accept, check_origin};
 use http_body_util::Full;
 use hyper::{
     Request, Response,
@@ -72,11 +72,12 @@ struct Served {
 
 fn serve(stream: Stream<'_>, spoken: Option<&'static [&'static str]>, allowed: &[String]) -> Served {
     let subprotocols = spoken.map_or(Subprotocols::Any, Subprotocols::Spoken);
+    let here = Served { subprotocols, compression: false };
     let requests = std::cell::Cell::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         requests.set(requests.get() + 1);
-        let accepted = accept(request.method(), request.version(), request.headers(), subprotocols)
-            .and_then(|reply| check_origin(request.headers(), allowed).map(|()| reply));
+        let accepted = accept(request.method(), request.version(), request.headers(), here)
+            .and_then(|(reply, _)| check_origin(request.headers(), allowed).map(|()| reply));
         let reply = accepted.map(|reply| reply.map(|()| Full::new(Bytes::new()))).unwrap_or_else(|flaw| {
             let mut reply = Response::new(Full::new(Bytes::from(flaw.to_string())));
             *reply.status_mut() = flaw.status();
