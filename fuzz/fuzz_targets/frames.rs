@@ -1,26 +1,33 @@
 #![no_main]
-//! Frames of a client: the decoder agrees with RFC 6455 read literally, however the stream is cut; holds no more than the limit; and
-//! reads back what the encoder writes.
+//! Frames of a client: the decoder agrees with RFC 6455 and RFC 7692 read literally, however the stream is cut; holds no more than the limit;
+//! and reads back what the encoder writes, compressed or not.
 
-use gateway_core::frame::{self, Close, Decoder, Event};
+use flate2::{Decompress, FlushDecompress, Status};
+use gateway_core::frame::{self, Close, Decoder, Deflate, Event, Inflated, Terms};
 use libfuzzer_sys::fuzz_target;
 use mooring_fuzz::{Stream, measure};
 
 const LIMITS: [usize; 4] = [0, 16, 1_000, 65_536];
 /// What a decoder needs besides the message: a header, a control frame, bookkeeping.
 const OVERHEAD: usize = 512;
+/// What a decompressor needs.
+const DECOMPRESSOR: usize = 128 * 1024;
 /// More than any input.
 const ENDLESS: usize = 1 << 30;
 
 fuzz_target!(|input: &[u8]| {
     let Some(stream) = Stream::new(input) else { return };
     let limit = LIMITS[usize::from(stream.options) % LIMITS.len()];
-    let expected = literally(stream.whole, limit);
-    assert_eq!(decode([stream.whole], limit), expected, "the whole stream at once");
-    assert_eq!(decode(stream.pieces(), limit), expected, "the stream in pieces");
+    let terms = Terms { limit, deflate: stream.options & 4 != 0 };
+    let expected = literally(stream.whole, terms);
+    assert_eq!(decode([stream.whole], terms), expected, "the whole stream at once");
+    assert_eq!(decode(stream.pieces(), terms), expected, "the stream in pieces");
+    let endless = Terms { limit: ENDLESS, deflate: true };
     for message in &expected.messages {
-        let again = decode([mask(&message.encode()).as_slice()], ENDLESS);
-        assert_eq!(again.messages, [message.clone()], "an encoded message");
+        for frame in [message.encode(), message.compress()] {
+            let again = decode([mask(&frame).as_slice()], endless);
+            assert_eq!(again.messages, [message.clone()], "an encoded message");
+        }
     }
 });
 
@@ -35,27 +42,53 @@ enum Message {
 }
 
 /// What a stream says, and the close code of what breaks it.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Decoded {
     messages: Vec<Message>,
     flaw: Option<u16>,
 }
 
-fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Decoded {
+impl PartialEq for Decoded {
+    /// Of a message that is both too large and no DEFLATE behind the limit, a decompressor may see either first.
+    fn eq(&self, other: &Self) -> bool {
+        let alike = |flaw: Option<u16>| flaw.map(|code| if code == 1009 { 1007 } else { code });
+        self.messages == other.messages && alike(self.flaw) == alike(other.flaw)
+    }
+}
+
+fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, terms: Terms) -> Decoded {
+    let Terms { limit, deflate } = terms;
+    // What does not shrink grows by a little.
+    let most = if deflate { limit + limit / 8 + 64 } else { limit };
     let mut decoder = Decoder::default();
+    let mut decompressor = Deflate::default();
     let mut decoded = Decoded::default();
     let mut held = 0;
     for piece in pieces {
         let mut piece = piece.to_vec();
         let mut rest = piece.as_mut_slice();
         loop {
-            let (next, taken) = measure(|| decoder.next(&mut rest, limit));
+            let (next, taken) = measure(|| decoder.next(&mut rest, terms));
             held += taken.kept;
-            assert!(held <= (limit + OVERHEAD).cast_signed(), "{held} bytes are held");
+            assert!(held <= (most + OVERHEAD).cast_signed(), "{held} bytes are held");
             // A buffer that grows is there twice for a moment.
-            assert!(taken.peak <= 2 * limit + OVERHEAD, "{taken:?}");
+            assert!(taken.peak <= 2 * most + OVERHEAD, "{taken:?}");
             match next {
                 Ok(None) => break,
+                Ok(Some(Event::Compressed { is_text, payload })) => {
+                    let (inflated, taken) = measure(|| decompressor.inflate(is_text, payload, limit));
+                    assert!(taken.peak <= 2 * limit + OVERHEAD + DECOMPRESSOR, "{taken:?}");
+                    match inflated {
+                        Ok(message) => {
+                            decoded.messages.push((&message).into());
+                            decompressor.recycle(message);
+                        }
+                        Err(error) => {
+                            decoded.flaw = Some(error.close_code());
+                            return decoded;
+                        }
+                    }
+                }
                 Ok(Some(event)) => decoded.messages.push(event.into()),
                 Err(error) => {
                     decoded.flaw = Some(error.close_code());
@@ -70,9 +103,19 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Decod
     decoded
 }
 
+impl From<&Inflated> for Message {
+    fn from(message: &Inflated) -> Self {
+        match message {
+            Inflated::Text(text) => Self::Text(text.clone()),
+            Inflated::Binary(bytes) => Self::Binary(bytes.clone()),
+        }
+    }
+}
+
 impl From<Event<'_>> for Message {
     fn from(event: Event<'_>) -> Self {
         match event {
+            Event::Compressed { .. } => unreachable!("it is inflated first"),
             Event::Text(text) => Self::Text(text.to_owned()),
             Event::Binary(bytes) => Self::Binary(bytes.to_vec()),
             Event::Ping(bytes) => Self::Ping(bytes.to_vec()),
@@ -94,6 +137,15 @@ impl Message {
             Self::Close(None) => return vec![0x88, 0],
         }
         .to_vec()
+    }
+
+    /// The same for who negotiated compression.
+    fn compress(&self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => Deflate::default().text(text.as_bytes()).to_vec(),
+            Self::Binary(bytes) => Deflate::default().binary(bytes).to_vec(),
+            _ => self.encode(),
+        }
     }
 }
 
@@ -151,10 +203,11 @@ impl Header {
 }
 
 /// Sections 5 to 8 of RFC 6455, one after the other, over the whole stream at once.
-fn literally(mut stream: &[u8], limit: usize) -> Decoded {
+fn literally(mut stream: &[u8], terms: Terms) -> Decoded {
+    let Terms { limit, deflate } = terms;
     let mut decoded = Decoded::default();
-    // Of the fragments so far: whether they are text, and what they say.
-    let mut fragments: Option<(bool, Vec<u8>)> = None;
+    // Of the fragments so far: whether they are text, whether they are compressed, and what they say.
+    let mut fragments: Option<(bool, bool, Vec<u8>)> = None;
     while let Some(header) = Header::read(stream) {
         let flaw = |code| Some(code);
         let Header { is_final, reserved, opcode, key, length, is_shortest, size } = header;
@@ -162,11 +215,16 @@ fn literally(mut stream: &[u8], limit: usize) -> Decoded {
         let is_known = matches!(opcode, 0..=2 | 8..=10);
         let fits = !is_control || (is_final && length <= 125);
         let in_turn = is_control || (opcode == 0) == fragments.is_some();
-        let Some(key) = key.filter(|_| reserved == 0 && is_known && is_shortest && fits && in_turn) else {
+        // RFC 7692, section 6: the first bit, and only where a message begins.
+        let may_be_compressed = deflate && matches!(opcode, 1 | 2);
+        let is_agreed = reserved == 0 || (reserved == 0x40 && may_be_compressed);
+        let Some(key) = key.filter(|_| is_agreed && is_known && is_shortest && fits && in_turn) else {
             decoded.flaw = flaw(1002);
             return decoded;
         };
-        let room = limit.saturating_sub(fragments.as_ref().map_or(0, |(_, payload)| payload.len())) as u64;
+        let is_compressed = fragments.as_ref().map_or(reserved != 0, |(_, is_compressed, _)| *is_compressed);
+        let most = if is_compressed { limit + limit / 8 + 64 } else { limit };
+        let room = most.saturating_sub(fragments.as_ref().map_or(0, |(.., payload)| payload.len())) as u64;
         if !is_control && length > room {
             decoded.flaw = flaw(1009);
             return decoded;
@@ -189,21 +247,30 @@ fn literally(mut stream: &[u8], limit: usize) -> Decoded {
             }
             continue;
         }
-        let (is_text, message) = fragments.get_or_insert_with(|| (opcode == 1, Vec::new()));
+        let (is_text, _, message) = fragments.get_or_insert_with(|| (opcode == 1, is_compressed, Vec::new()));
         message.extend(payload);
         let is_over = is_whole && is_final;
+        if is_compressed && is_over {
+            match inflate(message, limit) {
+                Ok(inflated) => *message = inflated,
+                Err(code) => {
+                    decoded.flaw = flaw(code);
+                    return decoded;
+                }
+            }
+        }
         let is_utf8 = match std::str::from_utf8(message) {
             Ok(_) => true,
             Err(error) => !is_over && error.error_len().is_none(),
         };
-        if *is_text && !is_utf8 {
+        if *is_text && !is_utf8 && (is_over || !is_compressed) {
             decoded.flaw = flaw(1007);
             return decoded;
         }
         if !is_whole {
             return decoded;
         }
-        if is_over && let Some((is_text, message)) = fragments.take() {
+        if is_over && let Some((is_text, _, message)) = fragments.take() {
             decoded.messages.push(match String::from_utf8(message) {
                 Ok(text) if is_text => Message::Text(text),
                 Ok(text) => Message::Binary(text.into_bytes()),
@@ -212,6 +279,37 @@ fn literally(mut stream: &[u8], limit: usize) -> Decoded {
         }
     }
     decoded
+}
+
+/// RFC 7692, section 7.2.2, by another decompressor: what was cut off at the end is added; a last block ends nothing; and in the end there is
+/// nothing left to say.
+fn inflate(message: &[u8], limit: usize) -> Result<Vec<u8>, u16> {
+    let mut inflated = Vec::with_capacity(limit + 1);
+    let mut state = Decompress::new(false);
+    let (mut said, mut last_blocks) = (0, 0);
+    if message.is_empty() {
+        return Ok(inflated);
+    }
+    for (is_ending, mut part) in [(false, message), (true, &[0, 0, 0xff, 0xff, 3, 0][..])] {
+        loop {
+            let before = state.total_in();
+            let status = state.decompress_vec(part, &mut inflated, FlushDecompress::None);
+            part = &part[(state.total_in() - before) as usize..];
+            match status {
+                _ if inflated.len() > limit => return Err(1009),
+                Ok(Status::StreamEnd) if is_ending && inflated.len() > said => return Err(1007),
+                Ok(Status::StreamEnd) if part.is_empty() => return Ok(inflated),
+                Ok(Status::StreamEnd) if last_blocks < 16 => {
+                    last_blocks += 1;
+                    state.reset(false);
+                }
+                Ok(_) if part.is_empty() && !is_ending => break,
+                _ => return Err(1007),
+            }
+        }
+        said = inflated.len();
+    }
+    Err(1007)
 }
 
 fn control(opcode: u8, payload: Vec<u8>) -> Result<Message, u16> {

@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use gateway_core::handshake::{accept, check_origin};
+use gateway_core::handshake::{Served, Subprotocols, accept, check_origin};
 use http_body_util::Full;
 use hyper::{
     Request, Response,
@@ -35,7 +35,7 @@ const ALLOWED_ORIGIN: &str = "https://chat.example";
 
 fuzz_target!(|input: &[u8]| {
     let Some(stream) = Stream::new(input) else { return };
-    let spoken: &[&'static str] = if stream.options & 1 == 0 { &[] } else { &["centrifuge-json"] };
+    let spoken: Option<&'static [&'static str]> = (stream.options & 1 != 0).then_some(&["centrifuge-json"]);
     let allowed: &[String] = if stream.options & 2 == 0 { &[] } else { &[ALLOWED_ORIGIN.to_owned()] };
     let served = serve(stream, spoken, allowed);
     let answer = Head::read(&served.written);
@@ -53,8 +53,10 @@ fuzz_target!(|input: &[u8]| {
         assert!(head.is_handshake(spoken, allowed), "a 101 for {head:?}");
         assert!(head.is_whole, "more than the head was taken: {head:?}");
         assert_eq!(answer.all("sec-websocket-accept"), [head.accept_key()]);
-        let (chosen, offered) = (answer.all("sec-websocket-protocol"), head.list("sec-websocket-protocol"));
-        assert!(chosen.len() <= 1 && chosen.iter().all(|chosen| offered.contains(chosen)), "{chosen:?}");
+        let (chosen, offered) = (answer.all("sec-websocket-protocol"), head.items("sec-websocket-protocol"));
+        let expected =
+            offered.iter().find(|offered| spoken.is_none_or(|spoken| spoken.contains(&offered.as_str())));
+        assert_eq!(chosen, expected.cloned().into_iter().collect::<Vec<_>>());
     } else if let Some(head) = head.filter(|head| head.is_plain && head.is_whole) {
         assert!(!head.is_handshake(spoken, allowed), "no 101, but {answer:?}, for {head:?}");
     }
@@ -68,12 +70,14 @@ struct Served {
     unread: Vec<u8>,
 }
 
-fn serve(stream: Stream<'_>, spoken: &[&'static str], allowed: &[String]) -> Served {
+fn serve(stream: Stream<'_>, spoken: Option<&'static [&'static str]>, allowed: &[String]) -> Served {
+    let subprotocols = spoken.map_or(Subprotocols::Any, Subprotocols::Spoken);
+    let here = Served { subprotocols, compression: false };
     let requests = std::cell::Cell::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         requests.set(requests.get() + 1);
-        let accepted = accept(request.method(), request.version(), request.headers(), spoken)
-            .and_then(|reply| check_origin(request.headers(), allowed).map(|()| reply));
+        let accepted = accept(request.method(), request.version(), request.headers(), here)
+            .and_then(|(reply, _)| check_origin(request.headers(), allowed).map(|()| reply));
         let reply = accepted.map(|reply| reply.map(|()| Full::new(Bytes::new()))).unwrap_or_else(|flaw| {
             let mut reply = Response::new(Full::new(Bytes::from(flaw.to_string())));
             *reply.status_mut() = flaw.status();
@@ -199,27 +203,37 @@ impl Head {
         self.fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.clone()).collect()
     }
 
+    /// The items of a list.
+    fn items(&self, name: &str) -> Vec<String> {
+        let values = self.all(name);
+        let items = values.iter().flat_map(|value| value.split(',')).map(|item| item.trim().to_owned());
+        items.filter(|item| !item.is_empty()).collect()
+    }
+
     /// The items of a list, in lower case.
     fn list(&self, name: &str) -> Vec<String> {
-        let values = self.all(name);
-        values
-            .iter()
-            .flat_map(|value| value.split(','))
-            .map(|item| item.trim().to_ascii_lowercase())
-            .collect()
+        self.items(name).iter().map(|item| item.to_ascii_lowercase()).collect()
     }
 
     /// RFC 6455, section 4.2.1.
-    fn is_handshake(&self, spoken: &[&str], allowed: &[String]) -> bool {
+    fn is_handshake(&self, spoken: Option<&[&str]>, allowed: &[String]) -> bool {
         let is_get = self.start.starts_with("GET ")
             && self.start.ends_with(" HTTP/1.1")
             && self.start.matches(' ').count() == 2;
         let keys = self.all("sec-websocket-key");
         let is_key = keys.len() == 1 && STANDARD.decode(&keys[0]).is_ok_and(|key| key.len() == 16);
-        let offered = self.list("sec-websocket-protocol");
-        let is_spoken = self.all("sec-websocket-protocol").is_empty()
-            || spoken.is_empty()
-            || spoken.iter().any(|spoken| offered.iter().any(|offered| offered == spoken));
+        let offered = self.items("sec-websocket-protocol");
+        let is_token = |item: &String| {
+            item.bytes().all(|b| matches!(b, b'!'..=b'~') && !b"\"(),/:;<=>?@[\\]{}".contains(&b))
+        };
+        let is_list = !offered.is_empty()
+            && offered.len() <= 32
+            && offered.iter().all(is_token)
+            && offered.iter().enumerate().all(|(index, item)| !offered[..index].contains(item));
+        let is_known =
+            |spoken: &[&str]| spoken.iter().any(|spoken| offered.iter().any(|offered| offered == spoken));
+        let is_spoken =
+            self.all("sec-websocket-protocol").is_empty() || (is_list && spoken.is_none_or(is_known));
         let origins = self.all("origin");
         let is_allowed = allowed.is_empty()
             || origins
@@ -229,7 +243,7 @@ impl Head {
             && is_key
             && self.list("connection").iter().any(|item| item == "upgrade")
             && self.list("upgrade").iter().any(|item| item == "websocket")
-            && self.all("sec-websocket-version").first().is_some_and(|version| version == "13")
+            && self.all("sec-websocket-version") == ["13"]
             && is_spoken
             && is_allowed
     }

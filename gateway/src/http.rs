@@ -16,7 +16,7 @@ use gateway_core::{
     backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
-    handshake::{self, BadHandshake},
+    handshake::{self, BadHandshake, Subprotocols},
     raw::{self, backplane_channel},
     rights::ChannelName,
     shard::Opening,
@@ -93,7 +93,7 @@ impl ClientPort {
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"])
+                self.upgrade(&request, Opening::Centrifuge, Subprotocols::Spoken(&["centrifuge-json"]))
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
@@ -110,11 +110,13 @@ impl ClientPort {
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Opening::Raw { channel, expires_at }, &[])
+                    self.upgrade(&request, Opening::Raw { channel, expires_at }, Subprotocols::Any)
                 }
             }
             ("api", _) => self.api(request).await,
-            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[]),
+            ("/echo", "") if self.node.settings.echo => {
+                self.upgrade(&request, Opening::Echo, Subprotocols::Any)
+            }
             _ => page(&request),
         }
     }
@@ -124,11 +126,12 @@ impl ClientPort {
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: &[&'static str]) -> Reply {
-        let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
-            .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
-        let reply = match valid {
-            Ok(reply) => reply.map(|()| Full::default()),
+    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: Subprotocols) -> Reply {
+        let served = handshake::Served { subprotocols, compression: self.node.settings.config.compression };
+        let valid = handshake::accept(request.method(), request.version(), request.headers(), served)
+            .and_then(|accepted| self.check_origin(request.headers()).map(|()| accepted));
+        let (reply, transport) = match valid {
+            Ok((reply, transport)) => (reply.map(|()| Full::default()), transport),
             Err(flaw) => {
                 self.node.metrics.refused(flaw.label());
                 return reply::bad_handshake(flaw);
@@ -136,7 +139,7 @@ impl ClientPort {
         };
         match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { opening, permit }));
+                self.accepted.set(Some(Accepted { opening, transport, permit }));
                 reply
             }
             Err(refusal) => {

@@ -251,7 +251,8 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
 fn close_label(code: Option<u16>) -> Cow<'static, str> {
     match code {
         None => "none".into(),
-        Some(code @ (1000..=1003 | 1005 | 1007..=1014)) => code.to_string().into(),
+        // 3000: the end of a raw client's token.
+        Some(code @ (1000..=1003 | 1005 | 1007..=1014 | 3000)) => code.to_string().into(),
         Some(code) if DisconnectCode::ALL.iter().any(|known| known.code() == code) => code.to_string().into(),
         Some(_) => "other".into(),
     }
@@ -267,7 +268,10 @@ mod tests {
             [close_label(Some(1009)), close_label(Some(4999)), close_label(None)],
             ["1009", "other", "none"]
         );
-        assert_eq!([3502, 3505, 3506].map(|code| close_label(Some(code))), ["3502", "3505", "3506"]);
+        assert_eq!(
+            [3000, 3502, 3505, 3506].map(|code| close_label(Some(code))),
+            ["3000", "3502", "3505", "3506"]
+        );
     }
 
     #[test]

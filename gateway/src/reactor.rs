@@ -12,6 +12,7 @@ use gateway_core::{
     outbox::Outbox,
     shard::{self, Opening, Shard},
     time::Now,
+    transport::Transport,
 };
 use mio::{Events, Registry, net::TcpStream};
 use tokio::sync::Notify;
@@ -87,6 +88,8 @@ impl Outbox for Io {
 pub struct Accepted {
     /// What the connection speaks.
     pub opening: Opening,
+    /// What carries it.
+    pub transport: Transport,
     /// Its place among the connections.
     pub permit: Permit,
 }
@@ -130,7 +133,7 @@ impl Reactor {
         mut read_ahead: BytesMut,
     ) -> io::Result<()> {
         let now = self.node.clock.now();
-        let key = self.core.open(accepted.opening, now, &mut self.io);
+        let key = self.core.open(accepted.opening, accepted.transport, now, &mut self.io);
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);

@@ -15,6 +15,10 @@ pub struct GatewayConfig {
     pub protocols: Protocols,
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     pub allowed_origins: Vec<String>,
+    /// Messages are compressed for clients that offer permessage-deflate (RFC 7692).
+    // Left out of what is written, so that an older gateway can read it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compression: bool,
     /// Proxies in front of the gateway whose word for the client's address is believed.
     #[serde(skip_serializing_if = "Proxies::is_default")]
     pub proxies: Proxies,

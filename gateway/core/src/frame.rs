@@ -4,8 +4,10 @@
 //! and never more of it than the limit.
 
 mod decode;
+mod deflate;
 mod encode;
 mod mask;
 
-pub use decode::{Close, Decoder, Event, FrameError};
+pub use decode::{Close, Decoder, Event, FrameError, Terms};
+pub use deflate::{Deflate, Inflated};
 pub use encode::{binary, close, ping, pong, text};

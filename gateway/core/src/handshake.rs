@@ -1,13 +1,22 @@
 //! The opening handshake of RFC 6455, section 4.2, on the server's side.
 
+mod extensions;
+
 use http::{
     HeaderMap, Method, Response, StatusCode, Version,
     header::{
-        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+        TRANSFER_ENCODING, UPGRADE,
     },
 };
+use smallvec::SmallVec;
 use tungstenite::handshake::derive_accept_key;
+
+use crate::transport::Transport;
+
+/// More than any client offers, and few enough to be compared with each other.
+const MAX_SUBPROTOCOLS: usize = 32;
 
 /// Why a request is no opening handshake that this server accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +42,33 @@ pub enum BadHandshake {
     /// None of the subprotocols on offer is spoken here.
     #[error("none of the subprotocols in Sec-WebSocket-Protocol is spoken here; centrifuge-json is")]
     Subprotocol,
+    /// Not a list of names, or one with a name twice.
+    #[error("Sec-WebSocket-Protocol has to be a list of different names, like chat, superchat")]
+    SubprotocolList,
+    /// Not a list of extensions (section 9.1).
+    #[error(
+        "Sec-WebSocket-Extensions has to be a list of names with parameters, like permessage-deflate; a=1"
+    )]
+    Extensions,
+}
+
+/// What is served on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The protocols of its messages.
+    pub subprotocols: Subprotocols,
+    /// Messages may be compressed by permessage-deflate.
+    pub compression: bool,
+}
+
+/// The subprotocols of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subprotocols {
+    /// These are spoken, by whoever offers none as well.
+    Spoken(&'static [&'static str]),
+    /// Messages mean nothing to this server. The client's first choice is taken, since a browser ends a connection that takes none
+    /// of its own.
+    Any,
 }
 
 impl BadHandshake {
@@ -46,7 +82,8 @@ impl BadHandshake {
             Self::Version => "version",
             Self::Key => "key",
             Self::Origin => "origin",
-            Self::Subprotocol => "subprotocol",
+            Self::Subprotocol | Self::SubprotocolList => "subprotocol",
+            Self::Extensions => "extensions",
         }
     }
 
@@ -57,7 +94,12 @@ impl BadHandshake {
         match self {
             Self::NoUpgrade | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Origin => StatusCode::FORBIDDEN,
-            Self::OldHttp | Self::Body | Self::Key | Self::Subprotocol => StatusCode::BAD_REQUEST,
+            Self::OldHttp
+            | Self::Body
+            | Self::Key
+            | Self::Subprotocol
+            | Self::SubprotocolList
+            | Self::Extensions => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -71,8 +113,8 @@ impl BadHandshake {
     }
 }
 
-/// The 101 for a valid opening handshake. `subprotocols` are those spoken on this path; a client that offers some has to offer one of
-/// them, unless there are none at all.
+/// The 101 for a valid opening handshake, and what it makes of the connection. Without compression extensions are passed over, as fields
+/// that nobody knows are.
 ///
 /// # Errors
 /// It is no such handshake.
@@ -80,8 +122,8 @@ pub fn accept(
     method: &Method,
     version: Version,
     headers: &HeaderMap,
-    subprotocols: &[&'static str],
-) -> Result<Response<()>, BadHandshake> {
+    served: Served,
+) -> Result<(Response<()>, Transport), BadHandshake> {
     if method != Method::GET
         || !has_token(headers, &CONNECTION, "upgrade")
         || !has_token(headers, &UPGRADE, "websocket")
@@ -96,11 +138,12 @@ pub fn accept(
     {
         return Err(BadHandshake::Body);
     }
-    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if single(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
         return Err(BadHandshake::Version);
     }
     let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key)).ok_or(BadHandshake::Key)?;
-    let subprotocol = choose(headers, subprotocols)?;
+    let subprotocol = choose(headers, served.subprotocols)?;
+    let extensions = if served.compression { extensions::negotiate(headers)? } else { None };
     let mut reply = Response::new(());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let answer = reply.headers_mut();
@@ -109,9 +152,11 @@ pub fn accept(
     let accept = HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| BadHandshake::Key)?;
     answer.insert(SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(subprotocol) = subprotocol {
-        answer.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    Ok(reply)
+    let Some(extensions) = extensions else { return Ok((reply, Transport::WebSocket)) };
+    answer.insert(SEC_WEBSOCKET_EXTENSIONS, extensions);
+    Ok((reply, Transport::CompressedWebSocket))
 }
 
 /// Whether a browser's page may use this server: every page when none is listed, and always who sends no Origin, which no page can
@@ -125,12 +170,39 @@ pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), BadHa
     if allowed.is_empty() || allowed.iter().any(known) { Ok(()) } else { Err(BadHandshake::Origin) }
 }
 
-fn choose(headers: &HeaderMap, spoken: &[&'static str]) -> Result<Option<&'static str>, BadHandshake> {
-    if spoken.is_empty() || !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+/// One of the client's subprotocols, letter by letter, since it compares what it gets with what it offered.
+fn choose(headers: &HeaderMap, subprotocols: Subprotocols) -> Result<Option<HeaderValue>, BadHandshake> {
+    if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
         return Ok(None);
     }
-    let chosen = spoken.iter().find(|name| has_token(headers, &SEC_WEBSOCKET_PROTOCOL, name));
-    chosen.map(|name| Some(*name)).ok_or(BadHandshake::Subprotocol)
+    let offered = offered(headers)?;
+    let chosen = match subprotocols {
+        Subprotocols::Any => offered.first().copied(),
+        Subprotocols::Spoken(spoken) => spoken.iter().copied().find(|name| offered.contains(name)),
+    };
+    let chosen = chosen.ok_or(BadHandshake::Subprotocol)?;
+    HeaderValue::from_str(chosen).map(Some).map_err(|_| BadHandshake::SubprotocolList)
+}
+
+/// The subprotocols that a client offers, in its order (section 4.1).
+fn offered(headers: &HeaderMap) -> Result<SmallVec<[&str; 4]>, BadHandshake> {
+    let mut names: SmallVec<[&str; 4]> = SmallVec::new();
+    for value in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
+        let value = value.to_str().map_err(|_| BadHandshake::SubprotocolList)?;
+        for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !is_token(name) || names.len() == MAX_SUBPROTOCOLS || names.contains(&name) {
+                return Err(BadHandshake::SubprotocolList);
+            }
+            names.push(name);
+        }
+    }
+    if names.is_empty() { Err(BadHandshake::SubprotocolList) } else { Ok(names) }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_in_tokens = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(is_in_tokens)
 }
 
 /// Whether a list header holds a token, whatever its case (RFC 9110, section 5.6.1).
@@ -177,12 +249,34 @@ mod tests {
     }
 
     fn outcome(headers: &HeaderMap) -> Result<StatusCode, BadHandshake> {
-        accept(&Method::GET, Version::HTTP_11, headers, &["centrifuge-json"]).map(|reply| reply.status())
+        accept(&Method::GET, Version::HTTP_11, headers, served(CENTRIFUGE)).map(|(reply, _)| reply.status())
+    }
+
+    fn served(subprotocols: Subprotocols) -> Served {
+        Served { subprotocols, compression: false }
+    }
+
+    const CENTRIFUGE: Subprotocols = Subprotocols::Spoken(&["centrifuge-json"]);
+
+    /// What a client that offers these is given.
+    fn subprotocol(
+        offers: &[&'static str],
+        subprotocols: Subprotocols,
+    ) -> Result<Option<String>, BadHandshake> {
+        let headers = headers(|h| {
+            for offer in offers {
+                h.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(offer));
+            }
+        });
+        let (reply, _) = accept(&Method::GET, Version::HTTP_11, &headers, served(subprotocols))?;
+        Ok(reply.headers().get(SEC_WEBSOCKET_PROTOCOL).map(|chosen| chosen.to_str().unwrap().to_owned()))
     }
 
     #[test]
     fn the_handshake_of_the_rfc_gets_the_accept_key_of_the_rfc() {
-        let reply = accept(&Method::GET, Version::HTTP_11, &headers(|_| {}), &[]).unwrap();
+        let any = served(Subprotocols::Any);
+        let (reply, transport) = accept(&Method::GET, Version::HTTP_11, &headers(|_| {}), any).unwrap();
+        assert_eq!(transport, Transport::WebSocket);
         assert_eq!(reply.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(reply.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
@@ -208,10 +302,73 @@ mod tests {
         for (headers, expected) in cases {
             assert_eq!(outcome(&headers), Err(expected), "{headers:?}");
         }
+        let any = served(Subprotocols::Any);
         assert_eq!(
-            accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), &[]).map(|r| r.status()),
+            accept(&Method::GET, Version::HTTP_10, &headers(|_| {}), any).map(|(reply, _)| reply.status()),
             Err(BadHandshake::OldHttp)
         );
+        assert_eq!(
+            accept(&Method::POST, Version::HTTP_11, &headers(|_| {}), any).map(|(reply, _)| reply.status()),
+            Err(BadHandshake::NoUpgrade)
+        );
+    }
+
+    #[test]
+    fn a_client_gets_one_of_the_subprotocols_that_it_offers_letter_by_letter() {
+        let any = |offers: &[&'static str]| subprotocol(offers, Subprotocols::Any);
+        let centrifuge = |offers: &[&'static str]| subprotocol(offers, CENTRIFUGE);
+        let some = |name: &str| Ok(Some(name.to_owned()));
+        assert_eq!([any(&[]), centrifuge(&[])], [Ok(None), Ok(None)]);
+        assert_eq!(any(&["Chat.v2, mqtt"]), some("Chat.v2"));
+        assert_eq!(any(&[" , mqtt", "chat"]), some("mqtt"));
+        assert_eq!(centrifuge(&["centrifuge-protobuf, centrifuge-json"]), some("centrifuge-json"));
+        assert_eq!(centrifuge(&["x", "centrifuge-json"]), some("centrifuge-json"));
+        for unspoken in ["centrifuge-protobuf", "Centrifuge-JSON"] {
+            assert_eq!(centrifuge(&[unspoken]), Err(BadHandshake::Subprotocol), "{unspoken}");
+        }
+    }
+
+    #[test]
+    fn subprotocols_are_different_names_or_the_handshake_is_none() {
+        let many: &str = (0..33).map(|n| format!("p{n}")).collect::<Vec<_>>().join(",").leak();
+        for offers in [&["a, a"][..], &["a", "a"], &[""], &[","], &["a b"], &["a/1"], &["\"a\""], &[many]] {
+            for subprotocols in [Subprotocols::Any, CENTRIFUGE] {
+                assert_eq!(
+                    subprotocol(offers, subprotocols),
+                    Err(BadHandshake::SubprotocolList),
+                    "{offers:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn compression_is_agreed_on_where_it_is_served() {
+        let offers = |offer: &'static str| {
+            headers(|h| drop(h.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(offer))))
+        };
+        let outcome = |offer, compression| -> Result<_, BadHandshake> {
+            let served = Served { subprotocols: Subprotocols::Any, compression };
+            let (reply, transport) = accept(&Method::GET, Version::HTTP_11, &offers(offer), served)?;
+            Ok((reply.headers().contains_key(SEC_WEBSOCKET_EXTENSIONS), transport))
+        };
+        for (offer, compression, expected) in [
+            ("permessage-deflate", true, Ok((true, Transport::CompressedWebSocket))),
+            ("permessage-bzip2", true, Ok((false, Transport::WebSocket))),
+            ("permessage deflate", true, Err(BadHandshake::Extensions)),
+            ("permessage-deflate", false, Ok((false, Transport::WebSocket))),
+            ("permessage deflate", false, Ok((false, Transport::WebSocket))),
+        ] {
+            assert_eq!(outcome(offer, compression), expected, "{offer} {compression}");
+        }
+    }
+
+    #[test]
+    fn two_versions_are_none() {
+        let twice = headers(|h| {
+            h.append(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        });
+        assert_eq!(outcome(&twice), Err(BadHandshake::Version));
     }
 
     #[test]

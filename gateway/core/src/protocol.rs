@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     backplane::{BackplaneError, Outcome},
+    frame::Inflated,
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
     shard::{broadcast::Broadcast, heartbeat::Heartbeat, link::Link},
@@ -17,6 +18,15 @@ use crate::{
 pub(crate) enum Received<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
+}
+
+impl<'a> From<&'a Inflated> for Received<'a> {
+    fn from(message: &'a Inflated) -> Self {
+        match message {
+            Inflated::Text(text) => Self::Text(text),
+            Inflated::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
 }
 
 /// What a connection is counted as.

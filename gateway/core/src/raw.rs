@@ -38,8 +38,11 @@ pub fn retention(channels: &Channels, channel: &str) -> Option<Retention> {
     options.unwrap_or(&channels.default).history.map(Retention::from)
 }
 
-const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
-const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
+// The close codes of RFC 6455's registry that say it best.
+pub(crate) const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
+pub(crate) const SLOW: Goodbye = Goodbye { code: 1008, reason: "slow consumer" };
+pub(crate) const MOVED: Goodbye = Goodbye { code: 1012, reason: "service restart" };
+pub(crate) const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 
 /// One raw connection.
 #[derive(Debug)]
@@ -151,11 +154,10 @@ impl Protocol for Session {
     }
 }
 
-/// The close codes of RFC 6455's registry that say it best.
 pub(crate) fn goodbye(cause: Cause) -> Goodbye {
     match cause {
-        Cause::Moved => Goodbye { code: 1012, reason: "service restart" },
-        Cause::Slow => Goodbye { code: 1008, reason: "slow consumer" },
+        Cause::Moved => MOVED,
+        Cause::Slow => SLOW,
     }
 }
 

@@ -9,6 +9,8 @@
 //! for another connection. Inputs for a connection that is over change nothing, and the shard sends nothing to it.
 
 pub(crate) mod broadcast;
+#[cfg(test)]
+mod close_codes;
 mod connection;
 mod echo;
 mod following;
@@ -118,12 +120,17 @@ impl Shard {
     }
 
     /// Takes a connection whose WebSocket handshake is done.
-    pub fn open(&mut self, opening: Opening, now: Now, out: &mut impl Outbox) -> ConnectionKey {
+    pub fn open(
+        &mut self,
+        opening: Opening,
+        transport: Transport,
+        now: Now,
+        out: &mut impl Outbox,
+    ) -> ConnectionKey {
         let generation = self.generation;
         self.generation = generation.wrapping_add(1);
         // A shard has far fewer than 2^32 connections: a file descriptor is an i32.
         let key = ConnectionKey { slot: self.connections.vacant_key() as u32, generation };
-        let transport = Transport::WebSocket;
         let mut link = self.shared.link(key, transport, now, out);
         let protocol = opening.start(&mut link);
         let first_wake = protocol.first_wake(&link);
@@ -274,14 +281,14 @@ impl Shard {
 
     /// Sends a channel's message to its subscribers.
     fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
-        let Shared { settings, hub, .. } = &self.shared;
+        let Shared { settings, hub, deflate, .. } = &mut self.shared;
         let Some(id) = hub.find(channel) else { return };
         let from = match message {
             Message::Publication(publication) => publication.origin.and_then(|from| settings.own(from)),
             _ => None,
         };
         let limit = settings.config.limits.outbound_queue_bytes as usize;
-        let mut broadcast = Broadcast::new(channel, message, from, limit);
+        let mut broadcast = Broadcast::new(channel, message, from, limit, deflate);
         for slot in hub.subscribers(id) {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::frame;
+use crate::frame::{self, Deflate};
 
 /// A whole message for a client, as its protocol gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +27,36 @@ pub struct Goodbye {
 pub enum Transport {
     /// RFC 6455.
     WebSocket,
+    /// The same with permessage-deflate (RFC 7692).
+    CompressedWebSocket,
 }
 
 impl Transport {
     /// How many there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 2;
 
     /// A message.
     #[must_use]
-    pub fn message(self, message: Message<'_>) -> Bytes {
+    pub fn message(self, message: Message<'_>, deflate: &mut Deflate) -> Bytes {
         match (self, message) {
             (Self::WebSocket, Message::Text(payload)) => frame::text(payload),
             (Self::WebSocket, Message::Binary(payload)) => frame::binary(payload),
+            (Self::CompressedWebSocket, Message::Text(payload)) => deflate.text(payload),
+            (Self::CompressedWebSocket, Message::Binary(payload)) => deflate.binary(payload),
         }
+    }
+
+    /// Whether the client may send compressed messages, too.
+    #[must_use]
+    pub fn is_compressed(self) -> bool {
+        self == Self::CompressedWebSocket
     }
 
     /// Something that a client which lives answers, without its protocol's doing.
     #[must_use]
     pub fn ping(self) -> Bytes {
         match self {
-            Self::WebSocket => frame::ping(b""),
+            Self::WebSocket | Self::CompressedWebSocket => frame::ping(b""),
         }
     }
 
@@ -54,7 +64,7 @@ impl Transport {
     #[must_use]
     pub fn pong(self, payload: &[u8]) -> Bytes {
         match self {
-            Self::WebSocket => frame::pong(payload),
+            Self::WebSocket | Self::CompressedWebSocket => frame::pong(payload),
         }
     }
 
@@ -62,7 +72,7 @@ impl Transport {
     #[must_use]
     pub fn goodbye(self, goodbye: Goodbye) -> Bytes {
         match self {
-            Self::WebSocket => frame::close(goodbye.code, goodbye.reason),
+            Self::WebSocket | Self::CompressedWebSocket => frame::close(goodbye.code, goodbye.reason),
         }
     }
 }

@@ -152,11 +152,14 @@ pub struct Listener {
          "message": "spec.listener.allowedOrigins: an origin is a scheme and a host without a path, like https://example.com"},
     ]))]
     pub allowed_origins: Vec<String>,
+    /// Messages of 512 bytes and more are compressed for clients that offer permessage-deflate, as browsers do: less traffic for more
+    /// processor time. What goes to many is compressed once.
+    pub compression: bool,
 }
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { port: 8000, allowed_origins: Vec::new() }
+        Self { port: 8000, allowed_origins: Vec::new(), compression: false }
     }
 }
 

@@ -7,10 +7,19 @@ use tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use super::{encode::MAX_CONTROL, mask::unmask};
+use super::{deflate::compressed_limit, encode::MAX_CONTROL, mask::unmask};
 
 /// The longest frame header: 2 bytes, 8 of length, 4 of mask (RFC 6455, section 5.2).
 const MAX_HEADER: usize = 14;
+
+/// What a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Bytes of the largest message.
+    pub limit: usize,
+    /// permessage-deflate was negotiated.
+    pub deflate: bool,
+}
 
 /// What a client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +28,13 @@ pub enum Event<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
+    /// A whole message, for [`super::Deflate::inflate`].
+    Compressed {
+        /// It is text once it is inflated, and binary otherwise.
+        is_text: bool,
+        /// As it came.
+        payload: &'a [u8],
+    },
     /// To be answered by [`super::pong`] with the same payload.
     Ping(&'a [u8]),
     /// An answer to a ping, or unsolicited.
@@ -42,7 +58,7 @@ pub enum FrameError {
     /// Section 5.1.
     #[error("a client's frame is not masked")]
     Unmasked,
-    /// No extension was negotiated that would use them.
+    /// Nothing was negotiated that would use it, or not in such a frame (RFC 7692, section 6).
     #[error("a reserved bit is set")]
     ReservedBit,
     /// Section 5.2.
@@ -69,6 +85,9 @@ pub enum FrameError {
     /// Section 8.1.
     #[error("text is not UTF-8")]
     InvalidUtf8,
+    /// RFC 7692, section 7.2.2.
+    #[error("a compressed message is not DEFLATE")]
+    InvalidDeflate,
     /// The message is longer than the caller allows.
     #[error("a message is longer than {limit} bytes")]
     TooLarge {
@@ -82,7 +101,7 @@ impl FrameError {
     #[must_use]
     pub const fn close_code(self) -> u16 {
         match self {
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::InvalidDeflate => 1007,
             Self::TooLarge { .. } => 1009,
             _ => 1002,
         }
@@ -117,11 +136,14 @@ struct Frame {
     mask: [u8; 4],
     /// Bytes of payload yet to come.
     remaining: usize,
+    /// It begins a compressed message.
+    is_compressed: bool,
 }
 
 #[derive(Debug)]
 struct Message {
     is_text: bool,
+    is_compressed: bool,
     payload: Vec<u8>,
     /// Bytes of a text's payload known to be UTF-8; what follows is the start of one character.
     valid: usize,
@@ -132,32 +154,31 @@ struct Message {
 impl Decoder {
     /// Takes the next event off the front of `input`, which it unmasks in place; nothing when `input` is used up.
     ///
-    /// Call it until it yields nothing: what an unfinished message needs is kept, what a finished one took is freed. `limit` is the
-    /// largest payload of a message in bytes, judged as soon as a header announces it. After an error or [`Event::Close`] drop the
-    /// decoder.
+    /// Call it until it yields nothing: what an unfinished message needs is kept, what a finished one took is freed. A message that is
+    /// too large is refused as soon as a header announces it. After an error or [`Event::Close`] drop the decoder.
     ///
     /// # Errors
     /// The client broke RFC 6455 or the limit; [`FrameError::close_code`] is what to close with.
     pub fn next<'a, 'b: 'a>(
         &'a mut self,
         input: &mut &'b mut [u8],
-        limit: usize,
+        terms: Terms,
     ) -> Result<Option<Event<'a>>, FrameError> {
         self.release();
         if self.0.is_none() {
             if input.is_empty() {
                 return Ok(None);
             }
-            if let Some((frame, header)) = Frame::parse(input, None, limit)?
+            if let Some((frame, header)) = Frame::parse(input, None, terms)?
                 && frame.is_message()
                 && input.len() - header >= frame.remaining
             {
                 let whole = advance(input, header + frame.remaining);
                 unmask(&mut whole[header..], frame.mask);
-                return event(frame.opcode, &whole[header..]).map(Some);
+                return event(frame.opcode, frame.is_compressed, &whole[header..]).map(Some);
             }
         }
-        self.0.get_or_insert_default().next(input, limit)
+        self.0.get_or_insert_default().next(input, terms)
     }
 
     /// Whether a message or a frame has begun and not ended, once [`Decoder::next`] has yielded nothing.
@@ -189,10 +210,10 @@ impl Default for Partial {
 }
 
 impl Partial {
-    fn next(&mut self, input: &mut &mut [u8], limit: usize) -> Result<Option<Event<'_>>, FrameError> {
+    fn next(&mut self, input: &mut &mut [u8], terms: Terms) -> Result<Option<Event<'_>>, FrameError> {
         loop {
             let Some(mut frame) = self.frame.take() else {
-                match self.read_header(input, limit)? {
+                match self.read_header(input, terms)? {
                     Some(frame) => self.begin(frame),
                     None => return Ok(None),
                 }
@@ -205,7 +226,7 @@ impl Partial {
                     return Ok(None);
                 }
                 OpCode::Control(_) => {
-                    return event(frame.opcode, &self.control[..self.control_length]).map(Some);
+                    return event(frame.opcode, false, &self.control[..self.control_length]).map(Some);
                 }
                 OpCode::Data(_) if frame.is_final => return self.finish(),
                 OpCode::Data(_) => {}
@@ -214,12 +235,11 @@ impl Partial {
     }
 
     /// The next header, or nothing while it is incomplete.
-    fn read_header(&mut self, input: &mut &mut [u8], limit: usize) -> Result<Option<Frame>, FrameError> {
+    fn read_header(&mut self, input: &mut &mut [u8], terms: Terms) -> Result<Option<Frame>, FrameError> {
         let held = self.header_length;
         let end = MAX_HEADER.min(held + input.len());
         self.header[held..end].copy_from_slice(&input[..end - held]);
-        let received = self.message.as_ref().map(|message| message.payload.len());
-        let parsed = Frame::parse(&self.header[..end], received, limit)?;
+        let parsed = Frame::parse(&self.header[..end], self.message.as_ref(), terms)?;
         match parsed {
             Some((_, length)) => {
                 advance(input, length - held);
@@ -238,8 +258,13 @@ impl Partial {
             OpCode::Control(_) => self.control_length = 0,
             OpCode::Data(Data::Continue) => {}
             OpCode::Data(kind) => {
-                let is_text = kind == Data::Text;
-                self.message = Some(Message { is_text, payload: Vec::new(), valid: 0, done: false });
+                self.message = Some(Message {
+                    is_text: kind == Data::Text,
+                    is_compressed: frame.is_compressed,
+                    payload: Vec::new(),
+                    valid: 0,
+                    done: false,
+                });
             }
         }
         self.frame = Some(frame);
@@ -265,7 +290,7 @@ impl Partial {
         let Some(message) = &mut self.message else { return Ok(None) };
         message.done = true;
         let kind = if message.is_text { Data::Text } else { Data::Binary };
-        event(OpCode::Data(kind), &message.payload).map(Some)
+        event(OpCode::Data(kind), message.is_compressed, &message.payload).map(Some)
     }
 }
 
@@ -278,7 +303,7 @@ impl Message {
             self.payload.reserve_exact(capacity - self.payload.len());
         }
         self.payload.extend_from_slice(bytes);
-        if self.is_text {
+        if self.is_text && !self.is_compressed {
             self.valid += match std::str::from_utf8(&self.payload[self.valid..]) {
                 Ok(text) => text.len(),
                 Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -290,12 +315,11 @@ impl Message {
 }
 
 impl Frame {
-    /// Parses and judges a header at the start of `bytes`; its length comes along. `received` is how much of a fragmented message
-    /// is there already.
+    /// Parses and judges a header at the start of `bytes`; its length comes along. `message` is the one whose fragments are arriving.
     fn parse(
         bytes: &[u8],
-        received: Option<usize>,
-        limit: usize,
+        message: Option<&Message>,
+        terms: Terms,
     ) -> Result<Option<(Self, usize)>, FrameError> {
         let mut cursor = Cursor::new(bytes);
         // A reserved opcode is all that this parser refuses.
@@ -304,30 +328,40 @@ impl Frame {
             return Ok(None);
         };
         let header_length = cursor.position();
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let begins_message = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if (header.rsv1 && !(terms.deflate && begins_message)) || header.rsv2 || header.rsv3 {
             return Err(FrameError::ReservedBit);
         }
         let mask = header.mask.ok_or(FrameError::Unmasked)?;
         if header_length != header.len(length) as u64 {
             return Err(FrameError::PaddedLength);
         }
-        match (header.opcode, received) {
+        match (header.opcode, message) {
             (OpCode::Control(_), _) if !header.is_final => return Err(FrameError::FragmentedControl),
             (OpCode::Control(_), _) if length > MAX_CONTROL as u64 => return Err(FrameError::LongControl),
             (OpCode::Data(Data::Continue), None) => return Err(FrameError::UnexpectedContinuation),
             (OpCode::Data(Data::Text | Data::Binary), Some(_)) => return Err(FrameError::InterleavedMessage),
             _ => {}
         }
-        let room = match header.opcode {
-            OpCode::Control(_) => MAX_CONTROL,
-            OpCode::Data(_) => limit.saturating_sub(received.unwrap_or(0)),
+        let room = match (header.opcode, message) {
+            (OpCode::Control(_), _) => MAX_CONTROL,
+            (OpCode::Data(_), None) => longest(header.rsv1, terms),
+            (OpCode::Data(_), Some(message)) => {
+                longest(message.is_compressed, terms).saturating_sub(message.payload.len())
+            }
         };
         match usize::try_from(length) {
-            Ok(remaining) if remaining <= room => {
-                let frame = Self { opcode: header.opcode, is_final: header.is_final, mask, remaining };
-                Ok(Some((frame, header_length as usize)))
-            }
-            _ => Err(FrameError::TooLarge { limit }),
+            Ok(remaining) if remaining <= room => Ok(Some((
+                Self {
+                    opcode: header.opcode,
+                    is_final: header.is_final,
+                    mask,
+                    remaining,
+                    is_compressed: header.rsv1,
+                },
+                header_length as usize,
+            ))),
+            _ => Err(FrameError::TooLarge { limit: terms.limit }),
         }
     }
 
@@ -337,9 +371,15 @@ impl Frame {
     }
 }
 
+/// Bytes of a message as it comes.
+fn longest(is_compressed: bool, terms: Terms) -> usize {
+    if is_compressed { compressed_limit(terms.limit) } else { terms.limit }
+}
+
 /// What a whole, unmasked payload means.
-fn event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, FrameError> {
+fn event(opcode: OpCode, is_compressed: bool, payload: &[u8]) -> Result<Event<'_>, FrameError> {
     Ok(match opcode {
+        OpCode::Data(kind) if is_compressed => Event::Compressed { is_text: kind == Data::Text, payload },
         OpCode::Data(Data::Text) => Event::Text(utf8(payload)?),
         OpCode::Data(_) => Event::Binary(payload),
         OpCode::Control(Control::Ping) => Event::Ping(payload),

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
+pub(super) const TEXT: u8 = 0x1;
+pub(super) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
@@ -47,7 +47,13 @@ pub fn close(code: u16, reason: &str) -> Bytes {
     frame(CLOSE, &payload[..2 + reason.len()])
 }
 
-fn frame(opcode: u8, payload: &[u8]) -> Bytes {
+/// A compressed message (RFC 7692, section 6).
+pub(super) fn compressed(opcode: u8, payload: &[u8]) -> Bytes {
+    const RSV1: u8 = 0x40;
+    frame(RSV1 | opcode, payload)
+}
+
+pub(super) fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     const FINAL: u8 = 0x80;
     const LONGEST_HEADER: usize = 10;
     let length = payload.len();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
-    frame::{Decoder, Event},
+    frame::{Decoder, Event, FrameError, Terms},
     hub::ChannelId,
     key::RequestId,
     protocol::{Cause, Parting, Protocol, Received},
@@ -22,7 +22,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message may take from its first byte to its last, looked at with each heartbeat. What arrives meanwhile counts as a sign of
 /// life, so that nothing else would end a message that never ends.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
-const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
+pub(super) const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
 
 /// A connection, in its shard's slab.
 #[derive(Debug)]
@@ -86,7 +86,10 @@ impl Connection {
 
     /// Handles frames until too much waits for the backplane; the rest is kept, and nothing more is read.
     fn read(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
-        let limit = link.settings.config.limits.max_message_bytes as usize;
+        let terms = Terms {
+            limit: link.settings.config.limits.max_message_bytes as usize,
+            deflate: self.transport.is_compressed(),
+        };
         let mut wake = None;
         while self.phase < Phase::Closed {
             if self.paused || self.phase == Phase::Open && self.protocol.is_waiting_for(MAX_WAITING) {
@@ -94,7 +97,7 @@ impl Connection {
                 link.keep_bytes(bytes);
                 break;
             }
-            let verdict = match self.decoder.next(&mut bytes, limit) {
+            let verdict = match self.decoder.next(&mut bytes, terms) {
                 Ok(None) => break,
                 Ok(Some(Event::Close(close))) => {
                     let code = close.map_or(1000, |close| close.code);
@@ -102,10 +105,13 @@ impl Connection {
                     self.finish(Goodbye { code, reason: "" }, parting, link);
                     break;
                 }
-                Err(error) => {
-                    let code = error.close_code();
-                    self.finish(Goodbye { code, reason: "" }, Parting::MayReturn, link);
+                Err(flaw) => {
+                    self.fail(flaw, link);
                     break;
+                }
+                Ok(Some(Event::Ping(payload))) if self.phase < Phase::Closing => {
+                    link.pong(payload);
+                    Ok(())
                 }
                 Ok(Some(_)) if self.phase > Phase::Open => Ok(()),
                 Ok(Some(Event::Text(text))) => {
@@ -116,11 +122,21 @@ impl Connection {
                     self.message_since = 0;
                     self.protocol.receive(Received::Binary(bytes), link)
                 }
-                Ok(Some(Event::Ping(payload))) => {
-                    link.pong(payload);
-                    Ok(())
+                Ok(Some(Event::Compressed { is_text, payload })) => {
+                    self.message_since = 0;
+                    match link.inflate(is_text, payload) {
+                        Ok(message) => {
+                            let verdict = self.protocol.receive(Received::from(&message), link);
+                            link.recycle(message);
+                            verdict
+                        }
+                        Err(flaw) => {
+                            self.fail(flaw, link);
+                            break;
+                        }
+                    }
                 }
-                Ok(Some(Event::Pong(_))) => Ok(()),
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => Ok(()),
             };
             if let Err(goodbye) = verdict {
                 wake = Some(self.close(goodbye, link));
@@ -237,6 +253,11 @@ impl Connection {
         self.end(parting, link);
         link.say_goodbye(goodbye);
         self.phase = Phase::Closing;
+    }
+
+    /// The client cannot be understood any more.
+    fn fail(&mut self, flaw: FrameError, link: &mut Link<'_>) {
+        self.finish(Goodbye { code: flaw.close_code(), reason: "" }, Parting::MayReturn, link);
     }
 
     /// Says the last word and closes the TCP connection: the other side has said its own, or cannot be understood.

@@ -11,12 +11,14 @@ pub(crate) const PONG_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a connection may wait before the command that its protocol begins with.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What one connection's heartbeat knows; its timer is the shard's.
+/// What one connection's heartbeat knows, in one byte; its timer is the shard's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heartbeat {
-    heard: bool,
-    awaiting: bool,
-}
+pub(crate) struct Heartbeat(u8);
+
+/// Something arrived since the last beat.
+const HEARD: u8 = 1;
+/// A ping is out.
+const AWAITING: u8 = 2;
 
 /// What is due when the heartbeat's timer fires. Each carries the time until the next beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub(crate) enum Beat {
 impl Heartbeat {
     /// Something arrived from the other side; whatever it is, it lives.
     pub(crate) fn heard(&mut self) {
-        self.heard = true;
+        self.0 |= HEARD;
     }
 
     /// Pings whether the other side is silent or not, for clients that time the server by its pings.
@@ -49,21 +51,24 @@ impl Heartbeat {
         match self.answered() {
             Some(true) => Beat::Rest(PING_INTERVAL - PONG_TIMEOUT),
             Some(false) => Beat::Dead,
-            None if self.heard => {
-                self.heard = false;
-                Beat::Rest(PING_INTERVAL)
-            }
+            None if self.take(HEARD) => Beat::Rest(PING_INTERVAL),
             None => self.ping(),
         }
     }
 
     /// Takes the verdict on an outstanding ping; nothing when there is none.
     fn answered(&mut self) -> Option<bool> {
-        std::mem::take(&mut self.awaiting).then(|| std::mem::take(&mut self.heard))
+        self.take(AWAITING).then(|| self.take(HEARD))
+    }
+
+    fn take(&mut self, flag: u8) -> bool {
+        let was_set = self.0 & flag != 0;
+        self.0 &= !flag;
+        was_set
     }
 
     fn ping(&mut self) -> Beat {
-        *self = Self { heard: false, awaiting: true };
+        *self = Self(AWAITING);
         Beat::Ping(PONG_TIMEOUT)
     }
 }

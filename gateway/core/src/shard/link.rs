@@ -8,6 +8,7 @@ use super::{Settings, Tally, following::Following};
 use crate::{
     backplane::Op,
     control::Accepted,
+    frame::{Deflate, FrameError, Inflated},
     hub::{ChannelId, Hub, Left},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) following: Following,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
+    /// For those that negotiated compression.
+    pub(super) deflate: Deflate,
     /// Where messages are written before they are sent; empty in between.
     scratch: Vec<u8>,
 }
@@ -53,6 +56,7 @@ impl Shared {
             tally: Tally::default(),
             following: Following::default(),
             backlogs: BTreeMap::new(),
+            deflate: Deflate::default(),
             scratch: Vec::new(),
         }
     }
@@ -65,8 +69,21 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, tally, following, backlogs, scratch } = self;
-        Link { key, transport, now, settings, hub, accepted, tally, following, backlogs, scratch, out }
+        let Self { settings, hub, accepted, tally, following, backlogs, deflate, scratch } = self;
+        Link {
+            key,
+            transport,
+            now,
+            settings,
+            hub,
+            accepted,
+            tally,
+            following,
+            backlogs,
+            deflate,
+            scratch,
+            out,
+        }
     }
 
     /// Asks the backplane for the channels that the shard follows.
@@ -86,6 +103,7 @@ pub(crate) struct Link<'a> {
     pub(crate) tally: &'a mut Tally,
     following: &'a mut Following,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
+    deflate: &'a mut Deflate,
     scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
 }
@@ -93,20 +111,31 @@ pub(crate) struct Link<'a> {
 impl Link<'_> {
     /// Sends a message to this connection.
     pub(crate) fn send(&mut self, message: Message<'_>) {
-        self.out.send(self.key, self.transport.message(message));
+        self.out.send(self.key, self.transport.message(message, self.deflate));
     }
 
     /// Sends a text message, which is UTF-8 as it is written.
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.scratch.clear();
         write(self.scratch);
-        self.out.send(self.key, self.transport.message(Message::Text(self.scratch)));
+        self.out.send(self.key, self.transport.message(Message::Text(self.scratch), self.deflate));
         self.scratch.shrink_to(SCRATCH);
     }
 
     /// Sends what was written for several already.
     pub(crate) fn forward(&mut self, bytes: Bytes) {
         self.out.send(self.key, bytes);
+    }
+
+    /// A compressed message of this connection, as it was.
+    pub(super) fn inflate(&mut self, is_text: bool, payload: &[u8]) -> Result<Inflated, FrameError> {
+        let limit = self.settings.config.limits.max_message_bytes as usize;
+        self.deflate.inflate(is_text, payload, limit)
+    }
+
+    /// Takes its memory back once it is handled.
+    pub(super) fn recycle(&mut self, message: Inflated) {
+        self.deflate.recycle(message);
     }
 
     /// Bytes that may be sent to this client before it reads too slowly.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod backplane;
+mod compression;
 mod conversation;
 mod lifecycle;
 mod model;
@@ -11,6 +12,7 @@ mod pause;
 mod protocol;
 mod raw;
 mod recovery;
+mod rfc6455;
 mod rights;
 mod tokens;
 mod vocabulary;

@@ -11,6 +11,7 @@ use gateway_core::{
     shard::{Opening, Settings, Shard},
     time::Now,
     token::Verifier,
+    transport::Transport,
 };
 use serde_json::Value;
 
@@ -65,6 +66,8 @@ impl Outbox for Sink {
 pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
+    /// A message that came compressed.
+    Compressed(Box<Frame>),
     Close(u16, String),
     Ping,
     Pong(Vec<u8>),
@@ -82,6 +85,10 @@ impl Frame {
         match frame[0] {
             0x81 => Self::Text(String::from_utf8(payload).expect("text is UTF-8")),
             0x82 => Self::Binary(payload),
+            compressed @ (0xC1 | 0xC2) => {
+                let message = [&[compressed ^ 0x40, 0][..], &inflated(&payload)].concat();
+                Self::Compressed(Box::new(Self::decode(&message)))
+            }
             0x88 => {
                 let code = u16::from_be_bytes([payload[0], payload[1]]);
                 Self::Close(code, String::from_utf8(payload[2..].to_vec()).expect("a reason is UTF-8"))
@@ -104,9 +111,30 @@ impl Frame {
     }
 }
 
+/// A message as it was before it was compressed by itself (RFC 7692, section 7.2.2).
+fn inflated(payload: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(1 << 20);
+    let stream = [payload, &[0, 0, 0xff, 0xff]].concat();
+    let mut decompress = flate2::Decompress::new(false);
+    decompress.decompress_vec(&stream, &mut message, flate2::FlushDecompress::Sync).expect("DEFLATE");
+    assert_eq!(decompress.total_in(), stream.len() as u64);
+    message
+}
+
+/// The same, the other way round.
+pub fn compressed(message: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(2 * message.len() + 1000);
+    let mut compress = flate2::Compress::new(flate2::Compression::default(), false);
+    compress.compress_vec(message, &mut payload, flate2::FlushCompress::Sync).expect("room");
+    payload.truncate(payload.len() - 4);
+    payload
+}
+
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
+pub const COMPRESSED: u8 = 0x40;
 pub const CLOSE: u8 = 0x88;
+pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8A;
 
 /// A client's frame, masked.
@@ -152,7 +180,11 @@ impl Node {
     }
 
     pub fn open(&mut self, opening: Opening) -> ConnectionKey {
-        self.shard.open(opening, self.now, &mut self.sink)
+        self.open_over(Transport::WebSocket, opening)
+    }
+
+    pub fn open_over(&mut self, transport: Transport, opening: Opening) -> ConnectionKey {
+        self.shard.open(opening, transport, self.now, &mut self.sink)
     }
 
     /// A connection of the centrifuge protocol that has connected anonymously.

@@ -247,6 +247,7 @@ fn gateway(
     Ok(GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
+        compression: spec.listener.compression,
         proxies: gateway_core::config::Proxies::default(),
         auth: gateway_core::config::Auth {
             anonymous: auth.anonymous,

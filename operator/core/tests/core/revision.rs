@@ -28,6 +28,7 @@ fn what_is_not_about_a_pod_rolls_nothing() {
         json!({"disruption": {"maxReconnectsPerSecond": 7, "drainTimeout": "1m"}}),
         json!({"rollout": {"maxSurge": 3}}),
         json!({"listener": {"port": 443}}),
+        json!({"listener": {"compression": false}}),
         json!({"expose": {"service": {"type": "NodePort", "nodePort": 30080}}}),
         json!({"backplane": {"redis": {"managed": {
             "image": "valkey:9", "storage": {"size": "9Gi"}, "imagePullSecrets": [{"name": "mirror"}],
@@ -46,6 +47,7 @@ fn what_a_gateway_would_do_otherwise_rolls() {
         json!({"image": "gateway:2"}),
         json!({"protocols": ["centrifuge"]}),
         json!({"listener": {"allowedOrigins": ["https://example.com"]}}),
+        json!({"listener": {"compression": true}}),
         json!({"limits": {"maxConnections": 12000}}),
         json!({"channels": {"default": {"presence": true}, "namespaces": []}}),
         json!({"auth": {"anonymous": true, "apiKeySecretRef": {"name": "a", "key": "b"}}}),

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::*;
 
 const LIMIT: usize = 1000;
+const TERMS: Terms = Terms { limit: LIMIT, deflate: false };
+const DEFLATE: Terms = Terms { deflate: true, ..TERMS };
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// An [`Event`] that owns its bytes.
@@ -10,6 +12,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 enum Seen {
     Text(String),
     Binary(Vec<u8>),
+    Compressed(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -20,6 +23,7 @@ impl From<Event<'_>> for Seen {
         match event {
             Event::Text(text) => Self::Text(text.to_owned()),
             Event::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            Event::Compressed { is_text, payload } => Self::Compressed(is_text, payload.to_vec()),
             Event::Ping(bytes) => Self::Ping(bytes.to_vec()),
             Event::Pong(bytes) => Self::Pong(bytes.to_vec()),
             Event::Close(close) => Self::Close(close.map(|c| (c.code, c.reason.to_owned()))),
@@ -53,20 +57,27 @@ fn held(decoder: &Decoder) -> usize {
 
 /// Everything the reads yield up to the first error.
 fn decode<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Result<Decoder, FrameError>) {
+    decode_on(TERMS, reads)
+}
+
+fn decode_on<'a>(
+    terms: Terms,
+    reads: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Seen>, Result<Decoder, FrameError>) {
     let mut decoder = Decoder::default();
     let mut seen = Vec::new();
     for read in reads {
         let mut read = read.to_vec();
         let mut input = &mut read[..];
         loop {
-            match decoder.next(&mut input, LIMIT) {
+            match decoder.next(&mut input, terms) {
                 Ok(Some(event)) => seen.push(event.into()),
                 Ok(None) => break,
                 Err(error) => return (seen, Err(error)),
             }
         }
         assert!(input.is_empty());
-        assert!(held(&decoder) <= LIMIT);
+        assert!(held(&decoder) <= if terms.deflate { LIMIT + LIMIT / 8 + 64 } else { LIMIT });
     }
     (seen, Ok(decoder))
 }
@@ -91,11 +102,11 @@ fn a_whole_message_is_handed_out_from_where_it_was_read() {
     let mut read = [frame(0x81, b"{}"), frame(0x82, &[0xff; 200])].concat();
     let (start, end) = (read.as_ptr() as usize, read.as_ptr() as usize + read.len());
     let (mut decoder, mut input) = (Decoder::default(), &mut read[..]);
-    assert_eq!(decoder.next(&mut input, LIMIT), Ok(Some(Event::Text("{}"))));
-    let Ok(Some(Event::Binary(bytes))) = decoder.next(&mut input, LIMIT) else { panic!("not binary") };
+    assert_eq!(decoder.next(&mut input, TERMS), Ok(Some(Event::Text("{}"))));
+    let Ok(Some(Event::Binary(bytes))) = decoder.next(&mut input, TERMS) else { panic!("not binary") };
     assert_eq!(bytes, [0xff; 200]);
     assert!((start..end).contains(&(bytes.as_ptr() as usize)));
-    assert_eq!(decoder.next(&mut input, LIMIT), Ok(None));
+    assert_eq!(decoder.next(&mut input, TERMS), Ok(None));
 }
 
 #[test]
@@ -130,6 +141,53 @@ fn each_broken_rule_has_its_error() {
         assert_eq!(found, expected, "{stream:x?}");
         assert_eq!(found.close_code(), if expected == InvalidUtf8 { 1007 } else { 1002 });
     }
+}
+
+#[test]
+fn only_the_first_frame_of_a_message_may_say_that_it_is_compressed_and_only_when_that_was_negotiated() {
+    let split =
+        [frame(0x42, b"a"), frame(0x89, b"!"), frame(0x00, b"b"), frame(0x80, b"c"), frame(0x82, b"d")];
+    let seen =
+        [Seen::Ping(b"!".to_vec()), Seen::Compressed(false, b"abc".to_vec()), Seen::Binary(b"d".to_vec())];
+    assert_eq!(decode_on(DEFLATE, [&split.concat()[..]]).0, seen);
+    // It is no text before it is inflated.
+    let whole = [frame(0xc1, b"\xff\xff"), frame(0xc1, b""), frame(0x81, b"text")].concat();
+    let (seen, end) = decode_on(DEFLATE, [&whole[..]]);
+    let texts = [Seen::Compressed(true, b"\xff\xff".to_vec()), Seen::Compressed(true, vec![])];
+    assert_eq!(seen, [&texts[..], &[Seen::Text("text".to_owned())]].concat());
+    assert!(end.unwrap().0.is_none());
+    for terms in [TERMS, DEFLATE] {
+        for flawed in [
+            frame(0xc9, b""),
+            frame(0xca, b""),
+            frame(0xc8, b""),
+            frame(0xa1, b""),
+            frame(0x91, b""),
+            frame(0xf1, b""),
+            [frame(0x01, b""), frame(0xc0, b"")].concat(),
+            [frame(0x41, b""), frame(0xc0, b"")].concat(),
+            [frame(0x41, b""), frame(0x40, b"")].concat(),
+        ] {
+            let (seen, end) = decode_on(terms, [&flawed[..]]);
+            assert_eq!((seen, end.unwrap_err()), (vec![], FrameError::ReservedBit), "{terms:?} {flawed:x?}");
+        }
+    }
+    assert_eq!(error(&frame(0xc1, b"")), FrameError::ReservedBit);
+    assert_eq!(error(&frame(0x42, b"")), FrameError::ReservedBit);
+}
+
+#[test]
+fn a_compressed_message_may_take_a_little_more_than_it_holds() {
+    const MOST: usize = LIMIT + LIMIT / 8 + 64;
+    for cut in [0, 1, LIMIT, MOST - 1] {
+        let fits = [frame(0x42, &vec![0; cut]), frame(0x80, &vec![0; MOST - cut])].concat();
+        assert_eq!(decode_on(DEFLATE, [&fits[..]]).0, [Seen::Compressed(false, vec![0; MOST])]);
+        let exceeds = [frame(0x42, &vec![0; cut]), frame(0x80, &vec![0; MOST - cut + 1])].concat();
+        let (seen, end) = decode_on(DEFLATE, [&exceeds[..]]);
+        assert_eq!((seen, end.unwrap_err()), (vec![], FrameError::TooLarge { limit: LIMIT }));
+    }
+    let plain = [frame(0x02, &[0; LIMIT]), frame(0x80, &[0])].concat();
+    assert_eq!(decode_on(DEFLATE, [&plain[..]]).1.unwrap_err(), FrameError::TooLarge { limit: LIMIT });
 }
 
 #[test]
@@ -225,12 +283,14 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_mean_the_same_in_any_split(
-        stream in prop::collection::vec(prop_oneof![any::<u8>(), Just(0x81), Just(0x80), Just(0x01), Just(0x82)], 0..300),
+        stream in prop::collection::vec(prop_oneof![any::<u8>(), Just(0x81), Just(0x80), Just(0x01), Just(0xc2)], 0..300),
         cuts in cuts(),
     ) {
-        let (at_once, whole_end) = decode([&stream[..]]);
-        let (seen, end) = decode(split(&stream, &cuts));
-        prop_assert_eq!(seen, at_once);
-        prop_assert_eq!(end.err(), whole_end.err());
+        for terms in [TERMS, DEFLATE] {
+            let (at_once, whole_end) = decode_on(terms, [&stream[..]]);
+            let (seen, end) = decode_on(terms, split(&stream, &cuts));
+            prop_assert_eq!(seen, at_once);
+            prop_assert_eq!(end.err(), whole_end.err());
+        }
     }
 }
