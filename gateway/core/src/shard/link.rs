@@ -16,8 +16,15 @@ use crate::{
 };
 
 /// What one connection may have waiting for the backplane, its subscriptions aside, which have a limit of their own: it is read no
-/// further then, until half of that is answered.
+/// further then, until half of that is answered. In units of [`UNIT`], so that it is a MiB and one message at most.
 pub(crate) const MAX_WAITING: usize = 256;
+const UNIT: usize = 4096;
+
+/// What a message of so many bytes counts against [`MAX_WAITING`].
+pub(crate) fn weight(bytes: usize) -> u32 {
+    // A message is far smaller than 2^32 of them.
+    1 + (bytes / UNIT) as u32
+}
 
 /// What was read of a connection and is handled once less of it waits: at most one message's commands, and one read's bytes.
 #[derive(Debug, Default)]
