@@ -39,7 +39,10 @@ pub struct Metrics {
     pub bytes_received: IntCounter,
     /// Connections closed because their client read too slowly.
     pub slow_consumers: IntCounter,
-    /// Connections that were read no further for a while, because too much of what they asked for waited for the backplane.
+    /// Connections closed to free memory.
+    pub shed: IntCounter,
+    /// Connections that were read no further for a while, because too much of what they asked for waited for the backplane, or because
+    /// they sent too much.
     pub pauses: IntCounter,
     /// Operations that the backplane did not take, its queue being full.
     pub backplane_refused: IntCounter,
@@ -50,6 +53,7 @@ pub struct Metrics {
     raw_unpublished: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
+    messages_received: IntCounter,
 }
 
 /// One shard's live numbers; written by its thread, read by the control port.
@@ -66,6 +70,7 @@ pub struct ShardNumbers {
     all_evicted: AtomicBool,
 }
 
+    received: AtomicU64,
 impl ShardNumbers {
     /// Publishes the numbers after a turn.
     pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally) {
@@ -80,6 +85,7 @@ impl ShardNumbers {
 
     /// A connection came that was not sent elsewhere.
     pub fn opened(&self) {
+        self.received.store(tally.received, Relaxed);
         self.all_evicted.store(false, Relaxed);
     }
 
@@ -100,6 +106,7 @@ impl ShardNumbers {
     }
 
     /// Connections that orders were about, and that were not there to be sent elsewhere.
+            received: self.received.load(Relaxed),
     #[must_use]
     pub fn declined(&self) -> u64 {
         self.declined.load(Relaxed)
@@ -176,7 +183,7 @@ impl Metrics {
             slow_consumers: counter("mooring_slow_consumers_total", "Closed for reading too slowly.")?,
             pauses: counter(
                 "mooring_reading_paused_total",
-                "Connections read no further until the backplane answered.",
+                "Connections read no further until the backplane answered, or until they might send more.",
             )?,
             backplane_refused: counter(
                 "mooring_backplane_refused_total",
@@ -196,6 +203,10 @@ impl Metrics {
             backplane_healthy: gauge("mooring_backplane_healthy", "1 while the backplane answers.")?,
             registry,
         })
+            messages_received: counter(
+                "mooring_messages_received_total",
+                "Messages, commands and pings that clients sent.",
+            )?,
     }
 
     /// Counts a closed connection.
@@ -241,6 +252,7 @@ impl Metrics {
 fn register<C: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
+            (&self.messages_received, sum(|tally| tally.received)),
 ) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)

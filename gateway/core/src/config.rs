@@ -121,6 +121,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+    /// Messages and commands that one connection may send per second, and as many at once: 10,000 when absent, a tenth of what a core can
+    /// take; 0 sets no limit. Who sends more is read no further until it may go on, so that nothing is lost; who sends five times as much for
+    /// a minute is disconnected with 3013.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
+    #[serde(skip_serializing_if = "is_default_pace")]
+    pub messages_per_second: u32,
             max_connections: 15_000,
             connections_per_second: 1_000,
             connections_per_address: None,
@@ -129,6 +135,13 @@ impl Default for Limits {
             subscriptions: 128,
             outbound_queue_bytes: 1_048_576,
         }
+const MESSAGES_PER_SECOND: u32 = 10_000;
+
+/// Left out of what is written, so that an older gateway can read it.
+fn is_default_pace(messages_per_second: &u32) -> bool {
+    *messages_per_second == MESSAGES_PER_SECOND
+}
+
     }
 }
 
@@ -139,6 +152,7 @@ impl Default for Limits {
 pub struct Channels {
     /// Options of channels whose name has no `namespace:` prefix.
     pub default: ChannelOptions,
+            messages_per_second: MESSAGES_PER_SECOND,
     /// Options of channels named `namespace:rest`. A channel of an unknown namespace is refused with error 102.
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
     pub namespaces: Vec<Namespace>,

@@ -33,6 +33,8 @@ pub(crate) enum Cause {
     Moved,
     /// The client reads too slowly.
     Slow,
+    /// The client has sent several times what it may for too long.
+    Flood,
 }
 
 /// What the end of a connection says about its client.

@@ -83,6 +83,7 @@ impl Protocol for Session {
 
     /// Publishes the message to everyone else in the channel.
     fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        link.tally.received += 1;
         let (payload, bytes) = match message {
             Received::Text(text) => (Payload::Text(Bytes::copy_from_slice(text.as_bytes())), text.len()),
             Received::Binary(bytes) => (Payload::Binary(Bytes::copy_from_slice(bytes)), bytes.len()),
@@ -155,6 +156,7 @@ pub(crate) fn goodbye(cause: Cause) -> Goodbye {
     match cause {
         Cause::Moved => Goodbye { code: 1012, reason: "service restart" },
         Cause::Slow => Goodbye { code: 1008, reason: "slow consumer" },
+        Cause::Flood => Goodbye { code: 1008, reason: "too many messages" },
     }
 }
 

@@ -14,6 +14,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod pacing;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -88,6 +89,8 @@ pub struct Tally {
     pub raw_gaps: u64,
     /// Messages of raw clients that the backplane did not confirm.
     pub raw_unpublished: u64,
+    /// Messages, commands and pings that clients sent.
+    pub received: u64,
 }
 
 /// One shard of a gateway.
@@ -148,6 +151,7 @@ impl Shard {
         if self.is_known(key) {
             let connection = self.connections.remove(key.slot as usize);
             *live(&mut self.open, &*connection.protocol) -= 1;
+            self.shared.pacing.forget(key);
             self.wheel.cancel(connection.timer);
         }
         if self.connections.is_empty() {
@@ -218,11 +222,17 @@ impl Shard {
         }
         self.shared.ask(now, out);
     }
+        while let Some(key) = self.shared.pacing.go_on(now.monotonic) {
+            // Nothing else has happened to it than that it may be read again.
+            self.with(key, now, out, |_, _| None);
+        }
 
     /// When `handle_timeout` is due, as monotonic time; never without connections.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.wheel.next_deadline(), self.shared.following.next_timeout()].into_iter().flatten().min()
+        let Shared { following, pacing, .. } = &self.shared;
+        let due = [self.wheel.next_deadline(), following.next_timeout(), pacing.next_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.

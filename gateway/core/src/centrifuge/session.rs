@@ -156,6 +156,7 @@ impl Protocol for Session {
         match cause {
             Cause::Moved => DisconnectCode::Shutdown.into(),
             Cause::Slow => DisconnectCode::Slow.into(),
+            Cause::Flood => DisconnectCode::TooManyRequests.into(),
         }
     }
 
@@ -170,6 +171,7 @@ impl Protocol for Session {
         };
         let mut commands = Commands::new(message, MAX_COMMANDS);
         while let Some(command) = commands.next() {
+            link.tally.received += 1;
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
                 Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
@@ -359,13 +361,13 @@ impl Session {
             }
         }
         for channel in mem::take(&mut self.subscriptions) {
-            self.depart(channel, &link.hub.name(channel), grace, link);
-            link.leave(channel);
             let now = link.now.monotonic;
             let grace = match parting {
                 Parting::ForGood if link.hub.may_depart(channel, now) => Duration::ZERO,
                 Parting::ForGood | Parting::MayReturn => PRESENCE_GRACE,
             };
+            self.depart(channel, &link.hub.name(channel), grace, link);
+            link.leave(channel);
         }
     }
 

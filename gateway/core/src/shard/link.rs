@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Settings, Tally, following::Following};
+use super::{Settings, Tally, following::Following, pacing::Pacing};
 use crate::{
     backplane::Op,
     control::Accepted,
@@ -42,6 +42,7 @@ pub(super) struct Shared {
     pub(super) accepted: Accepted,
     pub(super) tally: Tally,
     pub(super) following: Following,
+    pub(super) pacing: Pacing,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
     /// Where messages are written before they are sent; empty in between.
@@ -59,6 +60,7 @@ impl Shared {
             accepted: Accepted::default(),
             tally: Tally::default(),
             following: Following::default(),
+            pacing: Pacing::default(),
             backlogs: BTreeMap::new(),
             scratch: Vec::new(),
         }
@@ -72,8 +74,21 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, tally, following, backlogs, scratch } = self;
-        Link { key, transport, now, settings, hub, accepted, tally, following, backlogs, scratch, out }
+        let Self { settings, hub, accepted, tally, following, pacing, backlogs, scratch } = self;
+        Link {
+            key,
+            transport,
+            now,
+            settings,
+            hub,
+            accepted,
+            tally,
+            following,
+            pacing,
+            backlogs,
+            scratch,
+            out,
+        }
     }
 
     /// Asks the backplane for the channels that the shard follows.
@@ -92,6 +107,7 @@ pub(crate) struct Link<'a> {
     pub(crate) accepted: &'a mut Accepted,
     pub(crate) tally: &'a mut Tally,
     following: &'a mut Following,
+    pub(super) pacing: &'a mut Pacing,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
     scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,

@@ -7,6 +7,7 @@ mod conversation;
 mod lifecycle;
 mod model;
 mod node;
+mod pace;
 mod pause;
 mod protocol;
 mod raw;

@@ -176,6 +176,7 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
     } = limits;
     // A queue that a few messages fill would cut off everybody who gets them; gateways refuse it.
     let least_queue = 16_384.max(4 * i64::from(*max_message_bytes));
+        messages_per_second,
     for (field, value, min, max) in [
         ("spec.limits.maxConnections", Some(*max_connections), 1, MOST_CONNECTIONS),
         ("spec.limits.connectionsPerSecond", Some(*connections_per_second), 1, 100_000),
@@ -188,6 +189,7 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
         if let Some(value) = value {
             in_range(field, value.into(), min, max)?;
         }
+        ("spec.limits.messagesPerSecond", Some(*messages_per_second), 0, 1_000_000),
     }
     Ok(())
 }
