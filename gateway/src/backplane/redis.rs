@@ -25,7 +25,10 @@ mod upkeep;
 mod watch;
 mod wire;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tokio::{
@@ -35,6 +38,7 @@ use tokio::{
 
 use self::actor::Actor;
 use super::{Health, Submitted, inboxes::Inboxes};
+use crate::memory::Memory;
 
 /// What the names of all keys and pub/sub channels begin with.
 const PREFIX: &str = "mooring";
@@ -135,6 +139,7 @@ fn without_password(url: &str) -> String {
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
     config: RedisConfig,
+    memory: Arc<Memory>,
     mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
@@ -170,6 +175,7 @@ pub(super) async fn run(
         actor.ask_next().await;
         actor.depart(Instant::now());
         actor.do_chores();
+        memory.backplane_holds(actor.held_bytes());
     }
     let deadline = last_words.unwrap_or_else(|| tokio::time::Instant::now() + LAST_WORDS);
     // Past the deadline the lease runs out, and the other nodes clear up.

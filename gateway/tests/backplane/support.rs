@@ -11,9 +11,12 @@ use gateway_core::{
     control::BackplaneHealth,
     key::ConnectionKey,
 };
-use mooring_gateway::backplane::{
-    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisConfig, Reply, inbox, spawn_memory,
-    spawn_redis,
+use mooring_gateway::{
+    backplane::{
+        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisConfig, Reply, inbox,
+        spawn_memory, spawn_redis,
+    },
+    memory::Memory,
 };
 
 use crate::redis_server::{PASSWORD, RedisServer};
@@ -39,8 +42,9 @@ pub struct Shard {
 
 impl Node {
     pub fn memory() -> Self {
-        let (senders, inboxes) = inboxes();
-        Self::new(spawn_memory(1024 * 1024, senders).unwrap(), inboxes)
+        let memory = memory();
+        let (senders, inboxes) = inboxes(&memory);
+        Self::new(spawn_memory(1024 * 1024, memory, senders).unwrap(), inboxes)
     }
 
     pub async fn redis(server: &RedisServer, id: u64) -> Self {
@@ -48,10 +52,11 @@ impl Node {
     }
 
     pub async fn of_cluster(url: &str, prefix: &str, id: u64) -> Self {
-        let (senders, inboxes) = inboxes();
+        let memory = memory();
+        let (senders, inboxes) = inboxes(&memory);
         let config = RedisConfig::new(url, Some(PASSWORD), id).unwrap().with_lease(LEASE);
         let config = config.with_prefix(prefix).unwrap();
-        let node = Self::new(spawn_redis(config, senders).unwrap(), inboxes);
+        let node = Self::new(spawn_redis(config, memory, senders).unwrap(), inboxes);
         node.healthy().await;
         node
     }
@@ -109,8 +114,12 @@ impl Node {
     }
 }
 
-fn inboxes() -> (Vec<InboxSender>, Vec<Inbox>) {
-    (0..2).map(|_| inbox(64)).unzip()
+fn memory() -> Arc<Memory> {
+    Memory::new(None, 2)
+}
+
+fn inboxes(memory: &Memory) -> (Vec<InboxSender>, Vec<Inbox>) {
+    (0..2).map(|shard| inbox(64, memory.inbound(shard))).unzip()
 }
 
 impl Shard {

@@ -8,6 +8,7 @@ mod bounds;
 mod centrifuge;
 mod drain;
 mod health;
+mod memory;
 mod probe;
 mod raw;
 mod slow;

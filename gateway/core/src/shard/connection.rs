@@ -242,8 +242,8 @@ impl Connection {
             // Nobody listens to the peer at present, so its silence says nothing.
             self.heartbeat.heard();
         }
-        let age = link.now.monotonic.saturating_sub(Duration::from_secs(self.message_since.into()));
-        if self.message_since > 0 && age >= MESSAGE_TIMEOUT {
+        let is_late = |since| link.now.monotonic.saturating_sub(since) >= MESSAGE_TIMEOUT;
+        if self.message_since().is_some_and(is_late) {
             return Some(self.close(DRIPPING, link));
         }
         match self.protocol.beat(&mut self.heartbeat, link) {
@@ -280,6 +280,17 @@ impl Connection {
     pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
         self.end(Parting::MayReturn, link);
         self.phase = Phase::Closed;
+        self.decoder = Decoder::default();
+    }
+
+    /// Bytes of a message that has arrived in part.
+    pub(super) fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
+    /// Monotonic time at which that message began, as far as it ages.
+    pub(super) fn message_since(&self) -> Option<Duration> {
+        (self.message_since > 0).then(|| Duration::from_secs(self.message_since.into()))
     }
 
     /// Ends the session, if nothing has yet.

@@ -35,6 +35,12 @@ pub(super) struct Backlog {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Backlog {
+    pub(super) fn len(&self) -> usize {
+        self.lines.len() + self.bytes.len()
+    }
+}
+
 /// What the connections of a shard share.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
@@ -45,6 +51,8 @@ pub(super) struct Shared {
     pub(super) pacing: Pacing,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
+    /// Bytes of messages that have arrived in part, and of the backlogs.
+    pub(super) held: usize,
     /// Where messages are written before they are sent; empty in between.
     scratch: Vec<u8>,
 }
@@ -62,6 +70,7 @@ impl Shared {
             following: Following::default(),
             pacing: Pacing::default(),
             backlogs: BTreeMap::new(),
+            held: 0,
             scratch: Vec::new(),
         }
     }
@@ -74,7 +83,7 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, tally, following, pacing, backlogs, scratch } = self;
+        let Self { settings, hub, accepted, tally, following, pacing, backlogs, held, scratch } = self;
         Link {
             key,
             transport,
@@ -86,6 +95,7 @@ impl Shared {
             following,
             pacing,
             backlogs,
+            held,
             scratch,
             out,
         }
@@ -109,6 +119,7 @@ pub(crate) struct Link<'a> {
     following: &'a mut Following,
     pub(super) pacing: &'a mut Pacing,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
+    held: &'a mut usize,
     scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
 }
@@ -166,20 +177,24 @@ impl Link<'_> {
     /// Keeps commands of a message for later.
     pub(crate) fn keep_lines(&mut self, lines: &str) {
         if !lines.is_empty() {
-            lines.clone_into(&mut self.backlog().lines);
+            *self.held += lines.len();
+            self.backlog().lines.push_str(lines);
         }
     }
 
     /// Keeps what came after them.
     pub(super) fn keep_bytes(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
+            *self.held += bytes.len();
             self.backlog().bytes.extend_from_slice(bytes);
         }
     }
 
     /// Takes what was kept.
     pub(super) fn take_backlog(&mut self) -> Backlog {
-        self.backlogs.remove(&self.key.slot).unwrap_or_default()
+        let backlog = self.backlogs.remove(&self.key.slot).unwrap_or_default();
+        *self.held -= backlog.len();
+        backlog
     }
 
     fn backlog(&mut self) -> &mut Backlog {
