@@ -13,4 +13,5 @@ mod outages;
 mod proxy;
 mod raw;
 mod redis_server;
+mod storm;
 mod support;
