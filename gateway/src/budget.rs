@@ -39,6 +39,12 @@ impl Budget {
         self.held() > self.limit
     }
 
+    /// Whether so many bytes more would leave less than a quarter.
+    #[must_use]
+    pub fn is_scarce(&self, bytes: usize) -> bool {
+        self.held().saturating_add(bytes) > self.limit / 4 * 3
+    }
+
     /// Takes a share in any case.
     #[must_use]
     pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {

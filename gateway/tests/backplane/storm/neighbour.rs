@@ -37,6 +37,8 @@ pub struct Neighbour {
     subscribe_at: Option<Instant>,
     /// Of its messages that are not acknowledged, by command.
     pending: BTreeMap<u64, Name>,
+    /// Those that failed for now.
+    again: Vec<(u64, Name)>,
     log: Log,
 }
 
@@ -56,8 +58,9 @@ impl Neighbour {
         let stream = TcpStream::connect(to).await.unwrap();
         let (socket, _) = within("a handshake", client_async(request, stream)).await.unwrap();
         let (position, subscribe_at) = (Value::Null, None);
+        let (pending, again) = (BTreeMap::new(), Vec::new());
         let mut neighbour =
-            Self { number, socket, position, subscribe_at, pending: BTreeMap::new(), log: Log::default() };
+            Self { number, socket, position, subscribe_at, pending, again, log: Log::default() };
         neighbour.send(&json!({"id": 1, "connect": {}})).await;
         neighbour.subscribe().await;
         within("the subscription", async {
@@ -84,6 +87,9 @@ impl Neighbour {
                 self.publish(id, (self.number, id)).await;
             }
             self.turn(EVERY).await;
+            for (id, name) in std::mem::take(&mut self.again) {
+                self.publish(id, name).await;
+            }
         }
         self.log
     }
@@ -146,7 +152,7 @@ impl Neighbour {
             2 if is_temporary => self.subscribe_at = Some(Instant::now() + Duration::from_millis(200)),
             _ if line["error"].is_object() && !is_temporary => panic!("{line}"),
             _ => match self.pending.remove(&id) {
-                Some(name) if is_temporary => self.publish(id, name).await,
+                Some(name) if is_temporary => self.again.push((id, name)),
                 Some(name) => self.log.acknowledged.push(name),
                 None => {}
             },
