@@ -1,6 +1,7 @@
 //! Who may still connect: limits of connections and of connections per second, over all shards, for all together and for each address.
 
 mod addresses;
+mod wrong_tokens;
 
 use std::{
     net::IpAddr,
@@ -14,7 +15,7 @@ use std::{
 use gateway_core::{address::Site, config::Limits};
 use hyper::StatusCode;
 
-use self::addresses::Addresses;
+use self::{addresses::Addresses, wrong_tokens::WrongTokens};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -30,6 +31,8 @@ pub struct Admission {
     draining: AtomicBool,
     /// Absent where addresses have no limit of their own.
     addresses: Option<Addresses>,
+    /// Absent where nobody is barred for them.
+    wrong_tokens: Option<WrongTokens>,
 }
 
 /// Why a connection is refused.
@@ -41,6 +44,9 @@ pub enum Refusal {
     /// `limits.maxConnections` are open.
     #[error("this gateway has reached its limit of connections (limits.maxConnections)")]
     Full,
+    /// What is left of `limits.memoryBytes` is for those who are connected.
+    #[error("this gateway is near its limit of memory (limits.memoryBytes)")]
+    ShortOfMemory,
     /// `limits.connectionsPerSecond` were admitted within a second.
     #[error("this gateway has reached its limit of new connections per second (limits.connectionsPerSecond)")]
     TooFast,
@@ -52,6 +58,9 @@ pub enum Refusal {
         "your address has reached its limit of new connections per second (limits.connectionsPerSecondPerAddress)"
     )]
     AddressTooFast,
+    /// `limits.wrongTokensPerMinutePerAddress` were brought within a minute.
+    #[error("your address has brought too many wrong tokens (limits.wrongTokensPerMinutePerAddress)")]
+    AddressBarred,
 }
 
 impl Refusal {
@@ -61,9 +70,11 @@ impl Refusal {
         match self {
             Self::Draining => "draining",
             Self::Full => "full",
+            Self::ShortOfMemory => "memory",
             Self::TooFast => "rate",
             Self::AddressFull => "address_full",
             Self::AddressTooFast => "address_rate",
+            Self::AddressBarred => "address_tokens",
         }
     }
 
@@ -71,8 +82,10 @@ impl Refusal {
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Draining | Self::Full | Self::TooFast => StatusCode::SERVICE_UNAVAILABLE,
-            Self::AddressFull | Self::AddressTooFast => StatusCode::TOO_MANY_REQUESTS,
+            Self::Draining | Self::Full | Self::ShortOfMemory | Self::TooFast => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::AddressFull | Self::AddressTooFast | Self::AddressBarred => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -81,7 +94,8 @@ impl Refusal {
     pub fn retry_after(self) -> u32 {
         match self {
             Self::Draining | Self::TooFast | Self::AddressTooFast => 1,
-            Self::Full | Self::AddressFull => 10,
+            Self::Full | Self::ShortOfMemory | Self::AddressFull => 10,
+            Self::AddressBarred => 60,
         }
     }
 }
@@ -90,8 +104,8 @@ impl Refusal {
 #[derive(Debug)]
 pub struct Permit {
     of: Arc<Admission>,
-    /// Of the client, where addresses have a limit.
-    site: Option<Site>,
+    /// Of the client.
+    site: Site,
 }
 
 impl Admission {
@@ -105,6 +119,7 @@ impl Admission {
             paid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             addresses: Addresses::new(limits),
+            wrong_tokens: WrongTokens::new(limits),
         })
     }
 
@@ -118,16 +133,17 @@ impl Admission {
         if self.draining.load(Relaxed) {
             return Err(Refusal::Draining);
         }
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let (site, now) = (Site::of(client), nanoseconds(now));
+        if self.bars(site, now) {
+            return Err(Refusal::AddressBarred);
+        }
         self.open
             .fetch_update(Relaxed, Relaxed, |open| (open < self.max_connections).then_some(open + 1))
             .map_err(|_| Refusal::Full)?;
-        let mut permit = Permit { of: self.clone(), site: None };
         if let Some(addresses) = &self.addresses {
-            let site = Site::of(client);
-            addresses.admit(site, now)?;
-            permit.site = Some(site);
+            addresses.admit(site, now).inspect_err(|_| _ = self.open.fetch_sub(1, Relaxed))?;
         }
+        let permit = Permit { of: self.clone(), site };
         self.paid_until
             .fetch_update(Relaxed, Relaxed, |paid| {
                 let paid = paid.max(now) + self.interval;
@@ -137,6 +153,27 @@ impl Admission {
         Ok(permit)
     }
 
+    /// Whether an address may bring a token.
+    pub fn check(&self, client: IpAddr, now: Duration) -> Result<(), Refusal> {
+        let is_barred = self.bars(Site::of(client), nanoseconds(now));
+        if is_barred { Err(Refusal::AddressBarred) } else { Ok(()) }
+    }
+
+    /// An address brought a token that is none of ours.
+    pub fn wrong_token(&self, client: IpAddr, now: Duration) {
+        self.charge(Site::of(client), now);
+    }
+
+    fn bars(&self, site: Site, now: u64) -> bool {
+        self.wrong_tokens.as_ref().is_some_and(|tokens| tokens.is_barred(site, now))
+    }
+
+    fn charge(&self, site: Site, now: Duration) {
+        if let Some(tokens) = &self.wrong_tokens {
+            tokens.charge(site, nanoseconds(now));
+        }
+    }
+
     /// Connections with a permit.
     #[must_use]
     pub fn open(&self) -> u32 {
@@ -144,13 +181,24 @@ impl Admission {
     }
 }
 
+impl Permit {
+    /// The client brought a token that is none of ours.
+    pub fn wrong_token(&self, now: Duration) {
+        self.of.charge(self.site, now);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.of.open.fetch_sub(1, Relaxed);
-        if let (Some(addresses), Some(site)) = (&self.of.addresses, self.site) {
-            addresses.leave(site);
+        if let Some(addresses) = &self.of.addresses {
+            addresses.leave(self.site);
         }
     }
+}
+
+fn nanoseconds(now: Duration) -> u64 {
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -199,6 +247,21 @@ mod tests {
         assert_eq!(admission.admit(CLIENT, Duration::ZERO).unwrap_err(), Refusal::Draining);
         admission.set_draining(false);
         assert!(admission.admit(CLIENT, Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_refused_for_the_wrong_tokens_of_its_connections_and_of_its_requests_alike() {
+        let limits = Limits { wrong_tokens_per_minute_per_address: Some(2), ..Limits::default() };
+        let (admission, other) = (Admission::new(&limits), IpAddr::from([10, 0, 0, 9]));
+        let permit = admission.admit(CLIENT, Duration::ZERO).unwrap();
+        permit.wrong_token(Duration::ZERO);
+        admission.wrong_token(CLIENT, Duration::ZERO);
+        assert_eq!(admission.check(CLIENT, Duration::ZERO), Ok(()));
+        permit.wrong_token(Duration::ZERO);
+        assert_eq!(admission.check(CLIENT, Duration::ZERO), Err(Refusal::AddressBarred));
+        assert_eq!(admission.admit(CLIENT, Duration::ZERO).unwrap_err(), Refusal::AddressBarred);
+        assert!(admission.admit(other, Duration::ZERO).is_ok());
+        assert!(admission.admit(CLIENT, Duration::from_secs(30)).is_ok());
     }
 
     #[test]

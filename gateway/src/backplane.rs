@@ -3,7 +3,6 @@
 //! Shards and HTTP handlers put [`Command`]s into one bounded queue and never wait for it; the actor fills each shard's own bounded
 //! queue and does wait. A slow shard so slows the backplane, and with it what comes in, instead of growing a queue.
 
-mod budget;
 mod departures;
 mod inbox;
 mod inboxes;
@@ -26,21 +25,15 @@ use gateway_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::{
-    budget::{Budget, Charge},
-    inboxes::Inboxes,
-};
+use self::inboxes::Inboxes;
 pub use self::{
     inbox::{Inbox, InboxSender, inbox},
     redis::{InvalidRedis, RedisAccess, RedisConfig},
 };
+use crate::{budget::Charge, memory::Memory};
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
 const QUEUE: usize = 16_384;
-
-/// Bytes of the operations that are not completed at most: those that bring a message or ask for an answer are refused beyond it with
-/// [`BackplaneError::Busy`]. The others are small, and as many as the connections and their channels.
-const BUDGET: usize = 64 * 1024 * 1024;
 
 /// How long [`BackplaneThread::stop`] lets the actor finish what was submitted.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -96,18 +89,19 @@ pub enum Reply {
 #[derive(Clone, Debug)]
 pub struct BackplaneHandle {
     commands: mpsc::Sender<Submitted>,
-    budget: Budget,
+    memory: Arc<Memory>,
     health: Health,
 }
 
 impl BackplaneHandle {
-    /// Queues a command. A full queue hands it back, so that its submitter can say so, or try again, without waiting.
+    /// Queues a command. A full queue hands it back, and so does a lack of memory for what it brings or asks for, so that its submitter
+    /// can say so, or try again, without waiting.
     #[expect(clippy::result_large_err, reason = "the error is the command itself, on its way back")]
     pub fn try_submit(&self, command: Command) -> Result<(), Refused> {
         let error = match self.commands.try_reserve() {
             Err(mpsc::error::TrySendError::Full(())) => BackplaneError::Busy,
             Err(mpsc::error::TrySendError::Closed(())) => BackplaneError::Unavailable,
-            Ok(place) => match self.charge(&command.op) {
+            Ok(place) => match self.memory.admit(&command.op) {
                 None => BackplaneError::Busy,
                 Some(charge) => {
                     let Command { op, reply } = command;
@@ -117,17 +111,6 @@ impl BackplaneHandle {
             },
         };
         Err(Refused { command, error })
-    }
-
-    fn charge(&self, op: &Op) -> Option<Charge> {
-        match op {
-            Op::Publish { .. } | Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
-                self.budget.try_take(op.bytes())
-            }
-            Op::Subscribe { .. } | Op::Release { .. } | Op::Enter { .. } | Op::Leave { .. } => {
-                Some(self.budget.take(op.bytes()))
-            }
-        }
     }
 
     /// Carries out an operation and waits for its outcome.
@@ -195,29 +178,33 @@ pub enum StartError {
 }
 
 /// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index; `page_bytes` is the size of the
-/// publications that one answer brings at most.
+/// publications that one answer brings at most, and `held` counts what is not completed.
 pub fn spawn_memory(
     page_bytes: usize,
+    held: Arc<Memory>,
     shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
-    spawn(shards, Health::healthy(), move |commands, inboxes, stop, _health| {
+    spawn(held, shards, Health::healthy(), move |commands, inboxes, stop, _health| {
         memory::run(page_bytes, commands, inboxes, stop)
     })
 }
 
-/// Starts a backplane on Redis, which may come later. `shards` are the shards' queues, by index.
+/// Starts a backplane on Redis, which may come later. `shards` are the shards' queues, by index; `held` counts what is not completed.
 pub fn spawn_redis(
     config: RedisConfig,
+    held: Arc<Memory>,
     shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     let health = Health::healthy();
     health.trouble("connecting to Redis".to_owned(), BackplaneTrouble::Unreachable);
-    spawn(shards, health, |commands, inboxes, stop, health| {
-        redis::run(config, commands, inboxes, stop, health)
+    let memory = held.clone();
+    spawn(held, shards, health, |commands, inboxes, stop, health| {
+        redis::run(config, memory, commands, inboxes, stop, health)
     })
 }
 
 fn spawn<A, F>(
+    memory: Arc<Memory>,
     shards: Vec<InboxSender>,
     health: Health,
     actor: A,
@@ -233,7 +220,7 @@ where
     let (stop, stopping) = oneshot::channel();
     let (ended, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = BackplaneHandle { commands, budget: Budget::new(BUDGET), health: health.clone() };
+    let handle = BackplaneHandle { commands, memory, health: health.clone() };
     thread::Builder::new().name("backplane".to_owned()).spawn(move || {
         runtime.block_on(actor(queue, Inboxes::new(shards), stopping, health));
         let _ = ended.send(());
@@ -257,7 +244,8 @@ pub(crate) fn spawn_failing(
     failure: Failure,
     shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
-    spawn(shards, Health::healthy(), move |mut commands, inboxes, stop, _health| async move {
+    let memory = Memory::new(None, 0);
+    spawn(memory, shards, Health::healthy(), move |mut commands, inboxes, stop, _health| async move {
         commands.recv().await;
         match failure {
             Failure::Panic => panic!("as the test asked for, with {inboxes:?}"),

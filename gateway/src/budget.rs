@@ -5,8 +5,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// A number of bytes, shared by all threads.
+/// A number of bytes, shared by all threads; on a cache line of its own, since many are counted beside each other.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Budget {
     limit: usize,
     held: AtomicUsize,
@@ -14,9 +15,9 @@ pub struct Budget {
 
 /// What one holder has of a budget; given back when it is dropped.
 #[derive(Debug)]
-pub struct Held {
-    bytes: usize,
+pub struct Charge {
     of: Arc<Budget>,
+    bytes: usize,
 }
 
 impl Budget {
@@ -26,31 +27,66 @@ impl Budget {
         Arc::new(Self { limit, held: AtomicUsize::new(0) })
     }
 
-    /// A holder of nothing.
+    /// What all holders have together.
     #[must_use]
-    pub fn hold(self: &Arc<Self>) -> Held {
-        Held { bytes: 0, of: self.clone() }
+    pub fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    /// Whether holders have more than there is: some are given theirs in any case.
+    #[must_use]
+    pub fn is_exceeded(&self) -> bool {
+        self.held() > self.limit
+    }
+
+    /// Whether so many bytes more would leave less than a quarter.
+    #[must_use]
+    pub fn is_scarce(&self, bytes: usize) -> bool {
+        self.held().saturating_add(bytes) > self.limit / 4 * 3
+    }
+
+    /// Takes a share in any case.
+    #[must_use]
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Charge {
+        self.add(bytes);
+        Charge { of: self.clone(), bytes }
+    }
+
+    /// Takes a share that there may not be enough for.
+    #[must_use]
+    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let mut charge = Charge { of: self.clone(), bytes: 0 };
+        charge.try_grow(bytes).then_some(charge)
+    }
+
+    /// Counts bytes that are given back by [`Budget::sub`]; how many are held with them.
+    pub(crate) fn add(&self, bytes: usize) -> usize {
+        self.held.fetch_add(bytes, Relaxed).saturating_add(bytes)
+    }
+
+    /// Gives bytes back; whether with them holders had more than there is.
+    pub(crate) fn sub(&self, bytes: usize) -> bool {
+        self.held.fetch_sub(bytes, Relaxed) > self.limit
     }
 }
 
-impl Held {
+impl Charge {
     /// Takes so many bytes more, if they are there.
     #[must_use]
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let of = &self.of;
-        let taken = of
-            .held
-            .fetch_update(Relaxed, Relaxed, |held| held.checked_add(bytes).filter(|held| *held <= of.limit));
-        if taken.is_ok() {
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        let fits = self.of.add(bytes) <= self.of.limit;
+        if fits {
             self.bytes += bytes;
+        } else {
+            self.of.sub(bytes);
         }
-        taken.is_ok()
+        fits
     }
 }
 
-impl Drop for Held {
+impl Drop for Charge {
     fn drop(&mut self) {
-        self.of.held.fetch_sub(self.bytes, Relaxed);
+        self.of.sub(self.bytes);
     }
 }
 
@@ -61,14 +97,26 @@ mod tests {
     #[test]
     fn what_is_held_is_given_back_and_no_more_than_there_is_can_be_had() {
         let budget = Budget::new(10);
-        let (mut first, mut second) = (budget.hold(), budget.hold());
-        assert_eq!(
-            [first.grow(6), second.grow(5), second.grow(4), first.grow(1)],
-            [true, false, true, false]
-        );
+        let mut first = budget.try_take(6).unwrap();
+        assert!(budget.try_take(5).is_none());
+        let mut second = budget.try_take(4).unwrap();
+        assert_eq!([first.try_grow(1), second.try_grow(0)], [false, true], "what was refused holds nothing");
         drop(first);
-        assert_eq!([second.grow(6), second.grow(1), second.grow(usize::MAX)], [true, false, false]);
+        assert_eq!(
+            [second.try_grow(6), second.try_grow(1), second.try_grow(usize::MAX)],
+            [true, false, false]
+        );
         drop(second);
-        assert!(budget.hold().grow(10));
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn who_takes_a_share_in_any_case_leaves_none_to_those_who_ask() {
+        let budget = Budget::new(100);
+        let asked = budget.try_take(60);
+        let forced = budget.take(41);
+        assert!(budget.is_exceeded() && budget.try_take(0).is_none());
+        drop((asked, forced));
+        assert!(!budget.is_exceeded() && budget.try_take(100).is_some());
     }
 }

@@ -141,7 +141,7 @@ impl ControlPort {
     fn metrics(&self) -> Reply {
         let draining = self.drain.borrow().progress().is_some();
         let healthy = self.backplane.health() == BackplaneHealth::Healthy;
-        let text = self.node.metrics.expose(&self.node.shards, draining, healthy);
+        let text = self.node.metrics.expose(&self.node.shards, &self.node.memory, draining, healthy);
         reply::body(StatusCode::OK, "text/plain; version=0.0.4", text)
     }
 
@@ -156,11 +156,12 @@ impl ControlPort {
             accepts_per_second: self.rate.borrow().per_second(now, accepted.new + accepted.resumed),
             drain: self.drain.borrow().progress(),
             backplane: self.backplane.health(),
+            memory: self.node.memory.fraction(),
         }
     }
 
     async fn drain(&self, request: Request<Incoming>) -> Reply {
-        let body = match read_body(request.into_body(), MAX_BODY, "", &self.node.bodies).await {
+        let body = match read_body(request.into_body(), MAX_BODY, "", &self.node.memory).await {
             Ok(body) => body,
             Err(error) => return error.reply(),
         };

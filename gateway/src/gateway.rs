@@ -114,7 +114,8 @@ impl Gateway {
         let client = listeners[0].local_addr()?;
         let control_address = control.local_addr()?;
 
-        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| backplane::inbox(INBOUND)).unzip();
+        let (queues, inbound): (Vec<_>, Vec<_>) =
+            (0..shards).map(|shard| backplane::inbox(INBOUND, node.memory.inbound(shard))).unzip();
         let (handle, backplane) = backplane(&node, queues)?;
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
@@ -142,11 +143,12 @@ impl Gateway {
             started.recv_timeout(START_WITHIN).map_err(|_| died("a shard", "it did not start"))?;
         }
         node.started.store(true, Relaxed);
+        let memory_bytes = node.memory.limit();
         let (stop, stops) = mpsc::channel(2);
         let supervisor = Supervisor { node, handle, backplane, orders, exited, stops };
         let thread =
             thread::Builder::new().name("control".to_owned()).spawn(move || supervisor.run(control))?;
-        tracing::info!(%client, control = %control_address, shards, "serving");
+        tracing::info!(%client, control = %control_address, shards, memory_bytes, "serving");
         Ok(Self { client, control: control_address, stopper: Stopper(stop), thread })
     }
 
@@ -265,12 +267,12 @@ fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
     // What is read for a client has to fit the queue to it, beside what comes live, and what is read for many at once the memory.
     let page_bytes = (node.settings.config.limits.outbound_queue_bytes as usize / 2).min(MAX_PAGE_BYTES);
     match &node.settings.redis_url {
-        None => backplane::spawn_memory(page_bytes, queues),
+        None => backplane::spawn_memory(page_bytes, node.memory.clone(), queues),
         Some(url) => {
             let config = RedisConfig::new(url, node.settings.redis_access.clone(), node.id)?
                 .with_prefix(&node.settings.redis_prefix)?
                 .with_page_bytes(page_bytes);
-            backplane::spawn_redis(config, queues)
+            backplane::spawn_redis(config, node.memory.clone(), queues)
         }
     }
 }

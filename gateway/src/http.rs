@@ -35,11 +35,13 @@ use subtle::ConstantTimeEq as _;
 
 use self::reply::Reply;
 pub use self::{
-    body::{BadBody, read as read_body},
+    body::{BadBody, charge, read as read_body},
     framing::Framing,
     stream::HttpStream,
 };
-use crate::{backplane::BackplaneHandle, node::Node, page, places::Place, reactor::Accepted};
+use crate::{
+    admission::Refusal, backplane::BackplaneHandle, node::Node, page, places::Place, reactor::Accepted,
+};
 
 /// No standard's, but every proxy's.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -102,10 +104,7 @@ impl ClientPort {
                 };
                 let expires_at = match self.authorize_raw(&request, &channel).await {
                     Ok(expires_at) => expires_at,
-                    Err(message) => {
-                        self.node.metrics.refused("token");
-                        return reply::refuse(StatusCode::UNAUTHORIZED, &message);
-                    }
+                    Err(reply) => return reply,
                 };
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
@@ -137,16 +136,28 @@ impl ClientPort {
                 return reply::bad_handshake(flaw);
             }
         };
-        match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
+        let admitted = if self.node.memory.is_tight() {
+            Err(Refusal::ShortOfMemory)
+        } else {
+            self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed())
+        };
+        match admitted {
             Ok(permit) => {
                 self.accepted.set(Some(Accepted { opening, transport, permit }));
                 reply
             }
-            Err(refusal) => {
-                self.node.metrics.refused(refusal.label());
-                reply::refuse_for_now(refusal.status(), refusal.retry_after(), &refusal.to_string())
-            }
+            Err(refusal) => self.refuse(refusal),
         }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Reply {
+        self.node.metrics.refused(refusal.label());
+        reply::refuse_for_now(refusal.status(), refusal.retry_after(), &refusal.to_string())
+    }
+
+    fn unauthorized(&self, message: &str) -> Reply {
+        self.node.metrics.refused("token");
+        reply::refuse(StatusCode::UNAUTHORIZED, message)
     }
 
     /// Whose request it is, as far as the proxies are to be believed.
@@ -166,16 +177,24 @@ impl ClientPort {
 
     /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
     /// epoch.
-    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
+    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, Reply> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
-        match token {
-            None if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") => {
+        let Some(token) = token else {
+            return if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") {
                 Ok(None)
+            } else {
+                Err(self.unauthorized("a token is needed, as ?token= or as Authorization: Bearer"))
+            };
+        };
+        let (admission, client) = (&self.node.admission, self.client(request.headers()));
+        admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
+        self.entry(token, channel).await.map_err(|error| {
+            if let TokenError::Invalid(_) = error {
+                admission.wrong_token(client, self.node.clock.elapsed());
             }
-            None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
-            Some(token) => self.entry(token, channel).await.map_err(|error| error.to_string()),
-        }
+            self.unauthorized(&error.to_string())
+        })
     }
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
@@ -235,7 +254,8 @@ impl ClientPort {
         match self.body(request).await {
             Ok(body) => {
                 let _busy = self.place.work();
-                api::call(&self.node, &self.backplane, &method, body).await
+                let answer = api::call(&self.node, &self.backplane, &method, body).await;
+                charge(answer, &self.node.memory).await
             }
             Err(error) => error.reply(),
         }
@@ -266,7 +286,7 @@ impl ClientPort {
 
     async fn body(&self, request: Request<Incoming>) -> Result<Bytes, BadBody> {
         let limit = self.node.settings.config.limits.max_message_bytes as usize;
-        read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.bodies).await
+        read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.memory).await
     }
 }
 

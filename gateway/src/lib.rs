@@ -9,7 +9,8 @@
 mod admission;
 pub mod args;
 pub mod backplane;
-mod budget;
+pub mod budget;
+mod cgroup;
 mod clock;
 mod control;
 mod drain;
@@ -18,6 +19,7 @@ mod gateway;
 mod http;
 mod listener;
 pub mod logging;
+pub mod memory;
 mod metrics;
 mod node;
 mod ops;

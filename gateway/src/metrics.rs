@@ -17,6 +17,8 @@ use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::memory::Memory;
+
 /// Counters and gauges of one gateway, shared by its threads.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -39,7 +41,10 @@ pub struct Metrics {
     pub bytes_received: IntCounter,
     /// Connections closed because their client read too slowly.
     pub slow_consumers: IntCounter,
-    /// Connections that were read no further for a while, because too much of what they asked for waited for the backplane.
+    /// Connections closed to free memory.
+    pub shed: IntCounter,
+    /// Connections that were read no further for a while, because too much of what they asked for waited for the backplane, or because
+    /// they sent too much.
     pub pauses: IntCounter,
     /// Operations that the backplane did not take, its queue being full.
     pub backplane_refused: IntCounter,
@@ -48,8 +53,11 @@ pub struct Metrics {
     moved: IntCounter,
     raw_gaps: IntCounter,
     raw_unpublished: IntCounter,
+    messages_received: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
+    memory_held: IntGauge,
+    memory_limit: IntGauge,
 }
 
 /// One shard's live numbers; written by its thread, read by the control port.
@@ -62,6 +70,7 @@ pub struct ShardNumbers {
     moved: AtomicU64,
     raw_gaps: AtomicU64,
     raw_unpublished: AtomicU64,
+    received: AtomicU64,
     declined: AtomicU64,
     all_evicted: AtomicBool,
 }
@@ -76,6 +85,7 @@ impl ShardNumbers {
         self.moved.store(tally.moved, Relaxed);
         self.raw_gaps.store(tally.raw_gaps, Relaxed);
         self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
+        self.received.store(tally.received, Relaxed);
     }
 
     /// A connection came that was not sent elsewhere.
@@ -96,6 +106,7 @@ impl ShardNumbers {
             moved: self.moved.load(Relaxed),
             raw_gaps: self.raw_gaps.load(Relaxed),
             raw_unpublished: self.raw_unpublished.load(Relaxed),
+            received: self.received.load(Relaxed),
         }
     }
 
@@ -176,7 +187,7 @@ impl Metrics {
             slow_consumers: counter("mooring_slow_consumers_total", "Closed for reading too slowly.")?,
             pauses: counter(
                 "mooring_reading_paused_total",
-                "Connections read no further until the backplane answered.",
+                "Connections read no further until the backplane answered, or until they might send more.",
             )?,
             backplane_refused: counter(
                 "mooring_backplane_refused_total",
@@ -192,8 +203,18 @@ impl Metrics {
                 "mooring_raw_unpublished_total",
                 "Messages of raw clients that the backplane did not confirm.",
             )?,
+            messages_received: counter(
+                "mooring_messages_received_total",
+                "Messages, commands and pings that clients sent.",
+            )?,
             draining: gauge("mooring_draining", "1 while draining.")?,
             backplane_healthy: gauge("mooring_backplane_healthy", "1 while the backplane answers.")?,
+            shed: counter("mooring_shed_total", "Connections closed to free memory, the slowest first.")?,
+            memory_held: gauge(
+                "mooring_memory_held_bytes",
+                "Memory held for clients, as far as it is counted against limits.memoryBytes.",
+            )?,
+            memory_limit: gauge("mooring_memory_limit_bytes", "The limit of that; 0 for none.")?,
             registry,
         })
     }
@@ -210,7 +231,13 @@ impl Metrics {
 
     /// The exposition, with the numbers that are read rather than counted.
     #[must_use]
-    pub fn expose(&self, shards: &[Arc<ShardNumbers>], draining: bool, backplane_healthy: bool) -> Vec<u8> {
+    pub fn expose(
+        &self,
+        shards: &[Arc<ShardNumbers>],
+        memory: &Memory,
+        draining: bool,
+        backplane_healthy: bool,
+    ) -> Vec<u8> {
         let (connections, accepted) = total(shards);
         self.connections.with_label_values(&["centrifuge"]).set(connections.centrifuge.into());
         self.connections.with_label_values(&["raw"]).set(connections.raw.into());
@@ -225,10 +252,14 @@ impl Metrics {
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
             (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+            (&self.messages_received, sum(|tally| tally.received)),
         ] {
             counter.reset();
             counter.inc_by(sum);
         }
+        let gauged = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.memory_held.set(gauged(memory.held()));
+        self.memory_limit.set(gauged(memory.limit().unwrap_or(0)));
         self.draining.set(draining.into());
         self.backplane_healthy.set(backplane_healthy.into());
         let mut text = Vec::new();
@@ -291,9 +322,16 @@ mod tests {
                 Tally { moved: 2, ..Tally::default() },
             );
         }
-        let text = String::from_utf8(Metrics::new().unwrap().expose(&shards, false, true)).unwrap();
+        let text = String::from_utf8(Metrics::new().unwrap().expose(
+            &shards,
+            &Memory::new(Some(1 << 30), 2),
+            false,
+            true,
+        ))
+        .unwrap();
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
         assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
         assert!(text.contains("mooring_drain_moved_total 4\n"), "{text}");
+        assert!(text.contains("mooring_memory_limit_bytes 1073741824\n"), "{text}");
     }
 }

@@ -14,14 +14,12 @@ use tokio::sync::Semaphore;
 
 use crate::{
     admission::Admission,
-    budget::Budget,
+    cgroup,
     clock::Clock,
+    memory::{self, Memory},
     metrics::{self, Metrics, ShardNumbers},
     settings::{Settings, SettingsError},
 };
-
-/// Bytes of requests' bodies that may be on their way: four of the largest that a configuration allows.
-const BODIES: usize = 64 * 1024 * 1024;
 
 /// Tokens of HTTP requests that are verified at once, where that is slow; the others wait for their turn.
 const VERIFICATIONS: usize = 2;
@@ -40,8 +38,8 @@ pub struct Node {
     pub admission: Arc<Admission>,
     /// For slow verifications, which leave the shard's thread.
     pub verifications: Semaphore,
-    /// For the bodies of requests that are arriving.
-    pub bodies: Arc<Budget>,
+    /// What it holds for its clients.
+    pub memory: Arc<Memory>,
     /// Its counters.
     pub metrics: Metrics,
     /// Live numbers by shard.
@@ -64,16 +62,17 @@ pub enum NodeError {
 impl Node {
     /// A gateway that has not started yet.
     pub fn new(settings: Settings) -> Result<Self, NodeError> {
-        let shards = (0..settings.shard_count()).map(|_| Arc::default()).collect();
+        let shards = settings.shard_count();
+        let memory_limit = memory::limit(settings.config.limits.memory_bytes, cgroup::memory_limit());
         Ok(Self {
             verifier: settings.verifier()?,
             id: rand::random(),
             clock: Clock::start(),
             admission: Admission::new(&settings.config.limits),
             verifications: Semaphore::new(VERIFICATIONS),
-            bodies: Budget::new(BODIES),
+            memory: Memory::new(memory_limit, shards),
             metrics: Metrics::new()?,
-            shards,
+            shards: (0..shards).map(|_| Arc::default()).collect(),
             started: AtomicBool::new(false),
             settings,
         })

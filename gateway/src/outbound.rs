@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice, Write},
+    time::Duration,
 };
 
 use bytes::{Buf as _, Bytes};
@@ -12,7 +13,7 @@ const MAX_SLICES: usize = 64;
 /// Bytes of one system call, roughly: a frame that crosses the line still goes along.
 const MAX_BYTES: usize = 16 * 1024;
 /// What a frame costs in memory besides its bytes: its place in the queue, which grows by doubling, and its allocation.
-const FRAME_COST: usize = 96;
+pub const FRAME_COST: usize = 96;
 /// First byte of a pong.
 const PONG: u8 = 0x8A;
 
@@ -23,6 +24,8 @@ pub struct OutQueue {
     bytes: usize,
     /// The first frame has lost bytes at its start, so it has to be finished before anything else may follow.
     cut: bool,
+    /// Monotonic time at which a socket last took some of it, or was found full.
+    moved: Duration,
 }
 
 /// Where a write ended.
@@ -56,6 +59,28 @@ impl OutQueue {
                 self.frames.push_back(frame);
             }
         }
+    }
+
+    /// Frames waiting.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Frames waiting, in order.
+    pub fn frames_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
+        self.frames.iter_mut()
+    }
+
+    /// The socket took some of it by now, or was found full.
+    pub fn set_moved(&mut self, now: Duration) {
+        self.moved = now;
+    }
+
+    /// When that was.
+    #[must_use]
+    pub fn moved(&self) -> Duration {
+        self.moved
     }
 
     /// Bytes waiting.

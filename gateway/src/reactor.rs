@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 use crate::{
     admission::Permit,
     backplane::BackplaneHandle,
+    clock::Clock,
+    memory::{Holder, slowest},
     metrics::ShardNumbers,
     node::Node,
     ops::Ops,
@@ -30,6 +32,8 @@ use crate::{
 const SCRATCH: usize = 64 * 1024;
 /// Reads for one event at most, so that one busy client does not hold up the others.
 const READS: usize = 4;
+/// With less a shard has nothing to free that would be worth the look.
+const MUCH: usize = 64 * 1024;
 /// Until refused operations are submitted again.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -38,6 +42,7 @@ pub type ReactorRef = Rc<RefCell<Reactor>>;
 
 /// One shard.
 pub struct Reactor {
+    index: u16,
     core: Shard,
     io: Io,
     scratch: Box<[u8]>,
@@ -55,6 +60,7 @@ pub struct Reactor {
 struct Io {
     sockets: Sockets,
     ops: Ops,
+    clock: Clock,
 }
 
 impl Outbox for Io {
@@ -64,6 +70,10 @@ impl Outbox for Io {
 
     fn waiting(&self, connection: ConnectionKey) -> usize {
         self.sockets.waiting(connection)
+    }
+
+    fn wrong_token(&self, connection: ConnectionKey) {
+        self.sockets.wrong_token(connection, self.clock.elapsed());
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -105,10 +115,12 @@ impl Reactor {
     ) -> Self {
         let queue_limit = node.settings.config.limits.outbound_queue_bytes as usize;
         Self {
+            index,
             core: Shard::new(settings),
             io: Io {
                 sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
                 ops: Ops::new(backplane, index, node.metrics.clone()),
+                clock: node.clock,
             },
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             faults: Vec::new(),
@@ -159,7 +171,7 @@ impl Reactor {
         for event in events {
             let Some(key) = self.io.sockets.key(event.token()) else { continue };
             if event.is_writable()
-                && let Some(fault) = self.io.sockets.writable(key)
+                && let Some(fault) = self.io.sockets.writable(key, now.monotonic)
             {
                 self.faults.push(fault);
             }
@@ -246,11 +258,15 @@ impl Reactor {
     /// Writes what the turn put out, handles what comes of that, and publishes the shard's numbers.
     fn finish(&mut self, now: Now) {
         self.io.ops.retry();
+        let mut has_shed = false;
         loop {
             self.io.sockets.flush(now.monotonic, &mut self.faults);
             let refused = self.io.ops.take_refused();
             if self.faults.is_empty() && refused.is_empty() {
-                break;
+                if has_shed || !self.shed(now) {
+                    break;
+                }
+                has_shed = true;
             }
             for fault in std::mem::take(&mut self.faults) {
                 match fault {
@@ -273,5 +289,28 @@ impl Reactor {
             tracing::debug!(count = moved, "moved clients");
         }
         self.numbers.store(self.core.connections(), self.core.accepted(), tally);
+    }
+
+    /// Closes the slowest clients where the process holds too much. Whether it did, so that something is to be written again.
+    fn shed(&mut self, now: Now) -> bool {
+        let held = self.io.sockets.held() + self.core.held();
+        self.node.memory.clients_hold(self.index, held);
+        let excess = if held < MUCH { 0 } else { self.node.memory.excess(self.index) };
+        if excess == 0 {
+            return false;
+        }
+        let stalled = |since| now.monotonic.saturating_sub(since);
+        let waiting = self.io.sockets.slow();
+        let holders = waiting.chain(self.core.unhandled(now)).map(|(key, bytes, since)| Holder {
+            key,
+            bytes,
+            stalled: stalled(since),
+        });
+        for key in slowest(holders.collect(), excess) {
+            self.node.metrics.shed.inc();
+            self.io.sockets.discard(key);
+            self.core.overflow(key, now, &mut self.io);
+        }
+        true
     }
 }

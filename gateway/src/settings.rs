@@ -14,7 +14,7 @@ use gateway_core::{
     token::{Key, KeyError, Verifier},
 };
 
-use crate::backplane::RedisAccess;
+use crate::{backplane::RedisAccess, memory};
 
 /// Keys of tokens at once: enough to exchange one of each kind, and few enough to try them all.
 const MAX_KEYS: usize = 8;
@@ -65,6 +65,8 @@ pub struct Secrets {
 
 /// Messages of the largest size that have to fit into what may wait for a client.
 const MESSAGES_QUEUED: u64 = 4;
+/// Queues to clients, as long as they may be, that have to fit into the memory for all.
+const QUEUES_HELD: u64 = 8;
 
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -186,6 +188,12 @@ impl Settings {
                 1,
                 "it must be at least 1",
             ),
+            (
+                "limits.wrongTokensPerMinutePerAddress",
+                limits.wrong_tokens_per_minute_per_address.unwrap_or(u32::MAX),
+                1,
+                "it must be at least 1",
+            ),
             ("limits.maxMessageBytes", limits.max_message_bytes, 1024, "it must be at least 1024"),
             ("limits.subscriptions", limits.subscriptions, 1, "it must be at least 1"),
             ("limits.outboundQueueBytes", limits.outbound_queue_bytes, 16_384, "it must be at least 16384"),
@@ -207,6 +215,17 @@ impl Settings {
                 field: "limits.outboundQueueBytes",
                 value: queue.to_string(),
                 remedy: "it must be at least four times limits.maxMessageBytes, or a few messages would cut off whoever gets them",
+            });
+        }
+        let least = memory::LEAST.max(QUEUES_HELD * u64::from(queue));
+        if let Some(memory) = limits.memory_bytes
+            && memory > 0
+            && memory < least
+        {
+            return Err(SettingsError::Invalid {
+                field: "limits.memoryBytes",
+                value: memory.to_string(),
+                remedy: "it must be at least 16777216, and eight times limits.outboundQueueBytes; 0 sets no limit",
             });
         }
         if config.proxies.proxy_protocol && config.proxies.trusted.is_empty() {
@@ -418,6 +437,21 @@ mod tests {
         );
         settings.config.limits.outbound_queue_bytes = 8 * 1024 * 1024;
         assert!(settings.check().is_ok());
+    }
+
+    #[test]
+    fn less_memory_than_a_few_clients_can_fill_is_refused_with_field_value_and_remedy() {
+        let check = |bytes| {
+            let mut settings = Settings::default();
+            settings.config.limits.memory_bytes = bytes;
+            settings.check().map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            check(Some(1_000_000)).unwrap_err(),
+            "configuration field limits.memoryBytes is 1000000; it must be at least 16777216, and eight times \
+             limits.outboundQueueBytes; 0 sets no limit"
+        );
+        assert_eq!([check(None), check(Some(0)), check(Some(16 * 1024 * 1024))], [Ok(()), Ok(()), Ok(())]);
     }
 
     #[test]

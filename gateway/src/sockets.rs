@@ -7,6 +7,7 @@
 //! A socket that the core closes is written out and shut on our side, and the other side gets a little time to close first: a socket
 //! closed with unread bytes is reset, and a reset can overtake the close frame (RFC 6455, section 7.1.1).
 
+mod held;
 mod link;
 
 use std::{
@@ -20,7 +21,10 @@ use bytes::Bytes;
 use gateway_core::key::ConnectionKey;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
-use self::link::{Ending, Link, NONE, is_drained};
+use self::{
+    held::{Frame, Held},
+    link::{Ending, Link, NONE, is_drained},
+};
 use crate::{
     admission::Permit,
     metrics::Metrics,
@@ -45,7 +49,7 @@ pub struct Sockets {
     /// What this turn sends, in order; a socket's frames are chained.
     turn: Vec<Chained>,
     /// The frames themselves: one that goes to many in a row is here once.
-    frames: Vec<Bytes>,
+    frames: Vec<Frame>,
     turn_bytes: usize,
     /// Slots that this turn sends to or closes.
     dirty: Vec<u32>,
@@ -56,6 +60,7 @@ pub struct Sockets {
     /// Sockets that are being closed, in the order of their deadlines, since all get the same time.
     lingering: VecDeque<(Duration, ConnectionKey)>,
     queue_limit: usize,
+    held: Held,
     metrics: Metrics,
 }
 
@@ -102,6 +107,7 @@ impl Sockets {
             unread: Vec::new(),
             lingering: VecDeque::new(),
             queue_limit,
+            held: Held::default(),
             metrics,
         }
     }
@@ -172,10 +178,10 @@ impl Sockets {
             tail => self.turn[tail as usize].next = index,
         }
         mark(link, key.slot, &mut self.dirty);
-        let is_last = |last: &Bytes| last.as_ptr() == frame.as_ptr() && last.len() == frame.len();
+        let is_last = |last: &Frame| last.bytes.as_ptr() == frame.as_ptr() && last.bytes.len() == frame.len();
         if !self.frames.last().is_some_and(is_last) {
             self.turn_bytes += frame.len();
-            self.frames.push(frame);
+            self.frames.push(Frame::new(frame));
         }
         self.turn.push(Chained { frame: self.frames.len() as u32 - 1, next: NONE });
     }
@@ -185,10 +191,31 @@ impl Sockets {
     pub fn waiting(&self, key: ConnectionKey) -> usize {
         let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
         let Some(link) = link.filter(|link| link.generation == key.generation) else { return 0 };
-        let chain = std::iter::successors(self.turn.get(link.head as usize), |chained| {
-            self.turn.get(chained.next as usize)
-        });
-        link.waiting() + chain.map(|chained| self.frames[chained.frame as usize].len()).sum::<usize>()
+        let frames = chain(&self.turn, link.head);
+        link.waiting() + frames.map(|frame| self.frames[frame as usize].bytes.len()).sum::<usize>()
+    }
+
+    /// Memory that everything takes which sockets have not taken.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Those for which something waits: how much, and since when their socket has taken nothing.
+    pub fn slow(&self) -> impl Iterator<Item = (ConnectionKey, usize, Duration)> {
+        (0..).zip(&self.links).filter_map(|(slot, link)| {
+            let link = link.as_ref().filter(|link| link.ending == Ending::Open)?;
+            let queue = link.queue.as_ref()?;
+            Some((ConnectionKey { slot, generation: link.generation }, queue.cost(), queue.moved()))
+        })
+    }
+
+    /// A connection's client brought a token that is none of ours.
+    pub fn wrong_token(&self, key: ConnectionKey, now: Duration) {
+        let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
+        if let Some(link) = link.filter(|link| link.generation == key.generation) {
+            link.permit.wrong_token(now);
+        }
     }
 
     /// Reads nothing more of a connection, until it is resumed or closed.
@@ -246,7 +273,8 @@ impl Sockets {
             let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             link.dirty = false;
             let key = ConnectionKey { slot, generation: link.generation };
-            gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
+            let head = link.head;
+            let count = gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
             if link.ending == Ending::Asked {
                 link.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
@@ -254,11 +282,22 @@ impl Sockets {
             let written = match &mut link.queue {
                 // The socket is full: it says when that changes.
                 Some(queue) => {
+                    self.held.hold(&mut self.run, chain(&self.turn, head), &mut self.frames);
+                    let before = queue.len();
                     queue.append(&mut self.run);
+                    self.held.places(before, queue.len());
                     Ok(())
                 }
                 None => {
-                    link.write(&mut self.run, &self.registry, poll_token::of_connection(key), &self.metrics)
+                    let token = poll_token::of_connection(key);
+                    let written = link.write(&mut self.run, &self.registry, token, &self.metrics);
+                    if let Some(queue) = &mut link.queue {
+                        queue.set_moved(now);
+                        let taken = count - queue.len();
+                        self.held.hold(queue, chain(&self.turn, head).skip(taken), &mut self.frames);
+                        self.held.places(0, queue.len());
+                    }
+                    written
                 }
             };
             if written.is_err() {
@@ -276,24 +315,32 @@ impl Sockets {
 
     /// Forgets what waits for a slow client, except a frame that has begun.
     pub fn discard(&mut self, key: ConnectionKey) {
-        if let Some(queue) = self.link(key).and_then(|link| link.queue.as_mut()) {
+        let link = link_of(&mut self.links, key);
+        if let Some(queue) = link.and_then(|link| link.queue.as_mut()) {
+            let before = queue.len();
             queue.discard();
+            self.held.places(before, queue.len());
         }
     }
 
     /// The socket takes bytes again.
-    pub fn writable(&mut self, key: ConnectionKey) -> Option<Fault> {
+    pub fn writable(&mut self, key: ConnectionKey, now: Duration) -> Option<Fault> {
         let link = link_of(&mut self.links, key)?;
         let mut queue = link.queue.take()?;
-        link.write(&mut queue, &self.registry, poll_token::of_connection(key), &self.metrics)
-            .is_err()
-            .then_some(Fault::Gone(key))
+        let (places, bytes) = (queue.len(), queue.bytes());
+        let written = link.write(&mut queue, &self.registry, poll_token::of_connection(key), &self.metrics);
+        if let Some(queue) = link.queue.as_mut().filter(|queue| queue.bytes() < bytes) {
+            queue.set_moved(now);
+        }
+        self.held.places(places, link.queue.as_ref().map_or(0, |queue| queue.len()));
+        written.is_err().then_some(Fault::Gone(key))
     }
 
     /// Drops a socket; the core has to hear that it is gone.
     pub fn remove(&mut self, key: ConnectionKey) {
-        let Some(link) = self.link(key) else { return };
+        let Some(link) = link_of(&mut self.links, key) else { return };
         let silent = !link.said_goodbye;
+        self.held.places(link.queue.as_ref().map_or(0, |queue| queue.len()), 0);
         self.links[key.slot as usize] = None;
         self.live -= 1;
         if self.live == 0 {
@@ -335,18 +382,31 @@ fn mark(link: &mut Link, slot: u32, dirty: &mut Vec<u32>) {
     }
 }
 
-/// Takes a socket's chain out of the turn.
-fn gather(link: &mut Link, turn: &[Chained], frames: &[Bytes], run: &mut OutQueue, metrics: &Metrics) {
+/// Indices of a socket's frames of this turn, from the one at `head` of its chain.
+fn chain(turn: &[Chained], head: u32) -> impl Iterator<Item = u32> {
+    let chained = std::iter::successors(turn.get(head as usize), |chained| turn.get(chained.next as usize));
+    chained.map(|chained| chained.frame)
+}
+
+/// Takes a socket's chain out of the turn; how many frames it has.
+fn gather(
+    link: &mut Link,
+    turn: &[Chained],
+    frames: &[Frame],
+    run: &mut OutQueue,
+    metrics: &Metrics,
+) -> usize {
     let mut index = mem::replace(&mut link.head, NONE);
     link.tail = NONE;
     let mut count = 0;
     while index != NONE {
         let chained = &turn[index as usize];
-        run.push(frames[chained.frame as usize].clone());
+        run.push(frames[chained.frame as usize].bytes.clone());
         index = chained.next;
         count += 1;
     }
     metrics.frames_sent.inc_by(count);
+    count as usize
 }
 
 /// The code of a close frame of ours (RFC 6455, section 5.5.1); 1005 stands for none.

@@ -111,15 +111,39 @@ pub struct Limits {
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_per_second_per_address: Option<u32>,
+    /// Tokens of one address that are signed by none of the keys, or not for here, that one gateway pod verifies per minute; for a while
+    /// after that it refuses the address's connections with 429. Absent sets no limit, as with the other limits of an address.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong_tokens_per_minute_per_address: Option<u32>,
+    /// Bytes that one gateway pod holds in memory for its clients, all together: what waits for them, what they have sent and is not
+    /// handled, HTTP bodies. Near it, new connections and large requests are refused (503 with Retry-After, error 111), then the slowest
+    /// clients are disconnected with 3008. Absent takes half of the container's memory limit, and none where there is none; 0 sets none.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_099_511_627_776_u64)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// Size in bytes of the largest message a client may send; a larger one closes the connection with 1009.
     #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 16_777_216)))]
     pub max_message_bytes: u32,
+    /// Messages and commands that one connection may send per second, and as many at once: 10,000 when absent, a tenth of what a core can
+    /// take; 0 sets no limit. Who sends more is read no further until it may go on, so that nothing is lost; who sends five times as much for
+    /// a minute is disconnected with 3013.
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
+    #[serde(skip_serializing_if = "is_default_pace")]
+    pub messages_per_second: u32,
     /// Subscriptions of one connection.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 10_000)))]
     pub subscriptions: u32,
     /// Bytes that may wait for one connection; a client that reads too slowly to stay below is disconnected with 3008.
     #[cfg_attr(feature = "schema", schemars(range(min = 16_384, max = 67_108_864)))]
     pub outbound_queue_bytes: u32,
+}
+
+const MESSAGES_PER_SECOND: u32 = 10_000;
+
+/// Left out of what is written, so that an older gateway can read it.
+fn is_default_pace(messages_per_second: &u32) -> bool {
+    *messages_per_second == MESSAGES_PER_SECOND
 }
 
 impl Default for Limits {
@@ -129,7 +153,10 @@ impl Default for Limits {
             connections_per_second: 1_000,
             connections_per_address: None,
             connections_per_second_per_address: None,
+            wrong_tokens_per_minute_per_address: None,
+            memory_bytes: None,
             max_message_bytes: 65_536,
+            messages_per_second: MESSAGES_PER_SECOND,
             subscriptions: 128,
             outbound_queue_bytes: 1_048_576,
         }

@@ -20,6 +20,9 @@ pub struct Report {
     pub drain: Option<DrainProgress>,
     /// How the backplane looks from here.
     pub backplane: BackplaneHealth,
+    /// What part of `limits.memoryBytes` is held for clients; absent without a limit, and in older gateways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<f64>,
 }
 
 /// Live connections by protocol.

@@ -6,9 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use slab::Slab;
+
+/// In which a channel earns a departure that is announced at once, and how many may be at a time.
+const DEPARTURE: Duration = Duration::from_millis(62);
+const DEPARTURES: u32 = 64;
 
 /// An interned channel name. Valid while the channel has a subscriber or a subscription under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +35,8 @@ struct Channel {
     joining: u32,
     /// The backplane has confirmed that what happens in the channel reaches this shard.
     delivered: bool,
+    /// Until when its deliberate departures are paid for, in units of [`DEPARTURE`].
+    departed: u32,
 }
 
 /// What the caller has to tell the backplane after a connection left a channel.
@@ -131,10 +138,26 @@ impl Hub {
         self.channels.is_empty()
     }
 
+    /// Whether one more of a channel's members may leave it for all to hear at once: 64 at a time, and then some 16 a second.
+    pub fn may_depart(&mut self, id: ChannelId, now: Duration) -> bool {
+        let Some(channel) = self.channels.get_mut(id.index()) else { return true };
+        let now = u32::try_from(now.as_millis() / DEPARTURE.as_millis()).unwrap_or(u32::MAX);
+        if channel.departed >= now.saturating_add(DEPARTURES) {
+            return false;
+        }
+        channel.departed = channel.departed.max(now).saturating_add(1);
+        true
+    }
+
     fn intern(&mut self, name: &str) -> ChannelId {
         let name: Arc<str> = Arc::from(name);
-        let channel =
-            Channel { name: name.clone(), subscribers: BTreeSet::new(), joining: 0, delivered: false };
+        let channel = Channel {
+            name: name.clone(),
+            subscribers: BTreeSet::new(),
+            joining: 0,
+            delivered: false,
+            departed: 0,
+        };
         // A shard's connections and their subscriptions are bounded far below 2^32.
         let id = ChannelId(u32::try_from(self.channels.insert(channel)).unwrap_or(u32::MAX));
         self.ids.insert(name, id);

@@ -41,8 +41,10 @@ pub(crate) enum Kind {
 pub(crate) enum Cause {
     /// The client is sent elsewhere.
     Moved,
-    /// The client reads too slowly.
+    /// The client reads too slowly, or what is held for it is needed.
     Slow,
+    /// The client has sent several times what it may for too long.
+    Flood,
 }
 
 /// What the end of a connection says about its client.

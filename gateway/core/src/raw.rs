@@ -16,7 +16,7 @@ use crate::{
     shard::{
         broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, Heartbeat, first_beat},
-        link::Link,
+        link::{Link, weight},
     },
     time::Now,
     transport::{Goodbye, Message, Transport},
@@ -41,6 +41,7 @@ pub fn retention(channels: &Channels, channel: &str) -> Option<Retention> {
 // The close codes of RFC 6455's registry that say it best.
 pub(crate) const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
 pub(crate) const SLOW: Goodbye = Goodbye { code: 1008, reason: "slow consumer" };
+pub(crate) const FLOOD: Goodbye = Goodbye { code: 1008, reason: "too many messages" };
 pub(crate) const MOVED: Goodbye = Goodbye { code: 1012, reason: "service restart" };
 pub(crate) const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 
@@ -50,9 +51,8 @@ pub(crate) struct Session {
     channel: ChannelId,
     /// Monotonic time of the end of its token.
     ends: Option<Duration>,
-    /// Publishes the backplane has not confirmed yet.
+    /// What the publishes weigh that the backplane has not confirmed yet.
     unconfirmed: u32,
-    next_request: RequestId,
 }
 
 impl Session {
@@ -63,7 +63,6 @@ impl Session {
             channel: link.follow(&backplane_channel(channel)),
             ends: expires_at.map(|at| link.now.at(at)),
             unconfirmed: 0,
-            next_request: 0,
         }
     }
 
@@ -88,9 +87,10 @@ impl Protocol for Session {
 
     /// Publishes the message to everyone else in the channel.
     fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
-        let payload = match message {
-            Received::Text(text) => Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
-            Received::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
+        link.tally.received += 1;
+        let (payload, bytes) = match message {
+            Received::Text(text) => (Payload::Text(Bytes::copy_from_slice(text.as_bytes())), text.len()),
+            Received::Binary(bytes) => (Payload::Binary(Bytes::copy_from_slice(bytes)), bytes.len()),
         };
         let channel = link.hub.name(self.channel);
         let op = Op::Publish {
@@ -101,20 +101,21 @@ impl Protocol for Session {
             origin: Some(link.settings.origin(link.key)),
             idempotency_key: None,
         };
-        link.request(self.next_request, op);
-        self.next_request = self.next_request.wrapping_add(1);
-        self.unconfirmed += 1;
+        // Its completion brings back what it weighed; which one it is does not matter.
+        let weight = weight(bytes);
+        link.request(weight, op);
+        self.unconfirmed += weight;
         Ok(())
     }
 
     /// The completion of a publish.
     fn complete(
         &mut self,
-        _: RequestId,
+        weight: RequestId,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        self.unconfirmed = self.unconfirmed.saturating_sub(1);
+        self.unconfirmed = self.unconfirmed.saturating_sub(weight);
         link.tally.raw_unpublished += u64::from(result.is_err());
         Ok(())
     }
@@ -158,6 +159,7 @@ pub(crate) fn goodbye(cause: Cause) -> Goodbye {
     match cause {
         Cause::Moved => MOVED,
         Cause::Slow => SLOW,
+        Cause::Flood => FLOOD,
     }
 }
 

@@ -16,6 +16,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod pacing;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -28,7 +29,7 @@ use self::{
     connection::{Connection, Phase},
     echo::Echo,
     following::SHARD,
-    link::{Link, Shared},
+    link::{Backlog, Link, Shared},
 };
 use crate::{
     backplane::{Inbound, Message},
@@ -90,6 +91,8 @@ pub struct Tally {
     pub raw_gaps: u64,
     /// Messages of raw clients that the backplane did not confirm.
     pub raw_unpublished: u64,
+    /// Messages, commands and pings that clients sent.
+    pub received: u64,
 }
 
 /// One shard of a gateway.
@@ -155,6 +158,7 @@ impl Shard {
         if self.is_known(key) {
             let connection = self.connections.remove(key.slot as usize);
             *live(&mut self.open, &*connection.protocol) -= 1;
+            self.shared.pacing.forget(key);
             self.wheel.cancel(connection.timer);
         }
         if self.connections.is_empty() {
@@ -163,7 +167,8 @@ impl Shard {
         }
     }
 
-    /// More waits for this client than [`crate::config::Limits::outbound_queue_bytes`]. The shell may drop what waits before it sends
+    /// More waits for this client than [`crate::config::Limits::outbound_queue_bytes`], or the process holds too much and this one is among
+    /// the slowest. The shell may drop what waits before it sends
     /// the close frame that this puts out.
     pub fn overflow(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
         self.with(key, now, out, |connection, link| {
@@ -216,12 +221,17 @@ impl Shard {
         evicted
     }
 
-    /// Handles every timer that is due: pings, unanswered pings, missing connect commands, expired tokens, closing handshakes.
+    /// Handles every timer that is due: pings, unanswered pings, missing connect commands, expired tokens, closing handshakes, and the end
+    /// of waits for those who sent too much.
     pub fn handle_timeout(&mut self, now: Now, out: &mut impl Outbox) {
         while let Some(slot) = self.wheel.expired(now.monotonic) {
             let Some(connection) = self.connections.get(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.handle_timeout(link));
+        }
+        while let Some(key) = self.shared.pacing.go_on(now.monotonic) {
+            // Nothing else has happened to it than that it may be read again.
+            self.with(key, now, out, |_, _| None);
         }
         self.shared.ask(now, out);
     }
@@ -229,7 +239,9 @@ impl Shard {
     /// When `handle_timeout` is due, as monotonic time; never without connections.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.wheel.next_deadline(), self.shared.following.next_timeout()].into_iter().flatten().min()
+        let Shared { following, pacing, .. } = &self.shared;
+        let due = [self.wheel.next_deadline(), following.next_timeout(), pacing.next_timeout()];
+        due.into_iter().flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.
@@ -252,6 +264,23 @@ impl Shard {
         self.shared.tally
     }
 
+    /// Bytes that were read of clients and are not handled: of messages that have arrived in part, and of those of whom too much waits.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.held
+    }
+
+    /// Whose bytes these are, how many, and since when, as monotonic time.
+    pub fn unhandled(&self, now: Now) -> impl Iterator<Item = (ConnectionKey, usize, Duration)> {
+        self.connections.iter().filter_map(move |(slot, connection)| {
+            let key = ConnectionKey { slot: slot as u32, generation: connection.generation };
+            let backlog = self.shared.backlogs.get(&key.slot).map_or(0, Backlog::len);
+            let bytes = connection.held() + backlog;
+            let since = connection.message_since().unwrap_or(now.monotonic);
+            (bytes > 0 && connection.phase < Phase::Closing).then_some((key, bytes, since))
+        })
+    }
+
     /// Channels that a connection of this shard is subscribed to, or about to be.
     #[must_use]
     pub fn channels(&self) -> usize {
@@ -272,11 +301,13 @@ impl Shard {
     ) {
         let connection = self.connections.get_mut(key.slot as usize);
         let Some(connection) = connection.filter(|c| c.generation == key.generation) else { return };
+        let before = connection.held();
         let mut link = self.shared.link(key, connection.transport, now, out);
         let wake = handle(connection, &mut link);
         if let Some(wake) = connection.catch_up(&mut link).or(wake) {
             self.wheel.reschedule(&connection.timer, now.monotonic + wake);
         }
+        self.shared.held = self.shared.held + connection.held() - before;
     }
 
     /// Sends a channel's message to its subscribers.

@@ -57,6 +57,11 @@ impl Departures {
         self.take(|_| excess)
     }
 
+    /// Bytes of those that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// When the next departure is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.queue.first_key_value().map(|((due, _), _)| *due)

@@ -1,15 +1,11 @@
 //! One shard's queue from the backplane, bounded in number and in bytes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use gateway_core::backplane::Inbound;
 use tokio::sync::{Notify, mpsc};
 
-/// Bytes that wait for one shard at most, and one item more.
-const BYTES: usize = 16 * 1024 * 1024;
+use crate::budget::Budget;
 
 /// The backplane's end.
 #[derive(Debug)]
@@ -25,34 +21,34 @@ pub struct Inbox {
     load: Arc<Load>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Load {
-    bytes: AtomicUsize,
+    bytes: Arc<Budget>,
     /// Something was taken while there was too much.
     taken: Notify,
 }
 
-/// A queue for so many items.
+/// A queue for so many items, of as many bytes as the budget has, and one item more.
 #[must_use]
-pub fn inbox(items: usize) -> (InboxSender, Inbox) {
+pub fn inbox(items: usize, bytes: Arc<Budget>) -> (InboxSender, Inbox) {
     let (sender, receiver) = mpsc::channel(items);
-    let load = Arc::<Load>::default();
+    let load = Arc::new(Load { bytes, taken: Notify::new() });
     (InboxSender { items: sender, load: load.clone() }, Inbox { items: receiver, load })
 }
 
 impl InboxSender {
     /// Waits until there is room. A shard that ended swallows what it is sent.
     pub(super) async fn send(&self, item: Inbound) {
-        while self.load.bytes.load(Ordering::Acquire) > BYTES && !self.items.is_closed() {
+        while self.load.bytes.is_exceeded() && !self.items.is_closed() {
             let taken = self.load.taken.notified();
-            if self.load.bytes.load(Ordering::Acquire) > BYTES {
+            if self.load.bytes.is_exceeded() {
                 tokio::select! {
                     () = taken => {}
                     () = self.items.closed() => return,
                 }
             }
         }
-        self.load.bytes.fetch_add(item.bytes(), Ordering::AcqRel);
+        self.load.bytes.add(item.bytes());
         // A shard that ended needs nothing any more.
         let _ = self.items.send(item).await;
     }
@@ -64,7 +60,7 @@ impl Inbox {
         let before = items.len();
         let count = self.items.recv_many(items, most).await;
         let bytes = items.iter().skip(before).map(Inbound::bytes).sum();
-        if self.load.bytes.fetch_sub(bytes, Ordering::AcqRel) > BYTES {
+        if self.load.bytes.sub(bytes) {
             self.load.taken.notify_one();
         }
         count
@@ -79,6 +75,8 @@ mod tests {
 
     use super::*;
 
+    const BYTES: usize = 16 * 1024 * 1024;
+
     fn item(bytes: usize) -> Inbound {
         let payload = Payload::Binary(Bytes::from(vec![0; bytes]));
         let publication = Publication { offset: 0, payload, info: None, origin: None };
@@ -87,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_a_shard_is_bounded_in_bytes_and_goes_on_once_the_shard_takes_some() {
-        let (sender, mut inbox) = inbox(1_000);
+        let (sender, mut inbox) = inbox(1_000, Budget::new(BYTES));
         let mut sent = 0;
         while sender.send(item(1024 * 1024)).now_or_never().is_some() {
             sent += 1;
@@ -99,12 +97,12 @@ mod tests {
         while items.len() < sent + 1 {
             inbox.recv_many(&mut items, 100).await;
         }
-        assert_eq!(sender.load.bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(sender.load.bytes.held(), 0);
     }
 
     #[tokio::test]
     async fn nobody_waits_for_a_shard_that_ended() {
-        let (sender, inbox) = inbox(1_000);
+        let (sender, inbox) = inbox(1_000, Budget::new(BYTES));
         while sender.send(item(1024 * 1024)).now_or_never().is_some() {}
         let (_, ()) = tokio::join!(async { drop(inbox) }, sender.send(item(1)));
     }

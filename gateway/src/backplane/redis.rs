@@ -44,6 +44,7 @@ use tokio::{
 pub use self::server::{InvalidRedis, RedisAccess};
 use self::{actor::Actor, server::Server};
 use super::{Health, Submitted, inboxes::Inboxes};
+use crate::memory::Memory;
 
 /// What the names of all keys and pub/sub channels begin with.
 const PREFIX: &str = "mooring";
@@ -106,6 +107,7 @@ impl RedisConfig {
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
     config: RedisConfig,
+    memory: Arc<Memory>,
     mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
@@ -141,6 +143,7 @@ pub(super) async fn run(
         actor.ask_next().await;
         actor.depart(Instant::now());
         actor.do_chores();
+        memory.backplane_holds(actor.held_bytes());
     }
     let deadline = last_words.unwrap_or_else(|| tokio::time::Instant::now() + LAST_WORDS);
     // Past the deadline the lease runs out, and the other nodes clear up.

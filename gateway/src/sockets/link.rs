@@ -37,7 +37,7 @@ pub(super) struct Link {
     pub(super) ending: Ending,
     /// Only while the socket takes no more.
     pub(super) queue: Option<Box<OutQueue>>,
-    _permit: Permit,
+    pub(super) permit: Permit,
 }
 
 /// How far the end of a socket is.
@@ -66,7 +66,7 @@ impl Link {
             tells_room: false,
             ending: Ending::Open,
             queue: None,
-            _permit: permit,
+            permit,
         }
     }
 

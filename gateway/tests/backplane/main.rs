@@ -1,5 +1,5 @@
 //! The backplanes, each as its users see it: through a handle and the queues of shards.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod access;
 mod attacks;
@@ -15,5 +15,6 @@ mod outages;
 mod proxy;
 mod raw;
 mod redis_server;
+mod storm;
 mod support;
 mod tls;

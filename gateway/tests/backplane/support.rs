@@ -11,9 +11,12 @@ use gateway_core::{
     control::{BackplaneHealth, BackplaneTrouble},
     key::ConnectionKey,
 };
-use mooring_gateway::backplane::{
-    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply, inbox,
-    spawn_memory, spawn_redis,
+use mooring_gateway::{
+    backplane::{
+        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply, inbox,
+        spawn_memory, spawn_redis,
+    },
+    memory::Memory,
 };
 
 use crate::redis_server::RedisServer;
@@ -39,8 +42,9 @@ pub struct Shard {
 
 impl Node {
     pub fn memory() -> Self {
-        let (senders, inboxes) = inboxes();
-        Self::new(spawn_memory(1024 * 1024, senders).unwrap(), inboxes)
+        let memory = memory();
+        let (senders, inboxes) = inboxes(&memory);
+        Self::new(spawn_memory(1024 * 1024, memory, senders).unwrap(), inboxes)
     }
 
     pub async fn redis(server: &RedisServer, id: u64) -> Self {
@@ -55,10 +59,11 @@ impl Node {
 
     /// One that may not get in.
     pub fn start(url: &str, access: RedisAccess, prefix: &str, id: u64) -> Self {
-        let (senders, inboxes) = inboxes();
+        let memory = memory();
+        let (senders, inboxes) = inboxes(&memory);
         let config = RedisConfig::new(url, access, id).unwrap().with_lease(LEASE);
         let config = config.with_prefix(prefix).unwrap();
-        Self::new(spawn_redis(config, senders).unwrap(), inboxes)
+        Self::new(spawn_redis(config, memory, senders).unwrap(), inboxes)
     }
 
     fn new((handle, thread): (BackplaneHandle, BackplaneThread), inboxes: Vec<Inbox>) -> Self {
@@ -129,8 +134,12 @@ impl Node {
     }
 }
 
-fn inboxes() -> (Vec<InboxSender>, Vec<Inbox>) {
-    (0..2).map(|_| inbox(64)).unzip()
+fn memory() -> Arc<Memory> {
+    Memory::new(None, 2)
+}
+
+fn inboxes(memory: &Memory) -> (Vec<InboxSender>, Vec<Inbox>) {
+    (0..2).map(|shard| inbox(64, memory.inbound(shard))).unzip()
 }
 
 impl Shard {

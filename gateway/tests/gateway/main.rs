@@ -9,6 +9,7 @@ mod centrifuge;
 mod compression;
 mod drain;
 mod health;
+mod memory;
 mod probe;
 mod raw;
 mod rfc6455;

@@ -76,6 +76,8 @@ pub enum DisconnectCode {
     InsufficientState = 3010,
     /// A ping was not answered in time.
     NoPong = 3012,
+    /// The client has sent several times what it may for too long.
+    TooManyRequests = 3013,
     /// The connection's or a subscription's token is forged or not for here.
     InvalidToken = 3500,
     /// The client broke the protocol.
@@ -90,12 +92,13 @@ pub enum DisconnectCode {
 
 impl DisconnectCode {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Shutdown,
         Self::Expired,
         Self::Slow,
         Self::InsufficientState,
         Self::NoPong,
+        Self::TooManyRequests,
         Self::InvalidToken,
         Self::BadRequest,
         Self::Stale,
@@ -118,6 +121,7 @@ impl DisconnectCode {
             Self::Slow => "slow",
             Self::InsufficientState => "insufficient state",
             Self::NoPong => "no pong",
+            Self::TooManyRequests => "too many requests",
             Self::InvalidToken => "invalid token",
             Self::BadRequest => "bad request",
             Self::Stale => "stale",

@@ -40,7 +40,7 @@ use crate::{
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
 
-/// What a command that reads counts against [`MAX_WAITING`]: its answer may be as large as what may wait for the client.
+/// What a command that reads counts against [`MAX_WAITING`]: together their answers are about as large as what may wait for a client.
 const READ: u32 = 32;
 
 /// Deliberate departures that are announced at once; then one more each second.
@@ -101,7 +101,8 @@ struct Pending {
 #[derive(Debug)]
 enum Waiting {
     Subscribed(Box<Subscribing>),
-    Published,
+    /// With what it weighs.
+    Published(u32),
     History,
     Presence,
     PresenceStats,
@@ -114,7 +115,7 @@ impl Waiting {
             // Their number has a limit of its own.
             Self::Subscribed(subscribing) if subscribing.since.is_none() => 0,
             Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
-            Self::Published => 1,
+            Self::Published(weight) => *weight,
         }
     }
 }
@@ -155,6 +156,7 @@ impl Protocol for Session {
         match cause {
             Cause::Moved => DisconnectCode::Shutdown.into(),
             Cause::Slow => DisconnectCode::Slow.into(),
+            Cause::Flood => DisconnectCode::TooManyRequests.into(),
         }
     }
 
@@ -169,6 +171,7 @@ impl Protocol for Session {
         };
         let mut commands = Commands::new(message, MAX_COMMANDS);
         while let Some(command) = commands.next() {
+            link.tally.received += 1;
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
                 Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
@@ -322,7 +325,7 @@ impl Session {
             }
             (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
             (_, Err(error)) => return Err(error.into()),
-            (Waiting::Published, Ok(_)) => self.reply(id, &Reply::Publish, link),
+            (Waiting::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
             (Waiting::History, Ok(Outcome::History { position, publications })) => {
                 self.show_history(id, &position, publications, link)?;
             }
@@ -351,10 +354,6 @@ impl Session {
     }
 
     fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
-        let grace = match parting {
-            Parting::ForGood => Duration::ZERO,
-            Parting::MayReturn => PRESENCE_GRACE,
-        };
         self.weight = 0;
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
@@ -362,6 +361,11 @@ impl Session {
             }
         }
         for channel in mem::take(&mut self.subscriptions) {
+            let now = link.now.monotonic;
+            let grace = match parting {
+                Parting::ForGood if link.hub.may_depart(channel, now) => Duration::ZERO,
+                Parting::ForGood | Parting::MayReturn => PRESENCE_GRACE,
+            };
             self.depart(channel, &link.hub.name(channel), grace, link);
             link.leave(channel);
         }

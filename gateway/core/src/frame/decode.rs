@@ -187,6 +187,15 @@ impl Decoder {
         self.0.is_some()
     }
 
+    /// Bytes that the unfinished take.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| {
+            let payload = partial.message.as_ref().map_or(0, |message| message.payload.capacity());
+            size_of::<Partial>() + payload
+        })
+    }
+
     /// Frees what a finished message or control frame took.
     fn release(&mut self) {
         self.0.take_if(|partial| {

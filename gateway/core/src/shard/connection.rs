@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     heartbeat::Heartbeat,
     link::{Backlog, Link, MAX_WAITING},
+    pacing::Pace,
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
@@ -29,13 +30,14 @@ pub(super) const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message time
 pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) phase: Phase,
-    /// Nothing is read, because too much of what was read waits for the backplane.
+    /// Nothing is read, because too much of what was read waits for the backplane, or too much was sent.
     paused: bool,
     heartbeat: Heartbeat,
     pub(super) timer: Timer,
     pub(super) transport: Transport,
     /// Monotonic seconds at which the message that is arriving began; 0 for none.
     message_since: u32,
+    pace: Pace,
     decoder: Decoder,
     pub(super) protocol: Box<dyn Protocol>,
 }
@@ -67,6 +69,7 @@ impl Connection {
             timer,
             transport,
             message_since: 0,
+            pace: Pace::default(),
             decoder: Decoder::default(),
             protocol,
         }
@@ -75,8 +78,9 @@ impl Connection {
     /// Handles bytes from the socket. Returns the time until the next wake-up when that has changed.
     pub(super) fn receive(&mut self, bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
         self.heartbeat.heard();
-        let was_paused = self.paused;
+        let (was_paused, received) = (self.paused, link.tally.received);
         let wake = self.read(bytes, link);
+        let wake = self.keep_pace(received, link).or(wake);
         self.time_message(link);
         if self.paused && !was_paused {
             link.out.pause(link.key);
@@ -110,6 +114,7 @@ impl Connection {
                     break;
                 }
                 Ok(Some(Event::Ping(payload))) if self.phase < Phase::Closing => {
+                    link.tally.received += 1;
                     link.pong(payload);
                     Ok(())
                 }
@@ -145,15 +150,34 @@ impl Connection {
         wake
     }
 
-    /// Handles what was kept and reads on, once half of what waited is answered, or the session is over. Returns the time until the next
-    /// wake-up when that has changed.
+    /// Reads no further for a while when the client sends more than it may: `received` messages had been handled before what was handled
+    /// now. Returns the time until the next wake-up when that has changed.
+    fn keep_pace(&mut self, received: u64, link: &mut Link<'_>) -> Option<Duration> {
+        let messages = link.tally.received - received;
+        let wait = self.pace.charge(messages, &link.settings.config.limits, link.now.monotonic)?;
+        if self.phase > Phase::Open {
+            return None;
+        }
+        if link.pacing.hold(link.key, wait, link.now.monotonic) {
+            return Some(self.close(self.protocol.goodbye(Cause::Flood), link));
+        }
+        self.paused = true;
+        None
+    }
+
+    /// Handles what was kept and reads on, once half of what waited is answered and the client is no longer ahead of its pace, or the
+    /// session is over. Returns the time until the next wake-up when that has changed.
     pub(super) fn catch_up(&mut self, link: &mut Link<'_>) -> Option<Duration> {
-        if !self.paused || self.phase < Phase::Closing && self.protocol.is_waiting_for(MAX_WAITING / 2 + 1) {
+        let waits = |protocol: &dyn Protocol| protocol.is_waiting_for(MAX_WAITING / 2 + 1);
+        if !self.paused
+            || self.phase < Phase::Closing && (waits(&*self.protocol) || link.pacing.is_held(link.key))
+        {
             return None;
         }
         self.paused = false;
         // The answer to a ping may still be in the socket.
         self.heartbeat.heard();
+        let received = link.tally.received;
         let Backlog { lines, mut bytes } = link.take_backlog();
         let mut verdict = Ok(());
         if self.phase == Phase::Open && !lines.is_empty() {
@@ -162,6 +186,7 @@ impl Connection {
         let wake = verdict.err().map(|goodbye| self.close(goodbye, link));
         self.message_since = 0;
         let wake = self.read(&mut bytes, link).or(wake);
+        let wake = self.keep_pace(received, link).or(wake);
         self.time_message(link);
         if !self.paused && self.phase < Phase::Closed {
             link.out.resume(link.key);
@@ -233,8 +258,8 @@ impl Connection {
             // Nobody listens to the peer at present, so its silence says nothing.
             self.heartbeat.heard();
         }
-        let age = link.now.monotonic.saturating_sub(Duration::from_secs(self.message_since.into()));
-        if self.message_since > 0 && age >= MESSAGE_TIMEOUT {
+        let is_late = |since| link.now.monotonic.saturating_sub(since) >= MESSAGE_TIMEOUT;
+        if self.message_since().is_some_and(is_late) {
             return Some(self.close(DRIPPING, link));
         }
         match self.protocol.beat(&mut self.heartbeat, link) {
@@ -276,6 +301,17 @@ impl Connection {
     pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
         self.end(Parting::MayReturn, link);
         self.phase = Phase::Closed;
+        self.decoder = Decoder::default();
+    }
+
+    /// Bytes of a message that has arrived in part.
+    pub(super) fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
+    /// Monotonic time at which that message began, as far as it ages.
+    pub(super) fn message_since(&self) -> Option<Duration> {
+        (self.message_since > 0).then(|| Duration::from_secs(self.message_since.into()))
     }
 
     /// Ends the session, if nothing has yet.
@@ -295,8 +331,8 @@ mod tests {
     #[test]
     fn an_idle_connection_is_this_many_bytes_in_its_shard_and_its_session_as_many_beside() {
         // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
-        assert_eq!(size_of::<Connection>(), 40);
-        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 32));
+        assert_eq!(size_of::<Connection>(), 48);
+        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 24));
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

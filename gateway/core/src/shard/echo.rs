@@ -36,6 +36,7 @@ impl Protocol for Echo {
     }
 
     fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        link.tally.received += 1;
         link.send(match message {
             Received::Text(text) => Message::Text(text.as_bytes()),
             Received::Binary(bytes) => Message::Binary(bytes),

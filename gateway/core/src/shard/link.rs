@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Settings, Tally, following::Following};
+use super::{Settings, Tally, following::Following, pacing::Pacing};
 use crate::{
     backplane::Op,
     control::Accepted,
@@ -17,8 +17,15 @@ use crate::{
 };
 
 /// What one connection may have waiting for the backplane, its subscriptions aside, which have a limit of their own: it is read no
-/// further then, until half of that is answered.
+/// further then, until half of that is answered. In units of [`UNIT`], so that it is a MiB and one message at most.
 pub(crate) const MAX_WAITING: usize = 256;
+const UNIT: usize = 4096;
+
+/// What a message of so many bytes counts against [`MAX_WAITING`].
+pub(crate) fn weight(bytes: usize) -> u32 {
+    // A message is far smaller than 2^32 of them.
+    1 + (bytes / UNIT) as u32
+}
 
 /// What was read of a connection and is handled once less of it waits: at most one message's commands, and one read's bytes.
 #[derive(Debug, Default)]
@@ -29,6 +36,12 @@ pub(super) struct Backlog {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Backlog {
+    pub(super) fn len(&self) -> usize {
+        self.lines.len() + self.bytes.len()
+    }
+}
+
 /// What the connections of a shard share.
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
@@ -36,10 +49,13 @@ pub(super) struct Shared {
     pub(super) accepted: Accepted,
     pub(super) tally: Tally,
     pub(super) following: Following,
+    pub(super) pacing: Pacing,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
     /// For those that negotiated compression.
     pub(super) deflate: Deflate,
+    /// Bytes of messages that have arrived in part, and of the backlogs.
+    pub(super) held: usize,
     /// Where messages are written before they are sent; empty in between.
     scratch: Vec<u8>,
 }
@@ -55,8 +71,10 @@ impl Shared {
             accepted: Accepted::default(),
             tally: Tally::default(),
             following: Following::default(),
+            pacing: Pacing::default(),
             backlogs: BTreeMap::new(),
             deflate: Deflate::default(),
+            held: 0,
             scratch: Vec::new(),
         }
     }
@@ -69,7 +87,18 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, tally, following, backlogs, deflate, scratch } = self;
+        let Self {
+            settings,
+            hub,
+            accepted,
+            tally,
+            following,
+            pacing,
+            backlogs,
+            held,
+            deflate,
+            scratch,
+        } = self;
         Link {
             key,
             transport,
@@ -79,7 +108,9 @@ impl Shared {
             accepted,
             tally,
             following,
+            pacing,
             backlogs,
+            held,
             deflate,
             scratch,
             out,
@@ -102,8 +133,10 @@ pub(crate) struct Link<'a> {
     pub(crate) accepted: &'a mut Accepted,
     pub(crate) tally: &'a mut Tally,
     following: &'a mut Following,
+    pub(super) pacing: &'a mut Pacing,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
     deflate: &'a mut Deflate,
+    held: &'a mut usize,
     scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
 }
@@ -172,20 +205,24 @@ impl Link<'_> {
     /// Keeps commands of a message for later.
     pub(crate) fn keep_lines(&mut self, lines: &str) {
         if !lines.is_empty() {
-            lines.clone_into(&mut self.backlog().lines);
+            *self.held += lines.len();
+            self.backlog().lines.push_str(lines);
         }
     }
 
     /// Keeps what came after them.
     pub(super) fn keep_bytes(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
+            *self.held += bytes.len();
             self.backlog().bytes.extend_from_slice(bytes);
         }
     }
 
     /// Takes what was kept.
     pub(super) fn take_backlog(&mut self) -> Backlog {
-        self.backlogs.remove(&self.key.slot).unwrap_or_default()
+        let backlog = self.backlogs.remove(&self.key.slot).unwrap_or_default();
+        *self.held -= backlog.len();
+        backlog
     }
 
     fn backlog(&mut self) -> &mut Backlog {

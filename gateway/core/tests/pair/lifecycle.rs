@@ -40,6 +40,31 @@ fn a_client_that_closes_gets_its_code_back_and_the_connection_ends() {
 }
 
 #[test]
+fn what_clients_have_sent_in_part_is_counted_until_it_is_whole_or_they_are_gone() {
+    let mut node = Node::new(GatewayConfig::default(), 1);
+    let keys = [node.open(Opening::raw("a")), node.open(Opening::raw("a"))];
+    node.confirm_subscriptions();
+    let message = masked(TEXT, &[b'x'; 10_000]);
+    for key in keys {
+        node.receive(key, message[..5_000].to_vec());
+        node.pass(Duration::from_secs(1));
+    }
+    let holders: Vec<_> = node.shard.unhandled(node.now).collect();
+    let held: usize = holders.iter().map(|(_, bytes, _)| bytes).sum();
+    assert_eq!((node.shard.held(), holders.len()), (held, 2));
+    assert!((10_000..40_000).contains(&held) && holders[0].2 < holders[1].2, "{holders:?}");
+    node.receive(keys[0], message[5_000..].to_vec());
+    assert_eq!(node.shard.unhandled(node.now).map(|(key, ..)| key).collect::<Vec<_>>(), [keys[1]]);
+    node.hang_up(keys[1]);
+    assert_eq!((node.shard.held(), node.shard.unhandled(node.now).count()), (0, 0));
+    let flood = masked(TEXT, b"m").repeat(400);
+    node.receive(keys[0], flood);
+    assert!(node.shard.held() > 0, "what came after too much that waits");
+    node.hang_up(keys[0]);
+    assert_eq!(node.shard.held(), 0);
+}
+
+#[test]
 fn who_says_goodbye_is_absent_at_once_and_who_may_come_back_after_the_grace() {
     for (body, grace) in [(&[][..], 0), (&1000_u16.to_be_bytes(), 0), (&1001_u16.to_be_bytes(), 10)] {
         let mut node = node();

@@ -8,6 +8,7 @@ mod conversation;
 mod lifecycle;
 mod model;
 mod node;
+mod pace;
 mod pause;
 mod protocol;
 mod raw;

@@ -1,6 +1,6 @@
 //! One shard with everything it puts out on record, and clients' bytes to feed it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway_core::{
@@ -24,6 +24,7 @@ pub struct Sink {
     pub sent: VecDeque<(ConnectionKey, Frame)>,
     pub closed: Vec<ConnectionKey>,
     pub paused: Vec<ConnectionKey>,
+    pub wrong_tokens: RefCell<Vec<ConnectionKey>>,
     /// Bytes that the sockets are said not to have taken.
     pub waiting: usize,
     pub submitted: VecDeque<(Waiter, Op)>,
@@ -37,6 +38,10 @@ impl Outbox for Sink {
 
     fn waiting(&self, _: ConnectionKey) -> usize {
         self.waiting
+    }
+
+    fn wrong_token(&self, connection: ConnectionKey) {
+        self.wrong_tokens.borrow_mut().push(connection);
     }
 
     fn close(&mut self, connection: ConnectionKey) {

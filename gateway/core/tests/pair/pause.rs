@@ -97,6 +97,24 @@ fn a_raw_client_is_held_back_likewise_and_loses_nothing() {
 }
 
 #[test]
+fn of_large_messages_fewer_wait_so_that_they_are_a_mebibyte_together() {
+    let text = "x".repeat(60_000);
+    let publish = format!(r#"{{"id":3,"publish":{{"channel":"a","data":"{text}"}}}}"#);
+    let (mut node, subscriber) = subscriber();
+    let raw = node.open(Opening::raw("b"));
+    node.confirm_subscriptions();
+    node.ops();
+    for (key, message) in [(subscriber, &publish), (raw, &text)] {
+        node.receive(key, masked(TEXT, message.as_bytes()).repeat(40));
+        let bytes: usize = node.sink.submitted.iter().map(|(_, op)| op.bytes()).sum();
+        assert_eq!(node.sink.paused, [key]);
+        assert!((1_000_000..1_200_000).contains(&bytes), "{bytes}");
+        assert_eq!(answer_all(&mut node).len(), 40);
+        assert_eq!(node.sink.paused, []);
+    }
+}
+
+#[test]
 fn commands_that_fail_make_room_like_those_that_succeed() {
     let (mut node, key) = subscriber();
     node.receive(key, messages(3..503));

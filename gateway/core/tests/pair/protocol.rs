@@ -13,7 +13,7 @@ use gateway_core::{
 };
 use serde_json::{Value, json};
 
-use crate::node::{BINARY, Frame, Node, masked};
+use crate::node::{BINARY, CLOSE, Frame, Node, masked};
 
 fn node() -> Node {
     Node::new(GatewayConfig::default(), 1)
@@ -215,6 +215,34 @@ fn who_leaves_again_and_again_is_gone_only_after_the_grace_in_which_it_may_come_
     assert_eq!(leaves(&mut node, 18), [[0; 16].as_slice(), &[10; 2]].concat());
     node.pass(Duration::from_secs(3));
     assert_eq!(leaves(&mut node, 5), [0, 0, 0, 10, 10]);
+}
+
+#[test]
+fn many_who_leave_a_channel_by_turns_are_gone_only_after_the_grace_likewise() {
+    let mut node = node();
+    node.subscribe("a");
+    let clients: Vec<_> = (0..100).map(|_| node.subscribe("a")).collect();
+    node.ops();
+    let mut graces = vec![];
+    let mut leave = |node: &mut Node, key, by_closing: bool| {
+        if by_closing {
+            node.receive(key, masked(CLOSE, &1000_u16.to_be_bytes()));
+        } else {
+            node.say(key, r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+        }
+        graces.extend(node.ops().iter().filter_map(|op| match op {
+            Op::Leave { grace, .. } => Some(grace.as_secs()),
+            _ => None,
+        }));
+    };
+    for (nth, key) in clients.iter().take(80).enumerate() {
+        leave(&mut node, *key, nth % 2 == 0);
+    }
+    node.pass(Duration::from_secs(1));
+    for key in &clients[80..] {
+        leave(&mut node, *key, true);
+    }
+    assert_eq!(graces, [[0; 64].as_slice(), &[10; 16], &[0; 16], &[10; 4]].concat());
 }
 
 #[test]

@@ -67,6 +67,17 @@ fn a_client_without_a_valid_token_stays_out_where_tokens_are_asked_for() {
 }
 
 #[test]
+fn a_wrong_token_is_told_of_and_an_expired_one_or_a_good_one_is_not() {
+    let mut node = node(false);
+    connect(&mut node, &sign(&json!({"sub": "ada", "exp": 1_000})));
+    let (good, _) = connect(&mut node, &sign(&json!({"sub": "ada"})));
+    assert_eq!(*node.sink.wrong_tokens.borrow(), []);
+    let (wrong, _) = connect(&mut node, "nonsense");
+    node.say(good, r#"{"id":2,"subscribe":{"channel":"$a","token":"nonsense"}}"#);
+    assert_eq!(*node.sink.wrong_tokens.borrow(), [wrong, good]);
+}
+
+#[test]
 fn an_expired_token_is_answered_so_that_the_client_fetches_another() {
     let mut node = node(false);
     let (key, frames) = connect(&mut node, &sign(&json!({"sub": "ada", "exp": 1_000})));

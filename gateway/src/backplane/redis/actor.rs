@@ -103,6 +103,13 @@ impl Actor {
         self.commands.has_room(self.batches.len(), self.batches.bytes())
     }
 
+    /// Bytes that it holds, operations aside: what came live and waits for what was before it, clients that may come back, and the
+    /// answers under way as if each were as large as it may be.
+    pub(super) fn held_bytes(&self) -> usize {
+        let reads = self.reads.under_way() + self.recovering;
+        self.sequencer.held_bytes() + self.departures.bytes() + reads * self.config.page_bytes
+    }
+
     /// Carries out one operation, or starts to; [`Actor::send_ready`] and [`Actor::carry_out`] go on with it.
     pub(super) async fn serve(&mut self, submitted: Submitted) {
         let Submitted { op, waiter } = submitted;

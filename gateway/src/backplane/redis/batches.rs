@@ -127,7 +127,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backplane::{Reply, budget::Budget};
+    use crate::{backplane::Reply, budget::Budget};
 
     const RETENTION: Retention = Retention { size: 1, ttl: Duration::ZERO };
 

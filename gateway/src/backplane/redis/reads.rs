@@ -108,6 +108,11 @@ impl<Q: Ord + Clone> Reads<Q> {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
+
+    /// Questions that are on their way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
 }
 
 fn asker(waiter: &Waiter) -> Asker {
@@ -122,7 +127,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::backplane::budget::Budget;
+    use crate::budget::Budget;
 
     fn waiter(slot: u32, request: u32) -> Waiter {
         let waiter = Some((ConnectionKey { slot, generation: 0 }, request));

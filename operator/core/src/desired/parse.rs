@@ -16,6 +16,9 @@ use std::time::Duration;
 
 const MOST_PODS: i64 = 10_000;
 const MOST_CONNECTIONS: i64 = 1_000_000;
+/// Bytes, where `limits.memoryBytes` is given and not 0.
+const LEAST_MEMORY: i64 = 16 * 1024 * 1024;
+const MOST_MEMORY: i64 = 1 << 40;
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Desired {
@@ -170,7 +173,10 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
         connections_per_second,
         connections_per_address,
         connections_per_second_per_address,
+        wrong_tokens_per_minute_per_address,
+        memory_bytes,
         max_message_bytes,
+        messages_per_second,
         subscriptions,
         outbound_queue_bytes,
     } = limits;
@@ -181,13 +187,22 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
         ("spec.limits.connectionsPerSecond", Some(*connections_per_second), 1, 100_000),
         ("spec.limits.connectionsPerAddress", *connections_per_address, 1, MOST_CONNECTIONS),
         ("spec.limits.connectionsPerSecondPerAddress", *connections_per_second_per_address, 1, 100_000),
+        ("spec.limits.wrongTokensPerMinutePerAddress", *wrong_tokens_per_minute_per_address, 1, 100_000),
         ("spec.limits.maxMessageBytes", Some(*max_message_bytes), 1024, 16_777_216),
+        ("spec.limits.messagesPerSecond", Some(*messages_per_second), 0, 1_000_000),
         ("spec.limits.subscriptions", Some(*subscriptions), 1, 10_000),
         ("spec.limits.outboundQueueBytes", Some(*outbound_queue_bytes), least_queue, 67_108_864),
     ] {
         if let Some(value) = value {
             in_range(field, value.into(), min, max)?;
         }
+    }
+    // Gateways refuse less than a few clients can fill.
+    let least = LEAST_MEMORY.max(8 * i64::from(*outbound_queue_bytes));
+    let memory = memory_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    if memory != 0 && !(least..=MOST_MEMORY).contains(&memory) {
+        let field = "spec.limits.memoryBytes";
+        return Err(Invalid::OutOfRange { field, value: memory, min: least, max: MOST_MEMORY });
     }
     Ok(())
 }

@@ -181,6 +181,9 @@ impl Session {
         // An expired one was good: whoever was away for long brings many.
         let is_genuine = !matches!(result, Err(TokenError::Invalid(_)));
         meter.charge(is_genuine, link.now.monotonic);
+        if !is_genuine {
+            link.out.wrong_token(link.key);
+        }
         result
     }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     config::ChannelOptions,
     rights::may_publish,
-    shard::link::Link,
+    shard::link::{Link, weight},
 };
 
 /// Publications that a client gets at most, by recovery or in one page of history.
@@ -39,6 +39,7 @@ impl Session {
         if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
+        let weight = weight(request.data.get().len());
         let op = Op::Publish {
             channel: channel.map_or_else(|| (*request.channel).into(), |channel| link.hub.name(channel)),
             payload: Payload::Json(Bytes::copy_from_slice(request.data.get().as_bytes())),
@@ -47,7 +48,7 @@ impl Session {
             retention: retention(options),
             idempotency_key: None,
         };
-        self.request(id, Waiting::Published, op, link);
+        self.request(id, Waiting::Published(weight), op, link);
         Ok(())
     }
 

@@ -278,7 +278,7 @@ impl Session {
                 self.fail(pending.command, ErrorCode::Internal, link);
                 link.abandon(channel);
             } else {
-                let grace = self.departure_grace(link);
+                let grace = self.departure_grace(channel, link);
                 self.drop_subscription(channel, grace, link);
             }
         }
@@ -287,10 +287,12 @@ impl Session {
     }
 
     /// Who leaves deliberately is gone at once, but one that does so again and again is treated like one that may come back: entering in
-    /// time it is not announced, so that nobody can have a channel told of it as fast as it sends.
-    fn departure_grace(&mut self, link: &Link<'_>) -> Duration {
+    /// time it is not announced, so that nobody can have a channel told of it as fast as it sends, nor many by turns.
+    fn departure_grace(&mut self, channel: ChannelId, link: &mut Link<'_>) -> Duration {
         let now = u32::try_from(link.now.monotonic.as_secs()).unwrap_or(u32::MAX);
-        if self.departed >= now.saturating_add(DEPARTURES) {
+        if self.departed >= now.saturating_add(DEPARTURES)
+            || !link.hub.may_depart(channel, link.now.monotonic)
+        {
             return PRESENCE_GRACE;
         }
         self.departed = self.departed.max(now).saturating_add(1);

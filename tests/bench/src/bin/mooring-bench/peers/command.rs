@@ -11,7 +11,7 @@ use super::{Peer, Places};
 use crate::process;
 
 /// Bounds far above what is measured, so that none of them is. Channels with history are those that begin with `kept:`.
-const GATEWAY_CONFIG: &str = r#"{"limits":{"maxConnections":19000,"connectionsPerSecond":100000},
+const GATEWAY_CONFIG: &str = r#"{"limits":{"maxConnections":19000,"connectionsPerSecond":100000,"messagesPerSecond":0},
     "channels":{"namespaces":[{"name":"live","publish":"Clients"},
         {"name":"kept","publish":"Clients","history":{"size":300,"ttlSeconds":300}}]}}"#;
 
