@@ -20,7 +20,7 @@ use gateway_core::{
     raw::{self, backplane_channel},
     rights::ChannelName,
     shard::Opening,
-    token::TokenError,
+    token::{EntryToken, TokenError},
 };
 use http_body_util::Full;
 use hyper::{
@@ -106,8 +106,8 @@ impl ClientPort {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                let expires_at = match self.authorize_raw(&request, &channel).await {
-                    Ok(expires_at) => expires_at,
+                let token = match self.authorize_raw(&request, &channel).await {
+                    Ok(token) => token,
                     Err(message) => {
                         self.node.metrics.refused("token");
                         return reply::refuse(StatusCode::UNAUTHORIZED, &message);
@@ -116,7 +116,7 @@ impl ClientPort {
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Opening::Raw { channel, expires_at }, &[])
+                    self.upgrade(&request, Opening::Raw { channel, token }, &[])
                 }
             }
             ("api", _) => self.api(request).await,
@@ -167,9 +167,12 @@ impl ClientPort {
         handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
-    /// epoch.
-    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. What it says; nothing for who needs none.
+    async fn authorize_raw(
+        &self,
+        request: &Request<Incoming>,
+        channel: &str,
+    ) -> Result<Option<EntryToken>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
@@ -177,12 +180,12 @@ impl ClientPort {
                 Ok(None)
             }
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
-            Some(token) => self.entry(token, channel).await.map_err(|error| error.to_string()),
+            Some(token) => self.entry(token, channel).await.map(Some).map_err(|error| error.to_string()),
         }
     }
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
-    async fn entry(&self, token: String, channel: &str) -> Result<Option<u64>, TokenError> {
+    async fn entry(&self, token: String, channel: &str) -> Result<EntryToken, TokenError> {
         let (verifier, now) = (self.node.verifier.clone(), self.node.clock.now());
         if !verifier.is_slow() {
             return verifier.entry(&token, channel, now);

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod handshake;
 pub mod head;
 pub mod hub;
+mod identity;
 pub mod key;
 pub mod outbox;
 mod protocol;

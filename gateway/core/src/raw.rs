@@ -11,6 +11,7 @@ use crate::{
     backplane::{self, BackplaneError, Op, Outcome, Payload, Retention},
     config::Channels,
     hub::ChannelId,
+    identity::Credentials,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
@@ -19,6 +20,7 @@ use crate::{
         link::Link,
     },
     time::Now,
+    token::EntryToken,
     transport::{Goodbye, Message, Transport},
 };
 
@@ -45,8 +47,7 @@ const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 #[derive(Debug)]
 pub(crate) struct Session {
     channel: ChannelId,
-    /// Monotonic time of the end of its token.
-    ends: Option<Duration>,
+    credentials: Credentials,
     /// Publishes the backplane has not confirmed yet.
     unconfirmed: u32,
     next_request: RequestId,
@@ -54,11 +55,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// Joins a channel, named as clients do.
-    pub(crate) fn open(channel: &str, expires_at: Option<u64>, link: &mut Link<'_>) -> Self {
+    pub(crate) fn open(channel: &str, token: Option<&EntryToken>, link: &mut Link<'_>) -> Self {
         link.accepted.new += 1;
+        let channel = link.follow(&backplane_channel(channel));
+        let credentials = token.map(|token| Credentials::of_entry(token, channel, link.now));
         Self {
-            channel: link.follow(&backplane_channel(channel)),
-            ends: expires_at.map(|at| link.now.at(at)),
+            channel,
+            credentials: credentials.unwrap_or_default(),
             unconfirmed: 0,
             next_request: 0,
         }
@@ -66,7 +69,7 @@ impl Session {
 
     /// The end of the token, or the next beat if that comes first.
     fn until(&self, beat: Duration, now: Now) -> Duration {
-        self.ends.map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
+        self.credentials.ends().map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
     }
 }
 
@@ -132,7 +135,7 @@ impl Protocol for Session {
     }
 
     fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        if self.ends.is_some_and(|ends| ends <= link.now.monotonic) {
+        if self.credentials.are_expired(link.now) {
             return Err(EXPIRED);
         }
         Ok(self.until(beat(heartbeat, link)?, link.now))

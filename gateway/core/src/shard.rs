@@ -37,6 +37,7 @@ use crate::{
     protocol::{Kind, Protocol},
     raw,
     time::Now,
+    token::EntryToken,
     transport::Transport,
     wheel::Wheel,
 };
@@ -54,8 +55,8 @@ pub enum Opening {
     Raw {
         /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
         channel: String,
-        /// When its token ends, in seconds since the Unix epoch.
-        expires_at: Option<u64>,
+        /// What its token says; absent for who showed none.
+        token: Option<EntryToken>,
     },
     /// Sends every message back; for conformance suites and benchmarks.
     Echo,
@@ -64,13 +65,13 @@ pub enum Opening {
 impl Opening {
     /// Bare messages in one channel, for whoever asks for them.
     pub fn raw(channel: impl Into<String>) -> Self {
-        Self::Raw { channel: channel.into(), expires_at: None }
+        Self::Raw { channel: channel.into(), token: None }
     }
 
     fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
         match self {
             Self::Centrifuge => Box::new(centrifuge::Session::default()),
-            Self::Raw { channel, expires_at } => Box::new(raw::Session::open(&channel, expires_at, link)),
+            Self::Raw { channel, token } => Box::new(raw::Session::open(&channel, token.as_ref(), link)),
             Self::Echo => {
                 link.accepted.new += 1;
                 Box::new(Echo)

@@ -1,10 +1,10 @@
 //! The state machine of one connection of the centrifuge protocol (<https://centrifugal.dev/docs/transports/client_protocol>).
 //!
 //! A connection first connects, with a token or anonymously, and then subscribes. What the backplane has to answer is kept as
-//! [`Pending`] until its completion comes back; an idle connection holds nothing but its identity and its channels' ids.
+//! [`Pending`] until its completion comes back; an idle connection holds nothing but its credentials and its channels' ids.
 
+mod connect;
 mod greeting;
-mod identity;
 mod page;
 mod request;
 mod subscription;
@@ -14,11 +14,7 @@ use std::{mem, sync::Arc, time::Duration};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::{
-    greeting::Greeting,
-    identity::{Identity, PRESENCE_GRACE},
-    subscription::Subscribing,
-};
+use self::{greeting::Greeting, subscription::Subscribing};
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
     command::{Answer, Command, Commands, Method},
@@ -27,6 +23,7 @@ use super::{
 use crate::{
     backplane::{BackplaneError, Op, Outcome},
     hub::ChannelId,
+    identity::Credentials,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
@@ -43,6 +40,9 @@ const MAX_COMMANDS: usize = 10_000;
 /// What a command that reads counts against [`MAX_WAITING`]: its answer may be as large as what may wait for the client.
 const READ: u32 = 32;
 
+/// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
+const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+
 /// Deliberate departures that are announced at once; then one more each second.
 const DEPARTURES: u32 = 16;
 
@@ -58,8 +58,7 @@ pub(crate) struct Session {
     weight: u32,
     /// Monotonic seconds up to which its deliberate departures are paid for.
     departed: u32,
-    /// What tokens have said; absent for who never showed one.
-    identity: Option<Box<Identity>>,
+    credentials: Credentials,
     /// Present while the server-side subscriptions of its token are under way.
     greeting: Option<Box<Greeting>>,
 }
@@ -227,7 +226,7 @@ impl Protocol for Session {
         name: &Arc<str>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
+        let by_server = self.credentials.grant(channel).is_some_and(|grant| grant.by_server);
         self.drop_subscription(channel, PRESENCE_GRACE, link);
         if by_server {
             return Err(DisconnectCode::InsufficientState.into());
@@ -247,7 +246,10 @@ impl Protocol for Session {
             }
             Stage::Beating => {}
         }
-        self.expire(link)?;
+        if self.credentials.are_expired(link.now) {
+            return Err(DisconnectCode::Expired.into());
+        }
+        self.expire_subscriptions(link);
         match heartbeat.regular() {
             Beat::Ping(next) => {
                 link.write(reply::ping);

@@ -275,7 +275,7 @@ mod tests {
     fn an_idle_connection_is_this_many_bytes_in_its_shard_and_its_session_as_many_beside() {
         // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
         assert_eq!(size_of::<Connection>(), 40);
-        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 32));
+        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 24));
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

@@ -8,6 +8,7 @@ use gateway_core::{
     key::ConnectionKey,
     raw::{self, backplane_channel},
     shard::Opening,
+    token::EntryToken,
 };
 
 use crate::node::{BINARY, Frame, Node, PONG, TEXT, masked};
@@ -197,7 +198,8 @@ fn a_client_whose_token_ends_is_told_so_and_closed_at_that_moment() {
     let mut node = node();
     for seconds in [3, 40] {
         let expires_at = Some(node.now.unix_seconds + seconds);
-        let key = node.open(Opening::Raw { channel: "room".to_owned(), expires_at });
+        let token = EntryToken { user: "ada".into(), expires_at, names_channel: false };
+        let key = node.open(Opening::Raw { channel: "room".to_owned(), token: Some(token) });
         node.confirm_subscriptions();
         for _ in 1..seconds {
             node.pass(Duration::from_secs(1));

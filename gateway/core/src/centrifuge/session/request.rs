@@ -36,7 +36,7 @@ impl Session {
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
-        if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
+        if !may_publish(options.publish, &request.channel, &self.credentials.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
         let op = Op::Publish {

@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Arrival, DEPARTURES, Session, Waiting,
-    identity::{Grant, PRESENCE_GRACE},
+    Arrival, DEPARTURES, PRESENCE_GRACE, Session, Waiting,
     page::{self, Fit},
     request::{self, MAX_PUBLICATIONS},
 };
@@ -18,6 +17,7 @@ use crate::{
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
+    identity::Grant,
     provisional::ProvisionalEpoch,
     shard::link::Link,
 };
@@ -98,7 +98,9 @@ impl Session {
         self.note_arrival(request);
         request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
-        let (grant, ttl) = self.authorize(&request.channel, &request.token, link)?;
+        let (settings, now) = (link.settings, link.now);
+        let (grant, ttl) =
+            self.credentials.authorize(&request.channel, &request.token, settings, now)?;
         self.ask(
             id,
             &request.channel,
@@ -263,7 +265,7 @@ impl Session {
         self.subscriptions.push(channel);
         let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
         if let Some(grant) = subscribing.terms.grant {
-            self.identity.get_or_insert_default().grants.insert(channel, grant);
+            self.credentials.add_grant(channel, grant);
         }
         self.appear(channel, link);
         Ok(subscribed)
@@ -303,11 +305,7 @@ impl Session {
 
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
     pub(super) fn expire_subscriptions(&mut self, link: &mut Link<'_>) {
-        let Some(identity) = &self.identity else { return };
-        let now = link.now.monotonic;
-        let expired = identity.grants.iter().filter(|(_, grant)| grant.ends.is_some_and(|ends| ends <= now));
-        let expired: Vec<ChannelId> = expired.map(|(channel, _)| *channel).collect();
-        for channel in expired {
+        for channel in self.credentials.expired_grants(link.now) {
             let name = link.hub.name(channel);
             self.drop_subscription(channel, PRESENCE_GRACE, link);
             self.push_unsubscribe(&name, UnsubscribeCode::Expired, link);
@@ -324,9 +322,7 @@ impl Session {
 
     fn forget(&mut self, channel: ChannelId) {
         self.subscriptions.retain(|subscribed| *subscribed != channel);
-        if let Some(identity) = &mut self.identity {
-            identity.grants.remove(&channel);
-        }
+        self.credentials.remove_grant(channel);
     }
 
     pub(super) fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
