@@ -21,15 +21,16 @@ const SECOND: u64 = 1_000_000_000;
 /// Counts open connections and paces new ones. Shared by all shards.
 #[derive(Debug)]
 pub struct Admission {
-    max_connections: u32,
+    /// Connections that the process may open files for.
+    files: u32,
+    max_connections: AtomicU32,
     open: AtomicU32,
     /// Nanoseconds that one admission takes at the allowed rate.
-    interval: u64,
+    interval: AtomicU64,
     /// When the admissions so far are paid for (generic cell rate algorithm), in nanoseconds since the start.
     paid_until: AtomicU64,
     draining: AtomicBool,
-    /// Absent where addresses have no limit of their own.
-    addresses: Option<Addresses>,
+    addresses: Addresses,
 }
 
 /// Why a connection is refused.
@@ -95,17 +96,33 @@ pub struct Permit {
 }
 
 impl Admission {
-    /// Nothing admitted yet.
+    /// Nothing admitted yet. The process may open files for so many connections.
     #[must_use]
-    pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            max_connections: limits.max_connections,
+    pub fn new(limits: &Limits, files: u32) -> Arc<Self> {
+        let admission = Self {
+            files,
+            max_connections: AtomicU32::new(0),
             open: AtomicU32::new(0),
-            interval: SECOND / u64::from(limits.connections_per_second.max(1)),
+            interval: AtomicU64::new(0),
             paid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            addresses: Addresses::new(limits),
-        })
+            addresses: Addresses::default(),
+        };
+        admission.set_limits(limits);
+        Arc::new(admission)
+    }
+
+    /// From now on these limits count; who has been admitted stays.
+    pub fn set_limits(&self, limits: &Limits) {
+        let (wanted, files) = (limits.max_connections, self.files);
+        if files < wanted {
+            tracing::warn!(
+                "limits.maxConnections is {wanted}, and at most {files} fit into the files that this process may open; raise that limit"
+            );
+        }
+        self.max_connections.store(wanted.min(files), Relaxed);
+        self.interval.store(SECOND / u64::from(limits.connections_per_second.max(1)), Relaxed);
+        self.addresses.set_limits(limits);
     }
 
     /// Refuses everybody from now on, or no longer.
@@ -119,18 +136,19 @@ impl Admission {
             return Err(Refusal::Draining);
         }
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let (max_connections, interval) = (self.max_connections.load(Relaxed), self.interval.load(Relaxed));
         self.open
-            .fetch_update(Relaxed, Relaxed, |open| (open < self.max_connections).then_some(open + 1))
+            .fetch_update(Relaxed, Relaxed, |open| (open < max_connections).then_some(open + 1))
             .map_err(|_| Refusal::Full)?;
         let mut permit = Permit { of: self.clone(), site: None };
-        if let Some(addresses) = &self.addresses {
+        if self.addresses.are_limited() {
             let site = Site::of(client);
-            addresses.admit(site, now)?;
+            self.addresses.admit(site, now)?;
             permit.site = Some(site);
         }
         self.paid_until
             .fetch_update(Relaxed, Relaxed, |paid| {
-                let paid = paid.max(now) + self.interval;
+                let paid = paid.max(now) + interval;
                 (paid <= now + SECOND).then_some(paid)
             })
             .map_err(|_| Refusal::TooFast)?;
@@ -147,8 +165,8 @@ impl Admission {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.of.open.fetch_sub(1, Relaxed);
-        if let (Some(addresses), Some(site)) = (&self.of.addresses, self.site) {
-            addresses.leave(site);
+        if let Some(site) = self.site {
+            self.of.addresses.leave(site);
         }
     }
 }
@@ -160,7 +178,7 @@ mod tests {
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn admission(max_connections: u32, connections_per_second: u32) -> Arc<Admission> {
-        Admission::new(&Limits { max_connections, connections_per_second, ..Limits::default() })
+        Admission::new(&Limits { max_connections, connections_per_second, ..Limits::default() }, u32::MAX)
     }
 
     #[test]
@@ -193,6 +211,19 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_shrink_close_nobody_and_those_that_grow_admit_more_at_once_up_to_the_files_there_are() {
+        let limits = |max_connections| Limits { max_connections, ..Limits::default() };
+        let admission = Admission::new(&limits(2), 3);
+        let admit = || admission.admit(CLIENT, Duration::ZERO);
+        let mut held = vec![admit().unwrap(), admit().unwrap()];
+        admission.set_limits(&limits(1));
+        assert_eq!((admit().unwrap_err(), admission.open()), (Refusal::Full, 2));
+        admission.set_limits(&limits(4));
+        held.push(admit().unwrap());
+        assert_eq!((admit().unwrap_err(), admission.open()), (Refusal::Full, 3));
+    }
+
+    #[test]
     fn a_draining_gateway_refuses_and_one_whose_drain_is_cancelled_admits_again() {
         let admission = admission(1, 1);
         admission.set_draining(true);
@@ -208,7 +239,7 @@ mod tests {
             connections_per_second_per_address: Some(3),
             ..Limits::default()
         };
-        let admission = Admission::new(&limits);
+        let admission = Admission::new(&limits, u32::MAX);
         let admit = |client: [u8; 4], millis| admission.admit(client.into(), Duration::from_millis(millis));
         let (greedy, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let held = [admit(greedy, 0).unwrap(), admit(greedy, 0).unwrap()];

@@ -136,11 +136,8 @@ pub enum LogFormat {
 impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        let ConfigFile { mut config, names_anonymous } =
+        let ConfigFile { config, names_anonymous } =
             read_config(self.config.as_deref(), self.config_inline.as_deref())?;
-        if let Some(seconds) = self.shutdown_window {
-            config.drain.timeout_seconds = seconds;
-        }
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
         let secrets = |flag, paths: &[PathBuf]| {
             paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
@@ -161,6 +158,7 @@ impl Args {
             node_name: self.node_name.clone(),
             revision: self.revision.clone(),
             shards: self.shards,
+            shutdown_window: self.shutdown_window,
             settle: Duration::from_secs(self.settle.into()),
             echo: self.echo,
             insecure_api: self.insecure_api,

@@ -7,7 +7,9 @@ pub mod reply;
 mod stream;
 
 use std::{
-    borrow::Cow, cell::Cell, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
+    borrow::Cow,
+    cell::{Cell, Ref},
+    convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
 };
 
 use bytes::Bytes;
@@ -17,7 +19,8 @@ use gateway_core::{
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake},
-    raw::{self, backplane_channel},
+    policy::Policy,
+    raw::backplane_channel,
     rights::ChannelName,
     shard::Opening,
     token::{EntryToken, TokenError},
@@ -44,7 +47,7 @@ use crate::{
     node::Node,
     page,
     places::Place,
-    reactor::Accepted,
+    reactor::{Accepted, Reactor, ReactorRef},
 };
 
 /// No standard's, but every proxy's.
@@ -60,6 +63,8 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
+    /// Whose policy counts.
+    pub reactor: ReactorRef,
     /// Who made the connection, or for whom a proxy did.
     pub peer: IpAddr,
     /// The connection's.
@@ -125,8 +130,13 @@ impl ClientPort {
         }
     }
 
+    /// What the shard goes by. Not to be held over an await.
+    fn policy(&self) -> Ref<'_, Arc<Policy>> {
+        Ref::map(self.reactor.borrow(), Reactor::policy)
+    }
+
     fn serves(&self, protocol: Served) -> bool {
-        self.node.settings.config.protocols.0.contains(&protocol)
+        self.policy().serves(protocol)
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
@@ -154,7 +164,7 @@ impl ClientPort {
 
     /// Whose request it is, as far as the proxies are to be believed.
     fn client(&self, headers: &HeaderMap) -> IpAddr {
-        match self.node.settings.config.proxies.trusted.as_slice() {
+        match self.policy().proxies().trusted.as_slice() {
             [] => self.peer,
             trusted => {
                 let values = headers.get_all(FORWARDED_FOR).iter();
@@ -164,7 +174,7 @@ impl ClientPort {
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), BadHandshake> {
-        handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
+        handshake::check_origin(headers, self.policy().allowed_origins())
     }
 
     /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. What it says; nothing for who needs none.
@@ -176,7 +186,7 @@ impl ClientPort {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") => {
+            None if self.policy().auth().anonymous && ChannelName::of(channel).admits("") => {
                 Ok(None)
             }
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
@@ -186,7 +196,7 @@ impl ClientPort {
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
     async fn entry(&self, token: String, channel: &str) -> Result<EntryToken, TokenError> {
-        let (verifier, now) = (self.node.verifier.clone(), self.node.clock.now());
+        let (verifier, now) = (self.policy().verifier().clone(), self.node.clock.now());
         if !verifier.is_slow() {
             return verifier.entry(&token, channel, now);
         }
@@ -212,10 +222,9 @@ impl ClientPort {
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
-        let channel = backplane_channel(channel);
         let op = Op::Publish {
-            retention: raw::retention(&self.node.settings.config.channels, &channel),
-            channel: channel.into(),
+            retention: self.policy().raw_retention(channel),
+            channel: backplane_channel(channel).into(),
             payload,
             info: None,
             origin: None,
@@ -241,7 +250,8 @@ impl ClientPort {
         match self.body(request).await {
             Ok(body) => {
                 let _busy = self.place.work();
-                api::call(&self.node, &self.backplane, &method, body).await
+                let policy = self.policy().clone();
+                api::call(&self.node, &policy, &self.backplane, &method, body).await
             }
             Err(error) => error.reply(),
         }
@@ -271,7 +281,7 @@ impl ClientPort {
     }
 
     async fn body(&self, request: Request<Incoming>) -> Result<Bytes, BadBody> {
-        let limit = self.node.settings.config.limits.max_message_bytes as usize;
+        let limit = self.policy().limits().max_message_bytes as usize;
         read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.bodies).await
     }
 }

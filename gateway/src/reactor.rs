@@ -10,6 +10,7 @@ use gateway_core::{
     backplane::{Inbound, Op},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     shard::{self, Opening, Shard},
     time::Now,
 };
@@ -92,17 +93,18 @@ pub struct Accepted {
 }
 
 impl Reactor {
-    /// A shard without connections. `index` is its place in the node.
+    /// A shard without connections.
     pub fn new(
         node: Arc<Node>,
-        index: u16,
-        settings: Arc<shard::Settings>,
+        settings: shard::Settings,
+        policy: Arc<Policy>,
         registry: Registry,
         backplane: BackplaneHandle,
     ) -> Self {
-        let queue_limit = node.settings.config.limits.outbound_queue_bytes as usize;
+        let index = settings.shard;
+        let queue_limit = policy.limits().outbound_queue_bytes as usize;
         Self {
-            core: Shard::new(settings),
+            core: Shard::new(settings, policy),
             io: Io {
                 sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
                 ops: Ops::new(backplane, index, node.metrics.clone()),
@@ -114,6 +116,12 @@ impl Reactor {
             armed: None,
             rearm: Rc::default(),
         }
+    }
+
+    /// What the shard goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        self.core.policy()
     }
 
     /// Is notified when a timer is due before the time that [`Reactor::arm`] gave.

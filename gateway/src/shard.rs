@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::shard;
+use gateway_core::{policy::Policy, shard};
 use mio::{Events, Poll};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -51,7 +51,9 @@ pub struct Start {
     /// What the threads share.
     pub node: Arc<Node>,
     /// The core's settings, which name the shard.
-    pub settings: Arc<shard::Settings>,
+    pub settings: shard::Settings,
+    /// What it goes by at first.
+    pub policy: Arc<Policy>,
     /// Where its connections come from.
     pub listener: std::net::TcpListener,
     /// Where its operations go.
@@ -69,10 +71,10 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let Start { node, settings, listener, backplane, inbound, orders, places } = start;
+        let Start { node, settings, policy, listener, backplane, inbound, orders, places } = start;
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let reactor = Reactor::new(node.clone(), settings.shard, settings, registry, backplane.clone());
+        let reactor = Reactor::new(node.clone(), settings, policy, registry, backplane.clone());
         let reactor = Rc::new(RefCell::new(reactor));
         let places = Places::new(places, node.metrics.http_connections.clone());
         let registry = poll.registry().try_clone()?;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::{
     hub::ChannelId,
+    policy::Policy,
     rights::ChannelName,
-    shard::Settings,
     time::Now,
     token::{ConnectionToken, EntryToken, Meter, TokenError, Verifier},
 };
@@ -129,11 +129,11 @@ impl Credentials {
         &mut self,
         channel: &str,
         token: &str,
-        settings: &Settings,
+        policy: &Policy,
         now: Now,
     ) -> Result<(Option<Grant>, Option<u32>), Denied> {
         if !token.is_empty() {
-            let (grant, ttl) = self.verify_subscription(channel, token, settings, now)?;
+            let (grant, ttl) = self.verify_subscription(channel, token, policy, now)?;
             Ok((Some(grant), ttl))
         } else if ChannelName::of(channel).admits(&self.user()) {
             Ok((None, None))
@@ -147,12 +147,12 @@ impl Credentials {
         &mut self,
         channel: &str,
         token: &str,
-        settings: &Settings,
+        policy: &Policy,
         now: Now,
     ) -> Result<(Grant, Option<u32>), TokenError> {
         let user = self.user();
         let token =
-            self.verify(settings, now, |verifier, now| verifier.subscription(token, channel, &user, now))?;
+            self.verify(policy, now, |verifier, now| verifier.subscription(token, channel, &user, now))?;
         let (ends, ttl) = refreshable(token.expires_at, now);
         Ok((Grant { info: token.info, by_server: false, ends }, ttl))
     }
@@ -161,25 +161,25 @@ impl Credentials {
     pub(crate) fn verify_connection(
         &mut self,
         token: &str,
-        settings: &Settings,
+        policy: &Policy,
         now: Now,
     ) -> Result<ConnectionToken, TokenError> {
-        self.verify(settings, now, |verifier, now| verifier.connection(token, now))
+        self.verify(policy, now, |verifier, now| verifier.connection(token, now))
     }
 
     /// Has a token verified, unless the client has had too many of late: then it is to come again later.
     fn verify<T>(
         &mut self,
-        settings: &Settings,
+        policy: &Policy,
         now: Now,
         verify: impl FnOnce(&Verifier, Now) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let burst = settings.config.limits.subscriptions.max(MIN_BURST);
+        let burst = policy.limits().subscriptions.max(MIN_BURST);
         let meter = &mut self.0.get_or_insert_default().verified;
         if !meter.has_credit(burst, now.monotonic) {
             return Err(TokenError::TooMany);
         }
-        let result = verify(&settings.verifier, now);
+        let result = verify(policy.verifier(), now);
         meter.charge(result.is_ok(), now.monotonic);
         result
     }

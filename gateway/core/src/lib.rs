@@ -17,6 +17,7 @@ pub mod hub;
 mod identity;
 pub mod key;
 pub mod outbox;
+pub mod policy;
 mod protocol;
 pub mod provisional;
 pub mod proxy_header;

@@ -8,8 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    backplane::{self, BackplaneError, Op, Outcome, Payload, Retention},
-    config::Channels,
+    backplane::{self, BackplaneError, Op, Outcome, Payload},
     hub::ChannelId,
     identity::Credentials,
     key::{ConnectionKey, RequestId},
@@ -32,12 +31,10 @@ pub fn backplane_channel(channel: &str) -> String {
 
 const PREFIX: &str = ":raw:";
 
-/// How much of a channel, named as [`backplane_channel`] does, is kept: as much as of one of the centrifuge protocol that clients know by
-/// the same name, or, since no name is refused here, by none without a namespace.
+/// A raw channel's name as clients know it, from the backplane's.
 #[must_use]
-pub fn retention(channels: &Channels, channel: &str) -> Option<Retention> {
-    let options = channels.options(channel.strip_prefix(PREFIX).unwrap_or(channel));
-    options.unwrap_or(&channels.default).history.map(Retention::from)
+pub fn client_channel(channel: &str) -> &str {
+    channel.strip_prefix(PREFIX).unwrap_or(channel)
 }
 
 const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
@@ -94,7 +91,7 @@ impl Protocol for Session {
         };
         let channel = link.hub.name(self.channel);
         let op = Op::Publish {
-            retention: retention(&link.settings.config.channels, &channel),
+            retention: link.policy.raw_retention(client_channel(&channel)),
             channel,
             payload,
             info: None,

@@ -34,6 +34,7 @@ use crate::{
     control::{Accepted, Connections},
     key::ConnectionKey,
     outbox::Outbox,
+    policy::Policy,
     protocol::{Kind, Protocol},
     raw,
     time::Now,
@@ -107,15 +108,21 @@ pub struct Shard {
 impl Shard {
     /// A shard without connections.
     #[must_use]
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Settings, policy: Arc<Policy>) -> Self {
         Self {
-            shared: Shared::new(settings),
+            shared: Shared::new(settings, policy),
             connections: Slab::new(),
             generation: 0,
             wheel: Wheel::new(TICK, TICKS),
             open: Connections::default(),
             next_evicted: 0,
         }
+    }
+
+    /// What the shard goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.shared.policy
     }
 
     /// Takes a connection whose WebSocket handshake is done.
@@ -275,13 +282,13 @@ impl Shard {
 
     /// Sends a channel's message to its subscribers.
     fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
-        let Shared { settings, hub, .. } = &self.shared;
+        let Shared { settings, policy, hub, .. } = &self.shared;
         let Some(id) = hub.find(channel) else { return };
         let from = match message {
             Message::Publication(publication) => publication.origin.and_then(|from| settings.own(from)),
             _ => None,
         };
-        let limit = settings.config.limits.outbound_queue_bytes as usize;
+        let limit = policy.limits().outbound_queue_bytes as usize;
         let mut broadcast = Broadcast::new(channel, message, from, limit);
         for slot in hub.subscribers(id) {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };

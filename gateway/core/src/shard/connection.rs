@@ -86,7 +86,7 @@ impl Connection {
 
     /// Handles frames until too much waits for the backplane; the rest is kept, and nothing more is read.
     fn read(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
-        let limit = link.settings.config.limits.max_message_bytes as usize;
+        let limit = link.policy.limits().max_message_bytes as usize;
         let mut wake = None;
         while self.phase < Phase::Closed {
             if self.paused || self.phase == Phase::Open && self.protocol.is_waiting_for(MAX_WAITING) {

@@ -11,6 +11,7 @@ use crate::{
     hub::{ChannelId, Hub, Left},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     time::Now,
     transport::{Goodbye, Message, Transport},
 };
@@ -30,7 +31,8 @@ pub(super) struct Backlog {
 
 /// What the connections of a shard share.
 pub(super) struct Shared {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Settings,
+    pub(super) policy: Arc<Policy>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
     pub(super) tally: Tally,
@@ -45,9 +47,10 @@ pub(super) struct Shared {
 const SCRATCH: usize = 64 * 1024;
 
 impl Shared {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Settings, policy: Arc<Policy>) -> Self {
         Self {
             settings,
+            policy,
             hub: Hub::default(),
             accepted: Accepted::default(),
             tally: Tally::default(),
@@ -65,13 +68,13 @@ impl Shared {
         now: Now,
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
-        let Self { settings, hub, accepted, tally, following, backlogs, scratch } = self;
-        Link { key, transport, now, settings, hub, accepted, tally, following, backlogs, scratch, out }
+        let Self { settings, policy, hub, accepted, tally, following, backlogs, scratch } = self;
+        Link { key, transport, now, settings, policy, hub, accepted, tally, following, backlogs, scratch, out }
     }
 
     /// Asks the backplane for the channels that the shard follows.
     pub(super) fn ask(&mut self, now: Now, out: &mut dyn Outbox) {
-        self.following.ask(&self.settings, now.monotonic, out);
+        self.following.ask(&self.policy, now.monotonic, out);
     }
 }
 
@@ -81,6 +84,7 @@ pub(crate) struct Link<'a> {
     transport: Transport,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
+    pub(crate) policy: &'a Policy,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
     pub(crate) tally: &'a mut Tally,
@@ -111,7 +115,7 @@ impl Link<'_> {
 
     /// Bytes that may be sent to this client before it reads too slowly.
     pub(crate) fn room(&self) -> usize {
-        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
+        let limit = self.policy.limits().outbound_queue_bytes as usize;
         limit.saturating_sub(self.out.waiting(self.key))
     }
 

@@ -78,7 +78,7 @@ fn a_recovery_for_which_there_is_no_room_yet_is_tried_again_later() {
 #[test]
 fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
     let mut config = GatewayConfig::default();
-    config.limits.outbound_queue_bytes = 30_000;
+    (config.limits.max_message_bytes, config.limits.outbound_queue_bytes) = (4_096, 30_000);
     let mut node = Node::new(config, 1);
     let key = node.connect();
     let frames = recover(&mut node, key, 0);
@@ -90,7 +90,11 @@ fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
 #[test]
 fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_on_from_the_end() {
     let subscribe = r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#;
-    let end = |offset| Outcome::Subscribed { position: Some(position(offset)), publications: vec![], recovered: false };
+    let end = |offset| Outcome::Subscribed {
+        position: Some(position(offset)),
+        publications: vec![],
+        recovered: false,
+    };
     let empty = Outcome::History { position: position(301), publications: vec![] };
     for history in [Err(BackplaneError::UnrecoverablePosition), Ok(empty)] {
         let mut node = node();
@@ -102,7 +106,10 @@ fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_
         assert_eq!(node.lines(key)[0]["error"]["code"], 105, "it is on its way already");
         complete(&mut node, Ok(end(302)));
         let reply = &node.lines(key)[0]["subscribe"];
-        assert_eq!((&reply["offset"], &reply["was_recovering"], &reply["recovered"]), (&json!(302), &json!(true), &Value::Null));
+        assert_eq!(
+            (&reply["offset"], &reply["was_recovering"], &reply["recovered"]),
+            (&json!(302), &json!(true), &Value::Null)
+        );
         assert_eq!((node.ops(), node.shard.channels()), (vec![], 1));
     }
 }
@@ -114,7 +121,8 @@ fn nothing_more_is_read_for_a_client_that_was_told_of_another_stream_or_of_more_
         let key = node.connect();
         let since = format!(r#""recover":true,"epoch":"{epoch}","offset":{offset}"#);
         node.say(key, &format!(r#"{{"id":2,"subscribe":{{"channel":"a",{since}}}}}"#));
-        let end = Outcome::Subscribed { position: Some(position(300)), publications: vec![], recovered: false };
+        let end =
+            Outcome::Subscribed { position: Some(position(300)), publications: vec![], recovered: false };
         complete(&mut node, Ok(end));
         let reply = &node.lines(key)[0]["subscribe"];
         assert_eq!((&reply["offset"], &reply["recovered"], node.ops()), (&json!(300), &Value::Null, vec![]));

@@ -6,7 +6,7 @@ use gateway_core::{
     config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Publishers},
     key::ConnectionKey,
     shard::Opening,
-    token::{Key, Verifier},
+    token::Key,
 };
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
@@ -18,11 +18,11 @@ const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 /// Everybody may connect, and publish wherever he may enter.
 fn node() -> Node {
     let auth = Auth { anonymous: true, ..Auth::default() };
-    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &auth);
     let options = ChannelOptions { publish: Publishers::Clients, ..ChannelOptions::default() };
     let namespaces = vec![Namespace { name: "news".to_owned(), options: options.clone() }];
     let channels = Channels { default: options, namespaces };
-    Node::with_verifier(GatewayConfig { auth, channels, ..GatewayConfig::default() }, 1, verifier)
+    let config = GatewayConfig { auth, channels, ..GatewayConfig::default() };
+    Node::with_keys(config, 1, vec![Key::hmac(SECRET).expect("a secret")])
 }
 
 fn sign(secret: &[u8], claims: &Value) -> String {

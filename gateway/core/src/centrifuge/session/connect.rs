@@ -28,11 +28,11 @@ impl Session {
         if self.stage > Stage::Refused || self.greeting.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
-        if request.token.is_empty() && link.settings.config.auth.anonymous {
+        if request.token.is_empty() && link.policy.auth().anonymous {
             self.welcome(id, None, &[], link);
             return Ok(());
         }
-        match self.credentials.verify_connection(&request.token, link.settings, link.now) {
+        match self.credentials.verify_connection(&request.token, link.policy, link.now) {
             Ok(mut token) => {
                 let subscriptions = mem::take(&mut token.subscriptions);
                 let ttl = self.credentials.identify(token, link.now);
@@ -73,7 +73,7 @@ impl Session {
         request: &Refresh<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        match self.credentials.verify_connection(&request.token, link.settings, link.now) {
+        match self.credentials.verify_connection(&request.token, link.policy, link.now) {
             Ok(token) if token.user == self.credentials.user() => {
                 let ttl = self.credentials.identify(token, link.now);
                 let client = link.settings.client_id(link.key);
@@ -96,9 +96,9 @@ impl Session {
     ) -> Result<(), ErrorCode> {
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
         let channel = channel.ok_or(ErrorCode::PermissionDenied)?;
-        let (settings, now) = (link.settings, link.now);
+        let (policy, now) = (link.policy, link.now);
         let (grant, ttl) =
-            self.credentials.verify_subscription(&request.channel, &request.token, settings, now)?;
+            self.credentials.verify_subscription(&request.channel, &request.token, policy, now)?;
         self.credentials.add_grant(channel, grant);
         self.reply(id, &Reply::SubRefresh { ttl }, link);
         Ok(())

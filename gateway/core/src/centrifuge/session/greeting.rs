@@ -48,7 +48,7 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        let limit = link.settings.config.limits.subscriptions as usize;
+        let limit = link.policy.limits().subscriptions as usize;
         if subscriptions.len() > limit {
             return Err(DisconnectCode::ChannelLimit.into());
         }

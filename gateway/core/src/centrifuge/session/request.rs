@@ -19,7 +19,7 @@ pub(super) const MAX_PUBLICATIONS: u32 = 300;
 
 /// The options of a channel; an unknown namespace is the client's mistake.
 pub(super) fn options<'a>(channel: &str, link: &Link<'a>) -> Result<&'a ChannelOptions, ErrorCode> {
-    link.settings.config.channels.options(channel).ok_or(ErrorCode::UnknownChannel)
+    link.policy.options(channel).ok_or(ErrorCode::UnknownChannel)
 }
 
 /// How much of a channel the backplane keeps.
@@ -66,7 +66,7 @@ impl Session {
         let op = if matches!(waiting, Waiting::PresenceStats) {
             Op::PresenceStats { channel }
         } else {
-            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes / 2 }
+            Op::Presence { channel, limit: link.policy.limits().outbound_queue_bytes / 2 }
         };
         self.request(id, waiting, op, link);
         Ok(())

@@ -98,9 +98,9 @@ impl Session {
         self.note_arrival(request);
         request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
-        let (settings, now) = (link.settings, link.now);
+        let (policy, now) = (link.policy, link.now);
         let (grant, ttl) =
-            self.credentials.authorize(&request.channel, &request.token, settings, now)?;
+            self.credentials.authorize(&request.channel, &request.token, policy, now)?;
         self.ask(
             id,
             &request.channel,
@@ -189,7 +189,7 @@ impl Session {
         if id.is_some_and(|id| self.subscriptions.contains(&id) || self.under_way(id).is_some()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
-        let limit = link.settings.config.limits.subscriptions as usize;
+        let limit = link.policy.limits().subscriptions as usize;
         if self.subscriptions.len() + self.subscribing() >= limit {
             Err(ErrorCode::LimitExceeded)
         } else {
