@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{policy::Policy, shard};
+use gateway_core::{policy::Policy, shard, token::Key};
 use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
@@ -20,8 +20,10 @@ use crate::{
     files::{self, Files},
     listener,
     node::Node,
+    policies::Policies,
     settings::{Settings, SettingsError},
     shard::{Order, Start},
+    token_keys,
 };
 
 /// Items from the backplane that wait for a shard at most.
@@ -104,6 +106,7 @@ impl Gateway {
         settings: Settings,
         backplane: impl FnOnce(&Node, Vec<InboxSender>) -> StartedBackplane,
     ) -> Result<Self, GatewayError> {
+        let keys = settings.secrets.token_keys.parse()?;
         let policy = Arc::new(settings.policy()?);
         let files = Files::share(files::raise_open_files()?, policy.limits().max_connections);
         let node = Arc::new(Node::new(settings, &policy, files.connections)?);
@@ -148,7 +151,7 @@ impl Gateway {
         }
         node.started.store(true, Relaxed);
         let (stop, stops) = mpsc::channel(2);
-        let supervisor = Supervisor { node, policy, handle, backplane, orders, exited, stops };
+        let supervisor = Supervisor { node, policy, keys, handle, backplane, orders, exited, stops };
         let thread =
             thread::Builder::new().name("control".to_owned()).spawn(move || supervisor.run(control))?;
         tracing::info!(%client, control = %control_address, shards, "serving");
@@ -191,6 +194,7 @@ impl Stopper {
 struct Supervisor {
     node: Arc<Node>,
     policy: Arc<Policy>,
+    keys: Vec<Key>,
     handle: BackplaneHandle,
     backplane: BackplaneThread,
     orders: Vec<mpsc::Sender<Order>>,
@@ -202,16 +206,24 @@ impl Supervisor {
     fn run(self, control: TcpListener) -> Result<(), GatewayError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
-            let Self { node, policy, handle, mut backplane, orders, mut exited, stops } = self;
+            let Self { node, policy, keys, handle, mut backplane, orders, mut exited, stops } = self;
             let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
+            let policies = Policies::new(node.clone(), orders.clone(), policy, keys);
             let rate = Rc::new(RefCell::new(AcceptRate::default()));
             let listener = tokio::net::TcpListener::from_std(control)?;
-            let port = ControlPort { node: node.clone(), backplane: handle, drain: drain.clone(), rate: rate.clone() };
+            let port = ControlPort {
+                node: node.clone(),
+                backplane: handle,
+                drain: drain.clone(),
+                policies: policies.clone(),
+                rate: rate.clone(),
+            };
             let mut serving = tokio::task::spawn_local(port.serve(listener));
             // A gateway that lacks a part ends: its clients and its kubelet find another one, instead of half of this one.
             let result = tokio::select! {
-                result = drain_when_told(&node, &policy, &drain, stops) => result,
+                result = drain_when_told(&node, &policies, &drain, stops) => result,
                 () = sample(&node, &rate) => Ok(()),
+                () = follow_token_keys(&node, &policies) => Ok(()),
                 Some(exit) = exited.recv() => {
                     let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                     Err(died(&exit.thread, &reason))
@@ -234,7 +246,7 @@ impl Supervisor {
 /// Keeps the drain going; returns when the process is to end.
 async fn drain_when_told(
     node: &Node,
-    policy: &Policy,
+    policies: &Policies,
     drain: &RefCell<Drain>,
     mut stops: mpsc::Receiver<()>,
 ) -> Result<(), GatewayError> {
@@ -250,11 +262,20 @@ async fn drain_when_told(
                     return Err(GatewayError::Aborted { connections: node.admission.open() });
                 }
                 told = true;
-                drain.borrow_mut().terminate(policy.drain());
+                drain.borrow_mut().terminate(policies.in_force().drain());
             }
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// For ever, also where there is nothing to follow.
+async fn follow_token_keys(node: &Node, policies: &Rc<Policies>) {
+    let files = node.settings.token_key_files.clone();
+    if files.paths().next().is_none() {
+        return std::future::pending().await;
+    }
+    token_keys::follow(files, node.settings.secrets.token_keys.clone(), policies.clone()).await;
 }
 
 async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
@@ -327,6 +348,7 @@ fn core_settings(node: &Node, shard: u16) -> shard::Settings {
         node_name: node.settings.node_name.clone(),
         node_id: node.id,
         shard,
+        shards: node.settings.shard_count(),
         version: crate::VERSION.to_owned(),
     }
 }

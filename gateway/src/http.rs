@@ -9,7 +9,12 @@ mod stream;
 use std::{
     borrow::Cow,
     cell::{Cell, Ref},
-    convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -100,11 +105,12 @@ impl Service<Request<Incoming>> for ClientPort {
 
 impl ClientPort {
     async fn route(&self, request: Request<Incoming>) -> Reply {
+        let exchanges = self.reactor.borrow().exchanges();
         let path = request.uri().path();
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"])
+                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"], exchanges)
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
@@ -121,11 +127,11 @@ impl ClientPort {
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Opening::Raw { channel, token }, &[])
+                    self.upgrade(&request, Opening::Raw { channel, token }, &[], exchanges)
                 }
             }
             ("api", _) => self.api(request).await,
-            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[]),
+            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[], exchanges),
             _ => page(&request),
         }
     }
@@ -140,7 +146,13 @@ impl ClientPort {
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: &[&'static str]) -> Reply {
+    fn upgrade(
+        &self,
+        request: &Request<Incoming>,
+        opening: Opening,
+        subprotocols: &[&'static str],
+        exchanges: u32,
+    ) -> Reply {
         let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
             .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
         let reply = match valid {
@@ -152,7 +164,7 @@ impl ClientPort {
         };
         match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { opening, permit }));
+                self.accepted.set(Some(Accepted { opening, permit, exchanges }));
                 reply
             }
             Err(refusal) => {
@@ -186,9 +198,7 @@ impl ClientPort {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.policy().auth().anonymous && ChannelName::of(channel).admits("") => {
-                Ok(None)
-            }
+            None if self.policy().auth().anonymous && ChannelName::of(channel).admits("") => Ok(None),
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
             Some(token) => self.entry(token, channel).await.map(Some).map_err(|error| error.to_string()),
         }

@@ -48,6 +48,7 @@ pub struct Reactor {
     armed: Option<Duration>,
     /// Tells the loop that a timer is due earlier.
     rearm: Rc<Notify>,
+    exchanges: u32,
 }
 
 /// Where the core's effects go.
@@ -90,6 +91,8 @@ pub struct Accepted {
     pub opening: Opening,
     /// Its place among the connections.
     pub permit: Permit,
+    /// [`Reactor::exchanges`] when it was let in.
+    pub exchanges: u32,
 }
 
 impl Reactor {
@@ -115,6 +118,7 @@ impl Reactor {
             node,
             armed: None,
             rearm: Rc::default(),
+            exchanges: 0,
         }
     }
 
@@ -122,6 +126,20 @@ impl Reactor {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         self.core.policy()
+    }
+
+    /// How often the policy has been exchanged.
+    #[must_use]
+    pub fn exchanges(&self) -> u32 {
+        self.exchanges
+    }
+
+    /// Goes by another policy from now on.
+    pub fn exchange(&mut self, policy: Arc<Policy>) {
+        let now = self.node.clock.now();
+        self.exchanges = self.exchanges.wrapping_add(1);
+        self.io.sockets.set_queue_limit(policy.limits().outbound_queue_bytes as usize);
+        self.core.exchange(policy, now);
     }
 
     /// Is notified when a timer is due before the time that [`Reactor::arm`] gave.
@@ -139,6 +157,9 @@ impl Reactor {
     ) -> io::Result<()> {
         let now = self.node.clock.now();
         let key = self.core.open(accepted.opening, now, &mut self.io);
+        if accepted.exchanges != self.exchanges {
+            self.core.adapt(key, now, &mut self.io);
+        }
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);

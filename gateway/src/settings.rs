@@ -14,6 +14,9 @@ use gateway_core::{
     token::{Key, KeyError},
 };
 
+const HMAC_FLAG: &str = "--jwt-hmac-secret-file";
+const PUBLIC_FLAG: &str = "--jwt-public-key-file";
+
 /// Keys of tokens at once: enough to exchange one of each kind, and few enough to try them all.
 const MAX_KEYS: usize = 8;
 
@@ -32,6 +35,10 @@ pub struct Settings {
     pub redis_prefix: String,
     /// Contents of the secret files.
     pub secrets: Secrets,
+    /// Where the keys of clients' tokens are from, which are read again when they change.
+    pub token_key_files: TokenKeyFiles,
+    /// Clients without a token may connect where a configuration does not say.
+    pub anonymous: bool,
     /// Name of this gateway in reports and replies.
     pub node_name: String,
     /// Revision of the configuration in reports.
@@ -53,14 +60,48 @@ pub struct Settings {
 pub struct Secrets {
     /// Password of Redis.
     pub redis_password: Option<Secret>,
-    /// Bearer token of /report and /drain.
+    /// Bearer token of /report, /drain and /config.
     pub control_token: Option<Secret>,
-    /// Secrets of HMAC-signed client tokens.
-    pub jwt_hmac_secrets: Vec<Secret>,
-    /// Public keys of client tokens, PEM, each text of one or more.
-    pub jwt_public_keys: Vec<Secret>,
+    /// What clients' tokens are signed with.
+    pub token_keys: TokenKeys,
     /// Key of the server API.
     pub api_key: Option<Secret>,
+}
+
+/// What clients' tokens may be signed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenKeys {
+    /// Secrets of HMAC-signed tokens.
+    pub hmac_secrets: Vec<Secret>,
+    /// Public keys, PEM, each text of one or more.
+    pub public_keys: Vec<Secret>,
+}
+
+/// Files with the keys of clients' tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenKeyFiles {
+    /// Secrets of HMAC-signed tokens, one in each.
+    pub hmac_secrets: Vec<PathBuf>,
+    /// Public keys, PEM, one or more in each.
+    pub public_keys: Vec<PathBuf>,
+}
+
+impl TokenKeyFiles {
+    /// All of them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.hmac_secrets.iter().chain(&self.public_keys).map(PathBuf::as_path)
+    }
+
+    /// What is in them.
+    pub fn read(&self) -> Result<TokenKeys, SettingsError> {
+        let read = |flag, paths: &[PathBuf]| {
+            paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(TokenKeys {
+            hmac_secrets: read(HMAC_FLAG, &self.hmac_secrets)?,
+            public_keys: read(PUBLIC_FLAG, &self.public_keys)?,
+        })
+    }
 }
 
 /// A text that is not printed.
@@ -145,6 +186,8 @@ impl Default for Settings {
             redis_url: None,
             redis_prefix: "mooring".to_owned(),
             secrets: Secrets::default(),
+            token_key_files: TokenKeyFiles::default(),
+            anonymous: true,
             node_name: "gateway".to_owned(),
             revision: String::new(),
             shards: 0,
@@ -168,7 +211,7 @@ impl Settings {
 
     /// What the configuration means, with the keys of clients' tokens; without a key none is accepted.
     pub fn policy(&self) -> Result<Policy, SettingsError> {
-        Ok(Policy::compile(self.config.clone(), self.secrets.token_keys()?)?)
+        Ok(Policy::compile(self.config.clone(), self.secrets.token_keys.parse()?)?)
     }
 
     /// How many shards `shards` stands for on this machine.
@@ -181,15 +224,15 @@ impl Settings {
     }
 }
 
-impl Secrets {
-    /// Keys of clients' tokens.
-    pub fn token_keys(&self) -> Result<Vec<Key>, SettingsError> {
+impl TokenKeys {
+    /// The keys themselves.
+    pub fn parse(&self) -> Result<Vec<Key>, SettingsError> {
         let mut keys = Vec::new();
-        for secret in &self.jwt_hmac_secrets {
-            keys.push(named("--jwt-hmac-secret-file", Key::hmac(secret.reveal().as_bytes()))?);
+        for secret in &self.hmac_secrets {
+            keys.push(named(HMAC_FLAG, Key::hmac(secret.reveal().as_bytes()))?);
         }
-        for pem in &self.jwt_public_keys {
-            keys.extend(named("--jwt-public-key-file", Key::public(pem.reveal().as_bytes()))?);
+        for pem in &self.public_keys {
+            keys.extend(named(PUBLIC_FLAG, Key::public(pem.reveal().as_bytes()))?);
         }
         if keys.len() > MAX_KEYS {
             return Err(SettingsError::TooManyKeys { found: keys.len() });
@@ -197,10 +240,10 @@ impl Secrets {
         Ok(keys)
     }
 
-    /// Whether clients can have a token.
+    /// Whether clients can have no token.
     #[must_use]
-    pub fn has_token_key(&self) -> bool {
-        !self.jwt_hmac_secrets.is_empty() || !self.jwt_public_keys.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.hmac_secrets.is_empty() && self.public_keys.is_empty()
     }
 }
 
@@ -327,7 +370,7 @@ mod tests {
     #[test]
     fn more_keys_than_are_tried_are_refused() {
         let mut settings = Settings::default();
-        settings.secrets.jwt_hmac_secrets = vec![Secret::new("s3cret"); 9];
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("s3cret"); 9];
         let error = settings.policy().err().unwrap().to_string();
         assert!(error.contains("name 9 keys; at most 8"), "{error}");
     }

@@ -38,8 +38,9 @@ const INBOUND: usize = 256;
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What the rest of the process asks of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Go by another policy from now on. The sender is dropped once that is so.
+    Exchange(Arc<Policy>, mpsc::Sender<()>),
     /// Send so many clients elsewhere.
     Evict(u32),
     /// End.
@@ -128,6 +129,7 @@ impl Turns {
                         reactor.borrow_mut().inbound(&mut items);
                     }
                     order = orders.recv() => match order {
+                        Some(Order::Exchange(policy, _told)) => reactor.borrow_mut().exchange(policy),
                         Some(Order::Evict(count)) => reactor.borrow_mut().evict(count),
                         Some(Order::Stop) | None => return Ok(ControlFlow::Break(())),
                     },

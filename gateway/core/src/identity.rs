@@ -24,6 +24,8 @@ pub(crate) struct Credentials(Option<Box<Identity>>);
 
 #[derive(Debug, Default)]
 struct Identity {
+    /// A token let the connection in.
+    has_token: bool,
     user: Arc<str>,
     info: Option<Bytes>,
     /// Monotonic time at which the connection ends with its token.
@@ -63,11 +65,22 @@ impl Credentials {
     pub(crate) fn of_entry(token: &EntryToken, channel: ChannelId, now: Now) -> Self {
         let grants = token.names_channel.then(|| (channel, Grant::default()));
         Self(Some(Box::new(Identity {
+            has_token: true,
             user: token.user.clone(),
             ends: token.expires_at.map(|at| now.at(at)),
             grants: grants.into_iter().collect(),
             ..Identity::default()
         })))
+    }
+
+    /// Whether a client that shows these may be connected.
+    pub(crate) fn admit(&self, policy: &Policy) -> bool {
+        policy.auth().anonymous || self.0.as_ref().is_some_and(|identity| identity.has_token)
+    }
+
+    /// Whether a client that is in a channel may be there.
+    pub(crate) fn admit_to(&self, channel: ChannelId, name: &str) -> bool {
+        self.grant(channel).is_some() || ChannelName::of(name).admits(&self.user())
     }
 
     /// The user's id; empty for an anonymous one.
@@ -118,6 +131,7 @@ impl Credentials {
     pub(crate) fn identify(&mut self, token: ConnectionToken, now: Now) -> Option<u32> {
         let (ends, ttl) = refreshable(token.expires_at, now);
         let identity = self.0.get_or_insert_default();
+        identity.has_token = true;
         identity.user = token.user;
         identity.info = token.info;
         identity.ends = ends;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     backplane::{self, BackplaneError, Op, Outcome, Payload},
+    config,
     hub::ChannelId,
     identity::Credentials,
     key::{ConnectionKey, RequestId},
@@ -38,6 +39,8 @@ pub fn client_channel(channel: &str) -> &str {
 }
 
 const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
+const NOT_SERVED: Goodbye = Goodbye { code: 1008, reason: "not available" };
+const DENIED: Goodbye = Goodbye { code: 1008, reason: "permission denied" };
 const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 
 /// One raw connection.
@@ -56,12 +59,17 @@ impl Session {
         link.accepted.new += 1;
         let channel = link.follow(&backplane_channel(channel));
         let credentials = token.map(|token| Credentials::of_entry(token, channel, link.now));
-        Self {
-            channel,
-            credentials: credentials.unwrap_or_default(),
-            unconfirmed: 0,
-            next_request: 0,
+        Self { channel, credentials: credentials.unwrap_or_default(), unconfirmed: 0, next_request: 0 }
+    }
+
+    /// Whether the client may stay under the policy in force.
+    fn standing(&self, link: &Link<'_>) -> Result<(), Goodbye> {
+        if !link.policy.serves(config::Protocol::Raw) {
+            return Err(NOT_SERVED);
         }
+        let name = link.hub.name(self.channel);
+        let may_enter = self.credentials.admit_to(self.channel, client_channel(&name));
+        if self.credentials.admit(link.policy) && may_enter { Ok(()) } else { Err(DENIED) }
     }
 
     /// The end of the token, or the next beat if that comes first.
@@ -136,6 +144,14 @@ impl Protocol for Session {
             return Err(EXPIRED);
         }
         Ok(self.until(beat(heartbeat, link)?, link.now))
+    }
+
+    fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.standing(link).is_err()
+    }
+
+    fn adapt(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        self.standing(link)
     }
 
     fn is_settled(&self) -> bool {

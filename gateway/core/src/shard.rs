@@ -1,7 +1,7 @@
 //! A shard as a value: some of a gateway's connections, their channels, their timers.
 //!
 //! [`Shard`] has three kinds of methods, after the model of sans-IO protocol crates: inputs (`open`, `receive`, `hang_up`, `overflow`,
-//! `inbound`, `evict`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
+//! `inbound`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
 //! says when `handle_timeout` is due; and getters. Time never goes back from one input to the next.
 //!
 //! A connection's life: `open` makes its key. It is over when the shard calls [`Outbox::close`], at most once, or when the socket
@@ -14,6 +14,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod outdated;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use self::{
     echo::Echo,
     following::SHARD,
     link::{Link, Shared},
+    outdated::{LOOKS, Outdated},
 };
 use crate::{
     backplane::{Inbound, Message},
@@ -103,6 +105,7 @@ pub struct Shard {
     open: Connections,
     /// Where `evict` goes on.
     next_evicted: usize,
+    outdated: Outdated,
 }
 
 impl Shard {
@@ -116,6 +119,7 @@ impl Shard {
             wheel: Wheel::new(TICK, TICKS),
             open: Connections::default(),
             next_evicted: 0,
+            outdated: Outdated::default(),
         }
     }
 
@@ -123,6 +127,27 @@ impl Shard {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.shared.policy
+    }
+
+    /// From now on the shard goes by another policy. Connected clients are held against it little by little: together the shards of a
+    /// gateway take something from no more of them per second than [`crate::config::Drain::max_reconnects_per_second`].
+    pub fn exchange(&mut self, policy: Arc<Policy>, now: Now) {
+        let rate = f64::from(policy.drain().max_reconnects_per_second);
+        let share = rate / f64::from(self.shared.settings.shards.max(1));
+        self.shared.policy = policy;
+        self.outdated.begin(self.connections.capacity(), share, now.monotonic);
+    }
+
+    /// Holds a connection against the policy in force at once: it was let in under another one.
+    pub fn adapt(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
+        self.with(
+            key,
+            now,
+            out,
+            |connection, link| {
+                if connection.is_outdated(link) { connection.adapt(link) } else { None }
+            },
+        );
     }
 
     /// Takes a connection whose WebSocket handshake is done.
@@ -224,13 +249,15 @@ impl Shard {
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.handle_timeout(link));
         }
+        self.adapt_some(now, out);
         self.shared.ask(now, out);
     }
 
     /// When `handle_timeout` is due, as monotonic time; never without connections.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.wheel.next_deadline(), self.shared.following.next_timeout()].into_iter().flatten().min()
+        let ways = [self.shared.following.next_timeout(), self.outdated.next_timeout()];
+        ways.into_iter().chain([self.wheel.next_deadline()]).flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.
@@ -257,6 +284,24 @@ impl Shard {
     #[must_use]
     pub fn channels(&self) -> usize {
         self.shared.hub.len()
+    }
+
+    /// Goes some way through the connections after an exchange of the policy.
+    fn adapt_some(&mut self, now: Now, out: &mut impl Outbox) {
+        for _ in 0..LOOKS {
+            let Some(slot) = self.outdated.slot(now.monotonic) else { return };
+            if let Some(connection) = self.connections.get(slot) {
+                let key = ConnectionKey { slot: slot as u32, generation: connection.generation };
+                let link = self.shared.link(key, connection.transport, now, out);
+                if connection.is_outdated(&link) {
+                    if !self.outdated.may_lose(now.monotonic) {
+                        return;
+                    }
+                    self.with(key, now, out, |connection, link| connection.adapt(link));
+                }
+            }
+            self.outdated.done();
+        }
     }
 
     fn is_known(&self, key: ConnectionKey) -> bool {

@@ -6,6 +6,7 @@ mod api;
 mod bad_input;
 mod bounds;
 mod centrifuge;
+mod config;
 mod drain;
 mod health;
 mod probe;

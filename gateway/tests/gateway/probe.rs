@@ -56,7 +56,7 @@ async fn a_gateway_that_starts_late_is_waited_for_and_the_reason_is_told_once() 
 async fn what_is_in_the_way_is_named_with_where_to_look() {
     let private = Server::start(|settings| {
         settings.config.auth.anonymous = false;
-        settings.secrets.jwt_hmac_secrets = vec![Secret::new("secret")];
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
     });
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (url, words) in [

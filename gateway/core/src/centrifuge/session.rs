@@ -7,6 +7,7 @@ mod connect;
 mod greeting;
 mod page;
 mod request;
+mod standing;
 mod subscription;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -14,7 +15,10 @@ use std::{mem, sync::Arc, time::Duration};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::{greeting::Greeting, subscription::Subscribing};
+use self::{
+    greeting::Greeting,
+    subscription::{Subscribing, Subscription},
+};
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
     command::{Answer, Command, Commands, Method},
@@ -52,7 +56,7 @@ pub(crate) struct Session {
     stage: Stage,
     arrival: Arrival,
     next_request: RequestId,
-    subscriptions: SmallVec<[ChannelId; 4]>,
+    subscriptions: SmallVec<[Subscription; 4]>,
     pending: Vec<Pending>,
     /// Of what is pending.
     weight: u32,
@@ -260,6 +264,14 @@ impl Protocol for Session {
         }
     }
 
+    fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.stands_otherwise(link)
+    }
+
+    fn adapt(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        self.stand_corrected(link)
+    }
+
     fn is_settled(&self) -> bool {
         self.pending.is_empty()
     }
@@ -363,9 +375,11 @@ impl Session {
                 link.abandon(subscribing.channel);
             }
         }
-        for channel in mem::take(&mut self.subscriptions) {
-            self.depart(channel, &link.hub.name(channel), grace, link);
-            link.leave(channel);
+        for subscription in mem::take(&mut self.subscriptions) {
+            if subscription.is_seen() {
+                self.tell_gone(subscription.channel(), grace, link);
+            }
+            link.leave(subscription.channel());
         }
     }
 

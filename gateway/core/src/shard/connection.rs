@@ -202,6 +202,16 @@ impl Connection {
         verdict.err().map(|goodbye| self.close(goodbye, link))
     }
 
+    /// Whether the policy in force gives the client something else than it has.
+    pub(super) fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.phase == Phase::Open && self.protocol.is_outdated(link)
+    }
+
+    /// Adapts what the client has to the policy in force. Returns the time until the next wake-up when that has changed.
+    pub(super) fn adapt(&mut self, link: &mut Link<'_>) -> Option<Duration> {
+        self.protocol.adapt(link).err().map(|goodbye| self.close(goodbye, link))
+    }
+
     /// Handles the connection's timer. Returns the time until the next one.
     pub(super) fn handle_timeout(&mut self, link: &mut Link<'_>) -> Option<Duration> {
         match self.phase {

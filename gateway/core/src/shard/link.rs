@@ -69,7 +69,20 @@ impl Shared {
         out: &'a mut dyn Outbox,
     ) -> Link<'a> {
         let Self { settings, policy, hub, accepted, tally, following, backlogs, scratch } = self;
-        Link { key, transport, now, settings, policy, hub, accepted, tally, following, backlogs, scratch, out }
+        Link {
+            key,
+            transport,
+            now,
+            settings,
+            policy,
+            hub,
+            accepted,
+            tally,
+            following,
+            backlogs,
+            scratch,
+            out,
+        }
     }
 
     /// Asks the backplane for the channels that the shard follows.

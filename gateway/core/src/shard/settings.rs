@@ -12,6 +12,8 @@ pub struct Settings {
     pub node_id: u64,
     /// This shard of the process.
     pub shard: u16,
+    /// How many there are.
+    pub shards: u16,
     /// The gateway's version; clients see it as `version`.
     pub version: String,
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod backplane;
 mod conversation;
+mod exchange;
 mod lifecycle;
 mod model;
 mod node;

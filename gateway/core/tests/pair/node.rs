@@ -144,6 +144,7 @@ impl Node {
             node_name: format!("gateway-{node_id}"),
             node_id,
             shard: 0,
+            shards: 1,
             version: "1".to_owned(),
         };
         let policy = Policy::compile(config, keys).expect("it makes sense");
@@ -224,6 +225,12 @@ impl Node {
             self.shard.handle_timeout(self.now, &mut self.sink);
         }
         self.now.monotonic = end;
+    }
+
+    /// Has the shard go by another configuration, with the same kind of keys as at first.
+    pub fn exchange(&mut self, config: GatewayConfig, keys: Vec<Key>) {
+        let policy = Policy::compile(config, keys).expect("it makes sense");
+        self.shard.exchange(Arc::new(policy), self.now);
     }
 
     /// Takes the frames sent to a connection so far.

@@ -94,7 +94,7 @@ impl Session {
         request: &SubRefresh<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
+        let channel = link.hub.find(&request.channel).filter(|channel| self.is_subscribed(*channel));
         let channel = channel.ok_or(ErrorCode::PermissionDenied)?;
         let (policy, now) = (link.policy, link.now);
         let (grant, ttl) =

@@ -35,7 +35,7 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
-        let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
+        let channel = link.hub.find(&request.channel).filter(|channel| self.is_subscribed(*channel));
         if !may_publish(options.publish, &request.channel, &self.credentials.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
@@ -95,7 +95,7 @@ impl Session {
 
     /// Only subscribers may look into a channel.
     fn subscribed_name(&self, channel: &str, link: &Link<'_>) -> Result<std::sync::Arc<str>, ErrorCode> {
-        let id = link.hub.find(channel).filter(|id| self.subscriptions.contains(id));
+        let id = link.hub.find(channel).filter(|id| self.is_subscribed(*id));
         id.map(|id| link.hub.name(id)).ok_or(ErrorCode::PermissionDenied)
     }
 }

@@ -8,6 +8,7 @@ use super::{
     Arrival, DEPARTURES, PRESENCE_GRACE, Session, Waiting,
     page::{self, Fit},
     request::{self, MAX_PUBLICATIONS},
+    standing::is_seen,
 };
 use crate::{
     backplane::{BackplaneError, Op, Outcome, Publication, Retention, StreamPosition},
@@ -21,6 +22,28 @@ use crate::{
     provisional::ProvisionalEpoch,
     shard::link::Link,
 };
+
+/// A channel that the client is in, and whether the backplane has been told that it is there, so that others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscription(u32);
+
+impl Subscription {
+    fn new(channel: ChannelId) -> Self {
+        Self(channel.with_mark(false))
+    }
+
+    fn seen(self, is_seen: bool) -> Self {
+        Self(self.channel().with_mark(is_seen))
+    }
+
+    pub(super) fn channel(self) -> ChannelId {
+        ChannelId::and_mark(self.0).0
+    }
+
+    pub(super) fn is_seen(self) -> bool {
+        ChannelId::and_mark(self.0).1
+    }
+}
 
 /// A subscription that the backplane has not confirmed yet.
 #[derive(Debug)]
@@ -99,15 +122,8 @@ impl Session {
         request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
         let (policy, now) = (link.policy, link.now);
-        let (grant, ttl) =
-            self.credentials.authorize(&request.channel, &request.token, policy, now)?;
-        self.ask(
-            id,
-            &request.channel,
-            Some(request),
-            Terms { grant, ttl, data: None },
-            link,
-        )
+        let (grant, ttl) = self.credentials.authorize(&request.channel, &request.token, policy, now)?;
+        self.ask(id, &request.channel, Some(request), Terms { grant, ttl, data: None }, link)
     }
 
     /// Asks the backplane for a channel, from where `request` left off.
@@ -186,7 +202,7 @@ impl Session {
     /// One subscription per channel, and a bounded number of them.
     fn check_capacity(&self, channel: &str, link: &Link<'_>) -> Result<(), ErrorCode> {
         let id = link.hub.find(channel);
-        if id.is_some_and(|id| self.subscriptions.contains(&id) || self.under_way(id).is_some()) {
+        if id.is_some_and(|id| self.is_subscribed(id) || self.under_way(id).is_some()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
         let limit = link.policy.limits().subscriptions as usize;
@@ -261,8 +277,14 @@ impl Session {
                 return Err(unexpected.err().map_or(ErrorCode::Internal, ErrorCode::from));
             }
         };
+        // The policy may be another one than when the client asked.
+        let name = link.hub.name(channel);
+        if let Err(code) = self.entitlement(&name, subscribing.terms.grant.as_ref(), link) {
+            link.abandon(channel);
+            return Err(code);
+        }
         link.hub.joined(channel, link.key.slot);
-        self.subscriptions.push(channel);
+        self.subscriptions.push(Subscription::new(channel));
         let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
         if let Some(grant) = subscribing.terms.grant {
             self.credentials.add_grant(channel, grant);
@@ -313,15 +335,15 @@ impl Session {
     }
 
     pub(super) fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
-        if self.subscriptions.contains(&channel) {
-            self.depart(channel, &link.hub.name(channel), grace, link);
+        if self.is_subscribed(channel) {
+            self.disappear(channel, grace, link);
             self.forget(channel);
             link.leave(channel);
         }
     }
 
     fn forget(&mut self, channel: ChannelId) {
-        self.subscriptions.retain(|subscribed| *subscribed != channel);
+        self.subscriptions.retain(|subscription| subscription.channel() != channel);
         self.credentials.remove_grant(channel);
     }
 
@@ -330,24 +352,41 @@ impl Session {
     }
 
     /// Tells the backplane that the client is in a channel, where anyone may want to know.
-    fn appear(&self, channel: ChannelId, link: &mut Link<'_>) {
+    pub(super) fn appear(&mut self, channel: ChannelId, link: &mut Link<'_>) {
         let name = link.hub.name(channel);
         let Ok(options) = request::options(&name, link) else { return };
-        if options.presence || options.join_leave {
+        if is_seen(options) {
             let announce = options.join_leave;
             let info = self.info(Some(channel), link);
+            self.mark(channel, true);
             link.tell(Op::Enter { channel: name, info, announce });
         }
     }
 
-    /// Tells the backplane that the client is no longer in a channel it appeared in.
-    pub(super) fn depart(&self, channel: ChannelId, name: &Arc<str>, grace: Duration, link: &mut Link<'_>) {
-        let Ok(options) = request::options(name, link) else { return };
-        if options.presence || options.join_leave {
-            let announce = options.join_leave;
-            let info = self.info(Some(channel), link);
-            link.tell(Op::Leave { channel: name.clone(), info, announce, grace });
+    /// Tells the backplane that the client is no longer in a channel, if it is seen there.
+    pub(super) fn disappear(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+        if self.subscriptions.contains(&Subscription::new(channel).seen(true)) {
+            self.mark(channel, false);
+            self.tell_gone(channel, grace, link);
         }
+    }
+
+    pub(super) fn tell_gone(&self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+        let name = link.hub.name(channel);
+        let announce = request::options(&name, link).is_ok_and(|options| options.join_leave);
+        let info = self.info(Some(channel), link);
+        link.tell(Op::Leave { channel: name, info, announce, grace });
+    }
+
+    fn mark(&mut self, channel: ChannelId, is_seen: bool) {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        if let Some(subscription) = subscriptions.find(|subscription| subscription.channel() == channel) {
+            *subscription = subscription.seen(is_seen);
+        }
+    }
+
+    pub(super) fn is_subscribed(&self, channel: ChannelId) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.channel() == channel)
     }
 }
 
@@ -371,8 +410,7 @@ pub(super) fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> F
 /// Whether what comes between two places may be in one stream. The position of a channel without a stream stays good in the stream that
 /// begins after it.
 fn may_precede(since: &StreamPosition, end: &StreamPosition) -> bool {
-    since.offset < end.offset
-        && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
+    since.offset < end.offset && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
 }
 
 /// Whether a client says where it left off.
