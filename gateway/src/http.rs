@@ -26,7 +26,6 @@ use gateway_core::{
     handshake::{self, BadHandshake},
     policy::Policy,
     raw::backplane_channel,
-    rights::ChannelName,
     shard::Opening,
     token::{EntryToken, TokenError},
 };
@@ -198,9 +197,16 @@ impl ClientPort {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.policy().auth().anonymous && ChannelName::of(channel).admits("") => Ok(None),
+            None if self.policy().auth().anonymous && self.policy().may_enter_raw(channel, "") => Ok(None),
             None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
-            Some(token) => self.entry(token, channel).await.map(Some).map_err(|error| error.to_string()),
+            Some(token) => {
+                let token = self.entry(token, channel).await.map_err(|error| error.to_string())?;
+                if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
+                    Ok(Some(token))
+                } else {
+                    Err("the channel needs a subscription token for it, or another user's".to_owned())
+                }
+            }
         }
     }
 

@@ -19,7 +19,7 @@ pub struct GatewayConfig {
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     pub allowed_origins: Vec<String>,
     /// Proxies in front of the gateway whose word for the client's address is believed.
-    #[serde(skip_serializing_if = "Proxies::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub proxies: Proxies,
     /// Who may connect.
     pub auth: Auth,
@@ -130,13 +130,6 @@ pub struct Proxies {
     pub proxy_protocol: bool,
 }
 
-impl Proxies {
-    /// Left out of what is written, so that an older gateway can read it.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What one gateway and one connection may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -236,7 +229,21 @@ pub struct ChannelOptions {
     /// Subscribers are told when a client joins or leaves.
     pub join_leave: bool,
     /// Who may publish besides the server API.
-    pub publish: Publishers,
+    pub publish: Audience,
+    /// Who may subscribe without a token for the channel, as far as its name admits them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub subscribe: Entrants,
+    /// Who may ask who is present, where that can be asked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_presence: Audience,
+    /// Who may read the history, where there is one; whoever is subscribed recovers what he missed in any case.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_history: Audience,
+}
+
+/// Left out of what is written, so that an older gateway can read it.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How much of a channel is kept.
@@ -258,16 +265,31 @@ impl Default for History {
     }
 }
 
-/// Who may publish from a client connection.
+/// Which clients may do something in a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub enum Publishers {
-    /// Nobody: only the server API publishes.
+pub enum Audience {
+    /// None: only the server API.
     Server,
     /// Whoever is subscribed to the channel.
     #[default]
     Subscribers,
-    /// Every connected client.
+    /// Whoever is subscribed or may subscribe without a token for the channel, and is not anonymous.
+    Users,
+    /// Whoever is subscribed or may subscribe without a token for the channel.
+    Clients,
+}
+
+/// Which clients may subscribe to a channel without a token for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub enum Entrants {
+    /// None: a subscription token is needed, or a connection token that names the channel.
+    Tokens,
+    /// Those that are not anonymous.
+    Users,
+    /// All that are connected.
+    #[default]
     Clients,
 }
 

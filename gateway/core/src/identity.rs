@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
+    config::ChannelOptions,
     hub::ChannelId,
     policy::Policy,
-    rights::ChannelName,
+    rights::may_enter,
     time::Now,
     token::{ConnectionToken, EntryToken, Meter, TokenError, Verifier},
 };
@@ -78,9 +79,9 @@ impl Credentials {
         policy.auth().anonymous || self.0.as_ref().is_some_and(|identity| identity.has_token)
     }
 
-    /// Whether a client that is in a channel may be there.
-    pub(crate) fn admit_to(&self, channel: ChannelId, name: &str) -> bool {
-        self.grant(channel).is_some() || ChannelName::of(name).admits(&self.user())
+    /// Whether a client that is in a raw channel may be there.
+    pub(crate) fn admit_to_raw(&self, channel: ChannelId, name: &str, policy: &Policy) -> bool {
+        self.grant(channel).is_some() || policy.may_enter_raw(name, &self.user())
     }
 
     /// The user's id; empty for an anonymous one.
@@ -138,18 +139,19 @@ impl Credentials {
         ttl
     }
 
-    /// What a client's token grants it in a channel, and the seconds until that expires. Nothing where its name alone lets it in.
+    /// What a client's token grants it in a channel, and the seconds until that expires. Nothing where it needs none.
     pub(crate) fn authorize(
         &mut self,
         channel: &str,
         token: &str,
+        options: &ChannelOptions,
         policy: &Policy,
         now: Now,
     ) -> Result<(Option<Grant>, Option<u32>), Denied> {
         if !token.is_empty() {
             let (grant, ttl) = self.verify_subscription(channel, token, policy, now)?;
             Ok((Some(grant), ttl))
-        } else if ChannelName::of(channel).admits(&self.user()) {
+        } else if may_enter(options, channel, &self.user()) {
             Ok((None, None))
         } else {
             Err(Denied::Forbidden)

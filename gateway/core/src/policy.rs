@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     backplane::Retention,
     config::{Auth, ChannelOptions, Drain, GatewayConfig, Limits, Protocol, Proxies},
-    rights::ChannelName,
+    rights::{ChannelName, may_enter},
     token::{Key, Verifier},
 };
 
@@ -112,11 +112,23 @@ impl Policy {
         }
     }
 
-    /// How much of a raw channel is kept, named as clients do: as much as of one of the centrifuge protocol that clients know by the same
-    /// name, or, since no name is refused there, by none without a namespace.
+    /// The options of a raw channel, named as clients do: those of the channel that clients of the centrifuge protocol know by the same
+    /// name, or, since no name is refused there, those of channels without a namespace.
+    #[must_use]
+    pub fn raw_options(&self, channel: &str) -> &ChannelOptions {
+        self.options(channel).unwrap_or(&self.document.channels.default)
+    }
+
+    /// How much of a raw channel is kept.
     #[must_use]
     pub fn raw_retention(&self, channel: &str) -> Option<Retention> {
-        self.options(channel).unwrap_or(&self.document.channels.default).history.map(Retention::from)
+        self.raw_options(channel).history.map(Retention::from)
+    }
+
+    /// Whether a client may enter a raw channel without a token for it; an anonymous user is the empty string.
+    #[must_use]
+    pub fn may_enter_raw(&self, channel: &str, user: &str) -> bool {
+        may_enter(self.raw_options(channel), channel, user)
     }
 }
 

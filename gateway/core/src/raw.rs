@@ -68,7 +68,7 @@ impl Session {
             return Err(NOT_SERVED);
         }
         let name = link.hub.name(self.channel);
-        let may_enter = self.credentials.admit_to(self.channel, client_channel(&name));
+        let may_enter = self.credentials.admit_to_raw(self.channel, client_channel(&name), link.policy);
         if self.credentials.admit(link.policy) && may_enter { Ok(()) } else { Err(DENIED) }
     }
 

@@ -53,7 +53,8 @@ async fn a_configuration_is_exchanged_as_a_whole_and_shown_with_its_hash() {
     let before = server.config().await;
     assert_eq!(before["configHash"], GatewayConfig::default().hash());
     assert_eq!(server.report().await.config_hash, GatewayConfig::default().hash());
-    let hash = server.reconfigure(&json!({"limits": {"subscriptions": 3}, "auth": {"anonymous": true}})).await;
+    let hash =
+        server.reconfigure(&json!({"limits": {"subscriptions": 3}, "auth": {"anonymous": true}})).await;
     assert_ne!(before["configHash"], hash);
     let after = server.config().await;
     let expected = json!([3, true, hash]);

@@ -7,7 +7,7 @@ use crate::{
     centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
     config::{ChannelOptions, Protocol},
     identity::Grant,
-    rights::ChannelName,
+    rights::may_enter,
     shard::link::Link,
     transport::Goodbye,
 };
@@ -81,7 +81,7 @@ impl Session {
         link: &Link<'a>,
     ) -> Result<&'a ChannelOptions, ErrorCode> {
         let options = request::options(channel, link)?;
-        let is_admitted = grant.is_some() || ChannelName::of(channel).admits(&self.credentials.user());
+        let is_admitted = grant.is_some() || may_enter(options, channel, &self.credentials.user());
         if is_admitted { Ok(options) } else { Err(ErrorCode::PermissionDenied) }
     }
 }

@@ -119,10 +119,11 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         self.note_arrival(request);
-        request::options(&request.channel, link)?;
+        let options = request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
         let (policy, now) = (link.policy, link.now);
-        let (grant, ttl) = self.credentials.authorize(&request.channel, &request.token, policy, now)?;
+        let (grant, ttl) =
+            self.credentials.authorize(&request.channel, &request.token, options, policy, now)?;
         self.ask(id, &request.channel, Some(request), Terms { grant, ttl, data: None }, link)
     }
 
