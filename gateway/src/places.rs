@@ -125,7 +125,8 @@ impl Places {
         serve: impl FnOnce(Rc<Place>) -> F,
     ) {
         let place = Place { id, arrived: Cell::new(false), of: self.clone() };
-        let task = tokio::task::spawn_local(serve(Rc::new(place))).abort_handle();
+        // The runtime copies what it is given several times, and this is kilobytes.
+        let task = tokio::task::spawn_local(Box::pin(serve(Rc::new(place)))).abort_handle();
         let mut inner = self.0.borrow_mut();
         inner.served.insert(id, Served { peer, task, busy: false });
         inner.gauge.inc();

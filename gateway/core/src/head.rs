@@ -2,7 +2,7 @@
 //! Whoever stands between a client and this server reads them too, and an attacker lives on the difference.
 
 use http::{HeaderMap, Version, header::HOST};
-use memchr::memchr;
+use memchr::memchr_iter;
 
 /// Why a request is answered with 400, whatever it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,10 +38,10 @@ pub struct HeadScanner {
 impl HeadScanner {
     /// How many of these bytes belong to the head, when it ends in them.
     pub fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
-        let mut rest = bytes;
-        while let Some(newline) = memchr(b'\n', rest) {
-            let end = &rest[..newline];
-            rest = &rest[newline + 1..];
+        let mut start = 0;
+        for newline in memchr_iter(b'\n', bytes) {
+            let end = &bytes[start..newline];
+            start = newline + 1;
             let was_last = if self.length == 0 {
                 self.end_line(end, end.len(), end.ends_with(b"\r"))
             } else {
@@ -51,10 +51,10 @@ impl HeadScanner {
                 self.end_line(&line[..length.min(LINE_START)], length, after_cr)
             };
             if was_last {
-                return Some(bytes.len() - rest.len());
+                return Some(start);
             }
         }
-        self.take(rest);
+        self.take(&bytes[start..]);
         None
     }
 

@@ -27,7 +27,7 @@ use crate::{
 /// The backplane's name for a raw channel. No namespace is named by the empty string, so it is no centrifuge channel's name.
 #[must_use]
 pub fn backplane_channel(channel: &str) -> String {
-    format!("{PREFIX}{channel}")
+    [PREFIX, channel].concat()
 }
 
 const PREFIX: &str = ":raw:";

@@ -24,6 +24,9 @@ impl<'a> ChannelName<'a> {
     /// Takes a name apart.
     #[must_use]
     pub fn of(name: &'a str) -> Self {
+        if !name.contains([PRIVATE, NAMESPACE, USERS]) {
+            return Self { namespace: None, is_private: false, users: None };
+        }
         let bare = name.strip_prefix(PRIVATE).unwrap_or(name);
         let users = bare.rsplit_once(USERS).map(|(_, users)| users);
         let topic = bare.split_once(USERS).map_or(bare, |(topic, _)| topic);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// In which a client earns one good token.
-const INTERVAL: Duration = Duration::from_millis(62);
+const INTERVAL: Duration = Duration::from_micros(62_500);
 /// Good tokens that a wrong one counts as.
 const WRONG: u32 = 16;
 
@@ -23,8 +23,8 @@ impl Meter {
     }
 
     /// A token was verified.
-    pub fn charge(&mut self, is_good: bool, now: Duration) {
-        self.paid_until = self.paid_until.max(now) + INTERVAL * if is_good { 1 } else { WRONG };
+    pub fn charge(&mut self, is_genuine: bool, now: Duration) {
+        self.paid_until = self.paid_until.max(now) + INTERVAL * if is_genuine { 1 } else { WRONG };
     }
 }
 

@@ -207,6 +207,9 @@ impl Conversation {
 
     fn answer(&mut self, index: usize, answer: Answer) {
         let (waiter, op) = self.asked.remove(index);
+        // Only history is asked from a place that may be gone.
+        let is_history = matches!(op, Op::History { .. });
+        let answer = if answer == Answer::Unrecoverable && !is_history { Answer::Failed } else { answer };
         let position = StreamPosition { epoch: Arc::from("e"), offset: 0 };
         let outcome = match op {
             Op::Subscribe { retention, .. } => {
@@ -264,7 +267,8 @@ impl Conversation {
                     None
                 }
                 Op::Publish { .. } => Some(Ask::Publish),
-                Op::Presence { .. } | Op::PresenceStats { .. } => Some(Ask::Presence),
+                Op::Presence { .. } => Some(Ask::Presence),
+                Op::PresenceStats { .. } => Some(Ask::PresenceStats),
                 Op::History { .. } => Some(Ask::History),
             });
             assert!(self.present.values().all(|count| [0, 1].contains(count)), "{:?}", self.present);

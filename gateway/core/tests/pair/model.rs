@@ -10,6 +10,8 @@ pub const LIMIT: usize = 4;
 /// What may wait for the backplane before the connection is read no further, and what of it may be left when it is read again.
 const HELD_BACK: usize = 256;
 const READ_AGAIN: usize = 128;
+/// Good tokens at once.
+const BURST: u32 = 128;
 /// Seconds within which a connect command has to have succeeded.
 const STALE: u32 = 10;
 
@@ -41,6 +43,8 @@ pub struct Model {
     age: u32,
     state: State,
     is_user: bool,
+    /// What tokens have used up, in sixteenths of a second since the connection was opened.
+    paid: u32,
     leaving: bool,
     pub paused: bool,
     subscribed: BTreeSet<Channel>,
@@ -59,6 +63,7 @@ impl Model {
             age: 0,
             state: State::New,
             is_user: false,
+            paid: 0,
             leaving: false,
             paused: false,
             subscribed: BTreeSet::new(),
@@ -193,8 +198,14 @@ impl Model {
     }
 
     fn connect(&mut self, id: u32, token: Token) {
+        if token == Token::Absent && self.anonymous {
+            return self.welcome(id);
+        }
+        if let Err(code) = self.verify(token) {
+            self.state = State::Refused;
+            return self.seen.push(Sight::Error(id, code));
+        }
         match token {
-            Token::Absent if self.anonymous => self.welcome(id),
             Token::Good => {
                 self.is_user = true;
                 self.welcome(id);
@@ -273,20 +284,23 @@ impl Model {
                 self.need(channel)?;
                 let (ask, reply) = match command {
                     Command::Presence(_) => (Ask::Presence, "presence"),
-                    Command::PresenceStats(_) => (Ask::Presence, "presence_stats"),
+                    Command::PresenceStats(_) => (Ask::PresenceStats, "presence_stats"),
                     _ => (Ask::History, "history"),
                 };
                 self.ask(id, ask, reply, 32);
             }
             Command::Ping => self.seen.push(Sight::Reply(id, "ping")),
             Command::Rpc => return Err(108),
-            Command::Refresh(token) => match token {
-                Token::Good | Token::Subscribing | Token::SubscribingToUnknown if self.is_user => {
-                    self.seen.push(Sight::Reply(id, "refresh"));
+            Command::Refresh(token) => {
+                self.verify(token)?;
+                match token {
+                    Token::Good | Token::Subscribing | Token::SubscribingToUnknown if self.is_user => {
+                        self.seen.push(Sight::Reply(id, "refresh"));
+                    }
+                    Token::Expired => return Err(109),
+                    _ => self.close(3500),
                 }
-                Token::Expired => return Err(109),
-                _ => self.close(3500),
-            },
+            }
             Command::SubRefresh { channel, token } => {
                 self.need(channel)?;
                 self.check(token)?;
@@ -302,12 +316,25 @@ impl Model {
     }
 
     /// What is wrong with a subscription token.
-    fn check(&self, token: Token) -> Result<(), u64> {
+    fn check(&mut self, token: Token) -> Result<(), u64> {
+        // Subscription tokens are for the user, so a good one is wrong for somebody else.
+        self.verify(if token == Token::Good && !self.is_user { Token::Foreign } else { token })?;
         match token {
             Token::Good if self.is_user => Ok(()),
             Token::Expired => Err(109),
             _ => Err(103),
         }
+    }
+
+    /// A token is looked at, unless too many were: a wrong one counts as sixteen.
+    fn verify(&mut self, token: Token) -> Result<(), u64> {
+        let now = self.age * 16;
+        if self.paid >= now + BURST {
+            return Err(111);
+        }
+        let is_wrong = matches!(token, Token::Absent | Token::Forged | Token::Foreign);
+        self.paid = self.paid.max(now) + if is_wrong { 16 } else { 1 };
+        Ok(())
     }
 
     fn ask(&mut self, id: u32, ask: Ask, reply: &'static str, weight: usize) {

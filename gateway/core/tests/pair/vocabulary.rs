@@ -85,6 +85,7 @@ pub enum Ask {
     Subscribe(Channel),
     Publish,
     Presence,
+    PresenceStats,
     History,
 }
 

@@ -154,7 +154,8 @@ impl Model {
             Step::RollBack { lost } => {
                 self.log.truncate(self.log.len().saturating_sub(usize::from(*lost)));
                 if self.log.is_empty() && self.stream.take().is_some() {
-                    self.names.clear();
+                    // Who was told that there was nothing yet, and got nothing, goes on from there.
+                    self.names.retain(|name| ProvisionalEpoch::parse(name).is_some());
                 }
                 self.restart();
             }

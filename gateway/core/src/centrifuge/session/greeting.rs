@@ -17,7 +17,7 @@ use crate::{
         command::Connect,
         reply::SubscribeResult,
     },
-    identity::{Credentials, Grant},
+    identity::Grant,
     protocol::Parting,
     shard::link::Link,
     token::ServerSubscription,
@@ -122,7 +122,7 @@ impl Session {
         self.greeting = None;
         self.stage = Stage::Refused;
         self.leave_all(Parting::MayReturn, link);
-        self.credentials = Credentials::default();
+        self.credentials.forget();
     }
 
     /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.

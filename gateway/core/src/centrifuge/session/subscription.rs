@@ -185,7 +185,9 @@ impl Session {
                 let part = Outcome::Subscribed { position: Some(position), publications, recovered: true };
                 Some((subscribing, Ok(part), true))
             }
-            (Ok(Outcome::History { .. }) | Err(BackplaneError::UnrecoverablePosition), _) => {
+            (Ok(Outcome::History { .. }) | Err(BackplaneError::UnrecoverablePosition), _)
+                if subscribing.since.is_some() =>
+            {
                 subscribing.since = None;
                 self.start(id, subscribing, link);
                 None
