@@ -17,10 +17,10 @@ use backplane::Backplane;
 use gateway_core::{
     backplane::{BackplaneError, ClientInfo, Op, Outcome, StreamPosition},
     centrifuge::command::valid_channel,
-    config::{Auth, GatewayConfig},
+    config::GatewayConfig,
     key::ConnectionKey,
     shard::Opening,
-    token::{Key, Verifier},
+    token::Key,
 };
 use libfuzzer_sys::fuzz_target;
 use node::{BINARY, Frame, Node, TEXT, masked};
@@ -125,9 +125,8 @@ struct Heard {
 impl World {
     fn new() -> Self {
         let key = Key::hmac(SECRET).expect("it is not empty");
-        let verifier = Verifier::new(vec![key], &Auth::default());
         Self {
-            node: Node::with_verifier(GatewayConfig::default(), 1, verifier),
+            node: Node::with_keys(GatewayConfig::default(), 1, vec![key]),
             backplane: Backplane::default(),
             clients: Vec::new(),
             came: 0,

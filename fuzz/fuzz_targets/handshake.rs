@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
-use gateway_core::handshake::{Served, Subprotocols, accept, check_origin};
+use gateway_core::handshake::{self, Subprotocols, accept, check_origin};
 use http_body_util::Full;
 use hyper::{
     Request, Response,
@@ -72,7 +72,7 @@ struct Served {
 
 fn serve(stream: Stream<'_>, spoken: Option<&'static [&'static str]>, allowed: &[String]) -> Served {
     let subprotocols = spoken.map_or(Subprotocols::Any, Subprotocols::Spoken);
-    let here = Served { subprotocols, compression: false };
+    let here = handshake::Served { subprotocols, compression: false };
     let requests = std::cell::Cell::new(0);
     let service = service_fn(|request: Request<Incoming>| {
         requests.set(requests.get() + 1);

@@ -22,16 +22,17 @@ const SECOND: u64 = 1_000_000_000;
 /// Counts open connections and paces new ones. Shared by all shards.
 #[derive(Debug)]
 pub struct Admission {
-    max_connections: u32,
+    /// Connections that the process may open files for.
+    files: u32,
+    max_connections: AtomicU32,
     open: AtomicU32,
     /// Nanoseconds that one admission takes at the allowed rate.
-    interval: u64,
+    interval: AtomicU64,
     /// When the admissions so far are paid for (generic cell rate algorithm), in nanoseconds since the start.
     paid_until: AtomicU64,
     draining: AtomicBool,
-    /// Absent where addresses have no limit of their own.
-    addresses: Option<Addresses>,
-    /// Absent where nobody is barred for them.
+    addresses: Addresses,
+    /// As it was at the start; absent where nobody is barred for them.
     wrong_tokens: Option<WrongTokens>,
 }
 
@@ -106,21 +107,39 @@ pub struct Permit {
     of: Arc<Admission>,
     /// Of the client.
     site: Site,
+    /// The site has it among its own: addresses had limits when it came.
+    is_counted: bool,
 }
 
 impl Admission {
-    /// Nothing admitted yet.
+    /// Nothing admitted yet. The process may open files for so many connections.
     #[must_use]
-    pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            max_connections: limits.max_connections,
+    pub fn new(limits: &Limits, files: u32) -> Arc<Self> {
+        let admission = Self {
+            files,
+            max_connections: AtomicU32::new(0),
             open: AtomicU32::new(0),
-            interval: SECOND / u64::from(limits.connections_per_second.max(1)),
+            interval: AtomicU64::new(0),
             paid_until: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            addresses: Addresses::new(limits),
+            addresses: Addresses::default(),
             wrong_tokens: WrongTokens::new(limits),
-        })
+        };
+        admission.set_limits(limits);
+        Arc::new(admission)
+    }
+
+    /// From now on these limits count, that of wrong tokens aside; who has been admitted stays.
+    pub fn set_limits(&self, limits: &Limits) {
+        let (wanted, files) = (limits.max_connections, self.files);
+        if files < wanted {
+            tracing::warn!(
+                "limits.maxConnections is {wanted}, and at most {files} fit into the files that this process may open; raise that limit"
+            );
+        }
+        self.max_connections.store(wanted.min(files), Relaxed);
+        self.interval.store(SECOND / u64::from(limits.connections_per_second.max(1)), Relaxed);
+        self.addresses.set_limits(limits);
     }
 
     /// Refuses everybody from now on, or no longer.
@@ -137,16 +156,18 @@ impl Admission {
         if self.bars(site, now) {
             return Err(Refusal::AddressBarred);
         }
+        let (max_connections, interval) = (self.max_connections.load(Relaxed), self.interval.load(Relaxed));
         self.open
-            .fetch_update(Relaxed, Relaxed, |open| (open < self.max_connections).then_some(open + 1))
+            .fetch_update(Relaxed, Relaxed, |open| (open < max_connections).then_some(open + 1))
             .map_err(|_| Refusal::Full)?;
-        if let Some(addresses) = &self.addresses {
-            addresses.admit(site, now).inspect_err(|_| _ = self.open.fetch_sub(1, Relaxed))?;
+        let mut permit = Permit { of: self.clone(), site, is_counted: false };
+        if self.addresses.are_limited() {
+            self.addresses.admit(site, now)?;
+            permit.is_counted = true;
         }
-        let permit = Permit { of: self.clone(), site };
         self.paid_until
             .fetch_update(Relaxed, Relaxed, |paid| {
-                let paid = paid.max(now) + self.interval;
+                let paid = paid.max(now) + interval;
                 (paid <= now + SECOND).then_some(paid)
             })
             .map_err(|_| Refusal::TooFast)?;
@@ -191,8 +212,8 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.of.open.fetch_sub(1, Relaxed);
-        if let Some(addresses) = &self.of.addresses {
-            addresses.leave(self.site);
+        if self.is_counted {
+            self.of.addresses.leave(self.site);
         }
     }
 }
@@ -208,7 +229,7 @@ mod tests {
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn admission(max_connections: u32, connections_per_second: u32) -> Arc<Admission> {
-        Admission::new(&Limits { max_connections, connections_per_second, ..Limits::default() })
+        Admission::new(&Limits { max_connections, connections_per_second, ..Limits::default() }, u32::MAX)
     }
 
     #[test]
@@ -241,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_shrink_close_nobody_and_those_that_grow_admit_more_at_once_up_to_the_files_there_are() {
+        let limits = |max_connections| Limits { max_connections, ..Limits::default() };
+        let admission = Admission::new(&limits(2), 3);
+        let admit = || admission.admit(CLIENT, Duration::ZERO);
+        let mut held = vec![admit().unwrap(), admit().unwrap()];
+        admission.set_limits(&limits(1));
+        assert_eq!((admit().unwrap_err(), admission.open()), (Refusal::Full, 2));
+        admission.set_limits(&limits(4));
+        held.push(admit().unwrap());
+        assert_eq!((admit().unwrap_err(), admission.open()), (Refusal::Full, 3));
+    }
+
+    #[test]
     fn a_draining_gateway_refuses_and_one_whose_drain_is_cancelled_admits_again() {
         let admission = admission(1, 1);
         admission.set_draining(true);
@@ -252,7 +286,7 @@ mod tests {
     #[test]
     fn an_address_is_refused_for_the_wrong_tokens_of_its_connections_and_of_its_requests_alike() {
         let limits = Limits { wrong_tokens_per_minute_per_address: Some(2), ..Limits::default() };
-        let (admission, other) = (Admission::new(&limits), IpAddr::from([10, 0, 0, 9]));
+        let (admission, other) = (Admission::new(&limits, u32::MAX), IpAddr::from([10, 0, 0, 9]));
         let permit = admission.admit(CLIENT, Duration::ZERO).unwrap();
         permit.wrong_token(Duration::ZERO);
         admission.wrong_token(CLIENT, Duration::ZERO);
@@ -271,7 +305,7 @@ mod tests {
             connections_per_second_per_address: Some(3),
             ..Limits::default()
         };
-        let admission = Admission::new(&limits);
+        let admission = Admission::new(&limits, u32::MAX);
         let admit = |client: [u8; 4], millis| admission.admit(client.into(), Duration::from_millis(millis));
         let (greedy, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
         let held = [admit(greedy, 0).unwrap(), admit(greedy, 0).unwrap()];

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     backplane::RedisAccess,
-    settings::{ConfigFile, Secrets, Settings, SettingsError, read_config, read_secret},
+    settings::{ConfigFile, Secrets, Settings, SettingsError, TokenKeyFiles, read_config, read_secret},
 };
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, env = "MOORING_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8000")]
     listen: SocketAddr,
 
-    /// Address of the control port: /livez, /readyz, /metrics, /report and /drain.
+    /// Address of the control port: /livez, /readyz, /metrics, /report, /drain and /config.
     #[arg(long, env = "MOORING_CONTROL", value_name = "ADDR", default_value = "127.0.0.1:9000")]
     control: SocketAddr,
 
@@ -86,7 +86,7 @@ pub struct Args {
     #[arg(long, env = "MOORING_REDIS_CLIENT_KEY_FILE", value_name = "FILE")]
     redis_client_key_file: Option<PathBuf>,
 
-    /// File with the bearer token that /report and /drain ask for; open when absent, which only suits a loopback --control.
+    /// File with the bearer token that /report, /drain and /config ask for; open when absent, which only suits a loopback --control.
     #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
     control_token_file: Option<PathBuf>,
 
@@ -156,15 +156,14 @@ pub enum LogFormat {
 impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        let ConfigFile { mut config, names_anonymous } =
+        let ConfigFile { config, names_anonymous } =
             read_config(self.config.as_deref(), self.config_inline.as_deref())?;
-        if let Some(seconds) = self.shutdown_window {
-            config.drain.timeout_seconds = seconds;
-        }
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
-        let secrets = |flag, paths: &[PathBuf]| {
-            paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
+        let token_key_files = TokenKeyFiles {
+            hmac_secrets: self.jwt_hmac_secret_file.clone(),
+            public_keys: self.jwt_public_key_file.clone(),
         };
+        let token_keys = token_key_files.read()?;
         let mut settings = Settings {
             listen: self.listen,
             control: self.control,
@@ -180,20 +179,22 @@ impl Args {
             },
             secrets: Secrets {
                 control_token: secret("--control-token-file", &self.control_token_file)?,
-                jwt_hmac_secrets: secrets("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
-                jwt_public_keys: secrets("--jwt-public-key-file", &self.jwt_public_key_file)?,
+                token_keys,
                 api_key: secret("--api-key-file", &self.api_key_file)?,
             },
+            token_key_files,
+            anonymous: self.anonymous,
             node_name: self.node_name.clone(),
             revision: self.revision.clone(),
             shards: self.shards,
+            shutdown_window: self.shutdown_window,
             settle: Duration::from_secs(self.settle.into()),
             echo: self.echo,
             insecure_api: self.insecure_api,
         };
+        settings.anonymous |= self.listen.ip().is_loopback() && settings.secrets.token_keys.is_empty();
         if !names_anonymous {
-            let is_private = self.listen.ip().is_loopback() && !settings.secrets.has_token_key();
-            settings.config.auth.anonymous = self.anonymous || is_private;
+            settings.config.auth.anonymous = settings.anonymous;
         }
         settings.check()?;
         Ok(settings)

@@ -1,11 +1,11 @@
-//! The control port: health, metrics, the report that the operator reads, and the drain that it steers.
+//! The control port: health, metrics, the report that the operator reads, the drain that it steers, and the configuration.
 
 use std::{
     cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc,
     sync::Arc, time::Duration,
 };
 
-use gateway_core::control::{BackplaneHealth, DrainRequest, Report};
+use gateway_core::control::{BackplaneHealth, ConfigExchanged, ConfigInForce, DrainRequest, Report};
 use hyper::{
     Method, Request, StatusCode,
     body::Incoming,
@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     backplane::BackplaneHandle,
+    config_document,
     drain::Drain,
     http::{
         Framing, HttpStream, bearer, is_same, read_body,
@@ -25,6 +26,7 @@ use crate::{
     },
     node::Node,
     places::Places,
+    policies::{ExchangeError, Policies},
 };
 
 /// Connections at once; the kubelet, Prometheus and the operator need a few, and who holds more makes room for them.
@@ -33,6 +35,8 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A drain request at most.
 const MAX_BODY: usize = 4096;
+/// A configuration at most.
+const MAX_CONFIG: usize = 1024 * 1024;
 /// Over which the rate of new connections is taken.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,8 @@ pub struct ControlPort {
     pub backplane: BackplaneHandle,
     /// What is steered.
     pub drain: Rc<RefCell<Drain>>,
+    /// What is exchanged.
+    pub policies: Rc<Policies>,
     /// Filled once a second.
     pub rate: Rc<RefCell<AcceptRate>>,
 }
@@ -109,18 +115,23 @@ impl ControlPort {
             (&Method::GET, "/livez") => reply::body(StatusCode::OK, "text/plain", "ok\n"),
             (&Method::GET, "/readyz") => self.readiness(),
             (&Method::GET, "/metrics") => self.metrics(),
-            (&Method::GET, "/report") | (&Method::POST | &Method::DELETE, "/drain") => {
+            (&Method::GET, "/report")
+            | (&Method::POST | &Method::DELETE, "/drain")
+            | (&Method::GET | &Method::PUT, "/config") => {
                 if !self.is_authorized(&request) {
                     let message = "send Authorization: Bearer with the control token";
                     return reply::refuse(StatusCode::UNAUTHORIZED, message);
                 }
-                match *request.method() {
-                    Method::GET => reply::json(StatusCode::OK, &self.report()),
-                    Method::DELETE => self.cancel(),
+                match (request.method(), path.as_str()) {
+                    (_, "/report") => reply::json(StatusCode::OK, &self.report()),
+                    (&Method::GET, "/config") => self.config(),
+                    (_, "/config") => self.exchange(request).await,
+                    (&Method::DELETE, _) => self.cancel(),
                     _ => self.drain(request).await,
                 }
             }
             (_, "/livez" | "/readyz" | "/metrics" | "/report") => reply::method_not_allowed(&[Method::GET]),
+            (_, "/config") => reply::method_not_allowed(&[Method::GET, Method::PUT]),
             (_, "/drain") => reply::method_not_allowed(&[Method::POST, Method::DELETE]),
             _ => reply::refuse(StatusCode::NOT_FOUND, "this is the control port; clients connect to another"),
         }
@@ -151,12 +162,41 @@ impl ControlPort {
         Report {
             node: self.node.settings.node_name.clone(),
             revision: self.node.settings.revision.clone(),
+            config_hash: self.policies.in_force().hash().to_owned(),
             connections: self.node.connections(),
             accepted,
             accepts_per_second: self.rate.borrow().per_second(now, accepted.new + accepted.resumed),
             drain: self.drain.borrow().progress(),
             backplane: self.backplane.health(),
             memory: self.node.memory.fraction(),
+        }
+    }
+
+    fn config(&self) -> Reply {
+        let policy = self.policies.in_force();
+        let in_force =
+            ConfigInForce { config: policy.document().clone(), config_hash: policy.hash().to_owned() };
+        reply::json(StatusCode::OK, &in_force)
+    }
+
+    async fn exchange(&self, request: Request<Incoming>) -> Reply {
+        let body = match read_body(request.into_body(), MAX_CONFIG, "", &self.node.memory).await {
+            Ok(body) => body,
+            Err(error) => return error.reply(),
+        };
+        let config = match config_document::parse(&body, self.node.settings.anonymous) {
+            Ok(config) => config,
+            Err(error) => return reply::refuse(error.status(), &error.to_string()),
+        };
+        // A task of its own, which ends even if who asked goes away.
+        let exchanging = tokio::task::spawn_local(self.policies.clone().exchange_config(config));
+        match exchanging.await {
+            Ok(Ok(policy)) => {
+                reply::json(StatusCode::OK, &ConfigExchanged { config_hash: policy.hash().to_owned() })
+            }
+            Ok(Err(error @ ExchangeError::Busy)) => reply::unavailable(1, &error.to_string()),
+            Ok(Err(error)) => reply::refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+            Err(_) => reply::unavailable(1, "the gateway is ending"),
         }
     }
 

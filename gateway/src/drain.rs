@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
+    config,
     control::{DrainProgress, DrainRequest, DrainTrigger},
     drain::Pacer,
 };
@@ -75,16 +76,16 @@ impl Drain {
         Ok(())
     }
 
-    /// The process is to end. A requested drain goes on as it was steered.
-    pub fn terminate(&mut self) {
+    /// The process is to end, at this pace. A requested drain goes on as it was steered.
+    pub fn terminate(&mut self, pace: &config::Drain) {
         let now = self.node.clock.elapsed();
         if let Some(running) = &mut self.running {
             running.trigger = DrainTrigger::Terminated;
             return;
         }
-        let config = &self.node.settings.config.drain;
-        let rate = config.max_reconnects_per_second.into();
-        let deadline = now + Duration::from_secs(config.timeout_seconds.into());
+        let rate = pace.max_reconnects_per_second.into();
+        let window = self.node.settings.shutdown_window.unwrap_or(pace.timeout_seconds);
+        let deadline = now + Duration::from_secs(window.into());
         let settled_at = (now + self.node.settings.settle).min(deadline);
         tracing::info!(connections = self.node.connections().total(), rate, "told to terminate; draining");
         self.steer(DrainTrigger::Terminated, rate, settled_at, deadline);

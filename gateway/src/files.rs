@@ -12,21 +12,21 @@ const HTTP: std::ops::RangeInclusive<u64> = 256..=8192;
 /// How many of its files a process gives to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// WebSockets.
+    /// WebSockets at most.
     pub connections: u32,
     /// Connections of the client port that are none, or not yet.
     pub http: usize,
 }
 
 impl Files {
-    /// Shares out `files`; the configuration wants `connections` WebSockets.
+    /// Shares out `files`; HTTP gets what is left where the configuration wants `connections` WebSockets.
     #[must_use]
     pub fn share(files: u64, connections: u32) -> Self {
         let wanted = u64::from(connections);
         let http = files.saturating_sub(wanted + OTHERS).clamp(*HTTP.start(), *HTTP.end());
         let left = files.saturating_sub(OTHERS + http).max(1);
         Self {
-            connections: u32::try_from(left.min(wanted)).unwrap_or(u32::MAX),
+            connections: u32::try_from(left).unwrap_or(u32::MAX),
             http: usize::try_from(http).unwrap_or(usize::MAX),
         }
     }
@@ -50,7 +50,7 @@ mod tests {
     fn clients_http_and_the_rest_together_have_no_more_files_than_there_are() {
         let cases = [
             (20_000, 15_000, Files { connections: 15_000, http: 4_488 }),
-            (1_048_576, 15_000, Files { connections: 15_000, http: 8_192 }),
+            (1_048_576, 15_000, Files { connections: 1_039_872, http: 8_192 }),
             (20_000, 1_000_000, Files { connections: 19_232, http: 256 }),
             (1_024, 15_000, Files { connections: 256, http: 256 }),
             (u64::MAX, u32::MAX, Files { connections: u32::MAX, http: 8_192 }),

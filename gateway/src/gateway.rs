@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::shard;
+use gateway_core::{policy::Policy, shard, token::Key};
 use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
@@ -19,9 +19,11 @@ use crate::{
     drain::Drain,
     files::{self, Files},
     listener,
-    node::{Node, NodeError},
-    settings::Settings,
+    node::Node,
+    policies::Policies,
+    settings::{Settings, SettingsError},
     shard::{Order, Start},
+    token_keys,
 };
 
 /// Items from the backplane that wait for a shard at most.
@@ -51,7 +53,10 @@ pub struct Stopper(mpsc::Sender<()>);
 pub enum GatewayError {
     /// Its settings cannot work.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Settings(#[from] SettingsError),
+    /// Two metrics of one name.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// An address is taken, or not of this machine.
     #[error("{flag}: cannot listen on {address}: {error}")]
     Listen {
@@ -98,11 +103,13 @@ impl Gateway {
     }
 
     fn start_with(
-        mut settings: Settings,
+        settings: Settings,
         backplane: impl FnOnce(&Node, Vec<InboxSender>) -> StartedBackplane,
     ) -> Result<Self, GatewayError> {
-        let files = share_files(files::raise_open_files()?, &mut settings);
-        let node = Arc::new(Node::new(settings)?);
+        let keys = settings.secrets.token_keys.parse()?;
+        let policy = Arc::new(settings.policy()?);
+        let files = Files::share(files::raise_open_files()?, policy.limits().max_connections);
+        let node = Arc::new(Node::new(settings, &policy, files.connections)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
             result.map_err(|error| GatewayError::Listen { flag, address, error })
@@ -126,7 +133,8 @@ impl Gateway {
             orders.push(sender);
             let start = Start {
                 node: node.clone(),
-                settings: Arc::new(core_settings(&node, index)),
+                settings: core_settings(&node, index),
+                policy: policy.clone(),
                 listener,
                 backplane: handle.clone(),
                 inbound,
@@ -145,7 +153,7 @@ impl Gateway {
         node.started.store(true, Relaxed);
         let memory_bytes = node.memory.limit();
         let (stop, stops) = mpsc::channel(2);
-        let supervisor = Supervisor { node, handle, backplane, orders, exited, stops };
+        let supervisor = Supervisor { node, policy, keys, handle, backplane, orders, exited, stops };
         let thread =
             thread::Builder::new().name("control".to_owned()).spawn(move || supervisor.run(control))?;
         tracing::info!(%client, control = %control_address, shards, memory_bytes, "serving");
@@ -187,6 +195,8 @@ impl Stopper {
 /// The thread that watches the others and runs the control port.
 struct Supervisor {
     node: Arc<Node>,
+    policy: Arc<Policy>,
+    keys: Vec<Key>,
     handle: BackplaneHandle,
     backplane: BackplaneThread,
     orders: Vec<mpsc::Sender<Order>>,
@@ -198,16 +208,24 @@ impl Supervisor {
     fn run(self, control: TcpListener) -> Result<(), GatewayError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
-            let Self { node, handle, mut backplane, orders, mut exited, stops } = self;
+            let Self { node, policy, keys, handle, mut backplane, orders, mut exited, stops } = self;
             let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
+            let policies = Policies::new(node.clone(), orders.clone(), policy, keys);
             let rate = Rc::new(RefCell::new(AcceptRate::default()));
             let listener = tokio::net::TcpListener::from_std(control)?;
-            let port = ControlPort { node: node.clone(), backplane: handle, drain: drain.clone(), rate: rate.clone() };
+            let port = ControlPort {
+                node: node.clone(),
+                backplane: handle,
+                drain: drain.clone(),
+                policies: policies.clone(),
+                rate: rate.clone(),
+            };
             let mut serving = tokio::task::spawn_local(port.serve(listener));
             // A gateway that lacks a part ends: its clients and its kubelet find another one, instead of half of this one.
             let result = tokio::select! {
-                result = drain_when_told(&node, &drain, stops) => result,
+                result = drain_when_told(&node, &policies, &drain, stops) => result,
                 () = sample(&node, &rate) => Ok(()),
+                () = follow_token_keys(&node, &policies) => Ok(()),
                 Some(exit) = exited.recv() => {
                     let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                     Err(died(&exit.thread, &reason))
@@ -230,6 +248,7 @@ impl Supervisor {
 /// Keeps the drain going; returns when the process is to end.
 async fn drain_when_told(
     node: &Node,
+    policies: &Policies,
     drain: &RefCell<Drain>,
     mut stops: mpsc::Receiver<()>,
 ) -> Result<(), GatewayError> {
@@ -245,11 +264,20 @@ async fn drain_when_told(
                     return Err(GatewayError::Aborted { connections: node.admission.open() });
                 }
                 told = true;
-                drain.borrow_mut().terminate();
+                drain.borrow_mut().terminate(policies.in_force().drain());
             }
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// For ever, also where there is nothing to follow.
+async fn follow_token_keys(node: &Node, policies: &Rc<Policies>) {
+    let files = node.settings.token_key_files.clone();
+    if files.paths().next().is_none() {
+        return std::future::pending().await;
+    }
+    token_keys::follow(files, node.settings.secrets.token_keys.clone(), policies.clone()).await;
 }
 
 async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
@@ -318,27 +346,12 @@ impl Drop for ExitOnDrop {
 
 fn core_settings(node: &Node, shard: u16) -> shard::Settings {
     shard::Settings {
-        config: node.settings.config.clone(),
-        verifier: node.verifier.clone(),
         node_name: node.settings.node_name.clone(),
         node_id: node.id,
         shard,
+        shards: node.settings.shard_count(),
         version: crate::VERSION.to_owned(),
     }
-}
-
-/// Lowers the limit of connections where the process may not open enough files for it.
-fn share_files(files: u64, settings: &mut Settings) -> Files {
-    let limit = &mut settings.config.limits.max_connections;
-    let shared = Files::share(files, *limit);
-    if shared.connections < *limit {
-        tracing::warn!(
-            "limits.maxConnections is {limit}, and at most {} fit into the {files} files that this process may open; raise that limit",
-            shared.connections
-        );
-        *limit = shared.connections;
-    }
-    shared
 }
 
 fn died(thread: &str, reason: &str) -> GatewayError {

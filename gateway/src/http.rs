@@ -7,7 +7,14 @@ pub mod reply;
 mod stream;
 
 use std::{
-    borrow::Cow, cell::Cell, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
+    borrow::Cow,
+    cell::{Cell, Ref},
+    convert::Infallible,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -17,10 +24,10 @@ use gateway_core::{
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake, Subprotocols},
-    raw::{self, backplane_channel},
-    rights::ChannelName,
+    policy::Policy,
+    raw::backplane_channel,
     shard::Opening,
-    token::TokenError,
+    token::{EntryToken, TokenError},
 };
 use http_body_util::Full;
 use hyper::{
@@ -40,7 +47,12 @@ pub use self::{
     stream::HttpStream,
 };
 use crate::{
-    admission::Refusal, backplane::BackplaneHandle, node::Node, page, places::Place, reactor::Accepted,
+    admission::Refusal,
+    backplane::BackplaneHandle,
+    node::Node,
+    page,
+    places::Place,
+    reactor::{Accepted, Reactor, ReactorRef},
 };
 
 /// No standard's, but every proxy's.
@@ -56,6 +68,8 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
+    /// Whose policy counts.
+    pub reactor: ReactorRef,
     /// Who made the connection, or for whom a proxy did.
     pub peer: IpAddr,
     /// The connection's.
@@ -91,42 +105,55 @@ impl Service<Request<Incoming>> for ClientPort {
 
 impl ClientPort {
     async fn route(&self, request: Request<Incoming>) -> Reply {
+        let exchanges = self.reactor.borrow().exchanges();
         let path = request.uri().path();
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Opening::Centrifuge, Subprotocols::Spoken(&["centrifuge-json"]))
+                let spoken = Subprotocols::Spoken(&["centrifuge-json"]);
+                self.upgrade(&request, Opening::Centrifuge, spoken, exchanges)
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                let expires_at = match self.authorize_raw(&request, &channel).await {
-                    Ok(expires_at) => expires_at,
+                let token = match self.authorize_raw(&request, &channel).await {
+                    Ok(token) => token,
                     Err(reply) => return reply,
                 };
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Opening::Raw { channel, expires_at }, Subprotocols::Any)
+                    self.upgrade(&request, Opening::Raw { channel, token }, Subprotocols::Any, exchanges)
                 }
             }
             ("api", _) => self.api(request).await,
             ("/echo", "") if self.node.settings.echo => {
-                self.upgrade(&request, Opening::Echo, Subprotocols::Any)
+                self.upgrade(&request, Opening::Echo, Subprotocols::Any, exchanges)
             }
             _ => page(&request),
         }
     }
 
+    /// What the shard goes by. Not to be held over an await.
+    fn policy(&self) -> Ref<'_, Arc<Policy>> {
+        Ref::map(self.reactor.borrow(), Reactor::policy)
+    }
+
     fn serves(&self, protocol: Served) -> bool {
-        self.node.settings.config.protocols.0.contains(&protocol)
+        self.policy().serves(protocol)
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: Subprotocols) -> Reply {
-        let served = handshake::Served { subprotocols, compression: self.node.settings.config.compression };
+    fn upgrade(
+        &self,
+        request: &Request<Incoming>,
+        opening: Opening,
+        subprotocols: Subprotocols,
+        exchanges: u32,
+    ) -> Reply {
+        let served = handshake::Served { subprotocols, compression: self.policy().compression() };
         let valid = handshake::accept(request.method(), request.version(), request.headers(), served)
             .and_then(|accepted| self.check_origin(request.headers()).map(|()| accepted));
         let (reply, transport) = match valid {
@@ -143,7 +170,7 @@ impl ClientPort {
         };
         match admitted {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { opening, transport, permit }));
+                self.accepted.set(Some(Accepted { opening, transport, permit, exchanges }));
                 reply
             }
             Err(refusal) => self.refuse(refusal),
@@ -162,7 +189,7 @@ impl ClientPort {
 
     /// Whose request it is, as far as the proxies are to be believed.
     fn client(&self, headers: &HeaderMap) -> IpAddr {
-        match self.node.settings.config.proxies.trusted.as_slice() {
+        match self.policy().proxies().trusted.as_slice() {
             [] => self.peer,
             trusted => {
                 let values = headers.get_all(FORWARDED_FOR).iter();
@@ -172,16 +199,19 @@ impl ClientPort {
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), BadHandshake> {
-        handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
+        handshake::check_origin(headers, self.policy().allowed_origins())
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
-    /// epoch.
-    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, Reply> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. What it says; nothing for who needs none.
+    async fn authorize_raw(
+        &self,
+        request: &Request<Incoming>,
+        channel: &str,
+    ) -> Result<Option<EntryToken>, Reply> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         let Some(token) = token else {
-            return if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") {
+            return if self.policy().auth().anonymous && self.policy().may_enter_raw(channel, "") {
                 Ok(None)
             } else {
                 Err(self.unauthorized("a token is needed, as ?token= or as Authorization: Bearer"))
@@ -189,17 +219,22 @@ impl ClientPort {
         };
         let (admission, client) = (&self.node.admission, self.client(request.headers()));
         admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        self.entry(token, channel).await.map_err(|error| {
+        let token = self.entry(token, channel).await.map_err(|error| {
             if let TokenError::Invalid(_) = error {
                 admission.wrong_token(client, self.node.clock.elapsed());
             }
             self.unauthorized(&error.to_string())
-        })
+        })?;
+        if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
+            Ok(Some(token))
+        } else {
+            Err(self.unauthorized("the channel needs a subscription token for it, or another user's"))
+        }
     }
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
-    async fn entry(&self, token: String, channel: &str) -> Result<Option<u64>, TokenError> {
-        let (verifier, now) = (self.node.verifier.clone(), self.node.clock.now());
+    async fn entry(&self, token: String, channel: &str) -> Result<EntryToken, TokenError> {
+        let (verifier, now) = (self.policy().verifier().clone(), self.node.clock.now());
         if !verifier.is_slow() {
             return verifier.entry(&token, channel, now);
         }
@@ -225,10 +260,9 @@ impl ClientPort {
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
-        let channel = backplane_channel(channel);
         let op = Op::Publish {
-            retention: raw::retention(&self.node.settings.config.channels, &channel),
-            channel: channel.into(),
+            retention: self.policy().raw_retention(channel),
+            channel: backplane_channel(channel).into(),
             payload,
             info: None,
             origin: None,
@@ -254,7 +288,8 @@ impl ClientPort {
         match self.body(request).await {
             Ok(body) => {
                 let _busy = self.place.work();
-                let answer = api::call(&self.node, &self.backplane, &method, body).await;
+                let policy = self.policy().clone();
+                let answer = api::call(&self.node, &policy, &self.backplane, &method, body).await;
                 charge(answer, &self.node.memory).await
             }
             Err(error) => error.reply(),
@@ -285,7 +320,7 @@ impl ClientPort {
     }
 
     async fn body(&self, request: Request<Incoming>) -> Result<Bytes, BadBody> {
-        let limit = self.node.settings.config.limits.max_message_bytes as usize;
+        let limit = self.policy().limits().max_message_bytes as usize;
         read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.memory).await
     }
 }

@@ -3,8 +3,8 @@
 //! One thread per shard ([`shard`]), each with its own listening socket ([`listener`]), its connections and one [`reactor`] in which
 //! everything that happens to them is a turn. A connection begins as an entry of the shard's poll, is an HTTP task ([`http`]) from its
 //! first bytes to the 101, and then an entry of that poll again ([`sockets`]) and nothing else. One thread carries the backplane
-//! ([`backplane`]), one the control port ([`control`]) and the drain ([`mod@drain`]). Threads talk through bounded queues; [`gateway`]
-//! starts and watches them.
+//! ([`backplane`]), one the control port ([`control`]), the drain ([`mod@drain`]) and exchanges of the policy ([`policies`]). Threads talk
+//! through bounded queues; [`gateway`] starts and watches them.
 
 mod admission;
 pub mod args;
@@ -12,6 +12,7 @@ pub mod backplane;
 pub mod budget;
 mod cgroup;
 mod clock;
+mod config_document;
 mod control;
 mod drain;
 mod files;
@@ -26,6 +27,7 @@ mod ops;
 mod outbound;
 mod page;
 mod places;
+mod policies;
 mod poll_token;
 pub mod probe;
 mod reactor;
@@ -33,6 +35,7 @@ pub mod settings;
 mod shard;
 pub mod shutdown;
 mod sockets;
+mod token_keys;
 
 pub use gateway::{Gateway, GatewayError, Stopper};
 

@@ -163,7 +163,8 @@ impl Listener {
 
     /// For whom a connection is and what it says, without the header of a proxy that writes one; nothing when that header is missing.
     fn behind_proxy(&self, peer: IpAddr, mut first: Bytes) -> Option<(IpAddr, Bytes)> {
-        let proxies = &self.node.settings.config.proxies;
+        let reactor = self.reactor.borrow();
+        let proxies = reactor.policy().proxies();
         if !proxies.proxy_protocol || !proxies.trusted.iter().any(|network| network.contains(peer)) {
             return Some((peer, first));
         }
@@ -193,21 +194,21 @@ impl Listener {
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
         self.places.spawn(id, peer, |place| async move {
             let (accepted, framing) = (Rc::default(), stream.framing());
-            let port = ClientPort { node, backplane, peer, place, framing, accepted };
-            serve(stream, port, &registry, &reactor).await;
+            let port = ClientPort { node, backplane, reactor, peer, place, framing, accepted };
+            serve(stream, port, &registry).await;
         });
     }
 }
 
 /// Serves HTTP until the connection ends or becomes a WebSocket, which the reactor then takes with what was read ahead.
-async fn serve(stream: HttpStream, port: ClientPort, registry: &Registry, reactor: &ReactorRef) {
+async fn serve(stream: HttpStream, port: ClientPort, registry: &Registry) {
     // It is held to the end of the connection.
-    let (accepted, place) = (port.accepted.clone(), port.place.clone());
+    let (accepted, place, reactor) = (port.accepted.clone(), port.place.clone(), port.reactor.clone());
     let (stream, read_ahead) = serve_http(stream, port).await;
     match accepted.take() {
         None => linger(stream).await,
         Some(accepted) => {
-            if let Err(error) = hand_over(accepted, stream, read_ahead, registry, reactor) {
+            if let Err(error) = hand_over(accepted, stream, read_ahead, registry, &reactor) {
                 tracing::warn!(%error, "cannot take a connection over");
             }
         }

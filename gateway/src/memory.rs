@@ -17,12 +17,10 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Op, key::ConnectionKey};
+use gateway_core::{backplane::Op, key::ConnectionKey, policy::LEAST_MEMORY};
 
 use crate::budget::{Budget, Charge};
 
-/// The smallest limit.
-pub const LEAST: u64 = 16 * 1024 * 1024;
 /// A request of so many bytes is no large one: it is served however much is held.
 pub const SMALL: usize = 4096;
 
@@ -71,7 +69,7 @@ pub fn limit(configured: Option<u64>, process: Option<u64>) -> Option<u64> {
     match configured {
         Some(0) => None,
         Some(limit) => Some(limit),
-        None => process.map(|limit| (limit / 2).max(LEAST)),
+        None => process.map(|limit| (limit / 2).max(LEAST_MEMORY)),
     }
 }
 
@@ -292,7 +290,7 @@ mod tests {
             [limit(Some(1 << 25), Some(1 << 30)), limit(None, Some(1 << 30))],
             [Some(1 << 25), Some(1 << 29)]
         );
-        assert_eq!(limit(None, Some(1 << 20)), Some(LEAST));
+        assert_eq!(limit(None, Some(1 << 20)), Some(LEAST_MEMORY));
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::sync::{
 
 use gateway_core::{
     control::{Accepted, Connections},
-    token::Verifier,
+    policy::Policy,
 };
-
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     clock::Clock,
     memory::{self, Memory},
     metrics::{self, Metrics, ShardNumbers},
-    settings::{Settings, SettingsError},
+    settings::Settings,
 };
 
 /// Tokens of HTTP requests that are verified at once, where that is slow; the others wait for their turn.
@@ -28,8 +27,6 @@ const VERIFICATIONS: usize = 2;
 pub struct Node {
     /// What it was started with.
     pub settings: Settings,
-    /// Checks the tokens of clients.
-    pub verifier: Arc<Verifier>,
     /// Random, so that client ids and origins are unique in the cluster.
     pub id: u64,
     /// Its time.
@@ -48,27 +45,15 @@ pub struct Node {
     pub started: AtomicBool,
 }
 
-/// Why a gateway cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// Its settings cannot work.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// Two metrics of one name.
-    #[error("the metrics cannot be registered: {0}")]
-    Metrics(#[from] prometheus::Error),
-}
-
 impl Node {
-    /// A gateway that has not started yet.
-    pub fn new(settings: Settings) -> Result<Self, NodeError> {
+    /// A gateway that has not started yet, and may open `files` connections.
+    pub fn new(settings: Settings, policy: &Policy, files: u32) -> Result<Self, prometheus::Error> {
         let shards = settings.shard_count();
-        let memory_limit = memory::limit(settings.config.limits.memory_bytes, cgroup::memory_limit());
+        let memory_limit = memory::limit(policy.limits().memory_bytes, cgroup::memory_limit());
         Ok(Self {
-            verifier: settings.verifier()?,
             id: rand::random(),
             clock: Clock::start(),
-            admission: Admission::new(&settings.config.limits),
+            admission: Admission::new(policy.limits(), files),
             verifications: Semaphore::new(VERIFICATIONS),
             memory: Memory::new(memory_limit, shards),
             metrics: Metrics::new()?,

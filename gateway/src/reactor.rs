@@ -10,6 +10,7 @@ use gateway_core::{
     backplane::{Inbound, Op},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     shard::{self, Opening, Shard},
     time::Now,
     transport::Transport,
@@ -53,6 +54,7 @@ pub struct Reactor {
     armed: Option<Duration>,
     /// Tells the loop that a timer is due earlier.
     rearm: Rc<Notify>,
+    exchanges: u32,
 }
 
 /// Where the core's effects go.
@@ -102,21 +104,24 @@ pub struct Accepted {
     pub transport: Transport,
     /// Its place among the connections.
     pub permit: Permit,
+    /// [`Reactor::exchanges`] when it was let in.
+    pub exchanges: u32,
 }
 
 impl Reactor {
-    /// A shard without connections. `index` is its place in the node.
+    /// A shard without connections.
     pub fn new(
         node: Arc<Node>,
-        index: u16,
-        settings: Arc<shard::Settings>,
+        settings: shard::Settings,
+        policy: Arc<Policy>,
         registry: Registry,
         backplane: BackplaneHandle,
     ) -> Self {
-        let queue_limit = node.settings.config.limits.outbound_queue_bytes as usize;
+        let index = settings.shard;
+        let queue_limit = policy.limits().outbound_queue_bytes as usize;
         Self {
             index,
-            core: Shard::new(settings),
+            core: Shard::new(settings, policy),
             io: Io {
                 sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
                 ops: Ops::new(backplane, index, node.metrics.clone()),
@@ -128,7 +133,28 @@ impl Reactor {
             node,
             armed: None,
             rearm: Rc::default(),
+            exchanges: 0,
         }
+    }
+
+    /// What the shard goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        self.core.policy()
+    }
+
+    /// How often the policy has been exchanged.
+    #[must_use]
+    pub fn exchanges(&self) -> u32 {
+        self.exchanges
+    }
+
+    /// Goes by another policy from now on.
+    pub fn exchange(&mut self, policy: Arc<Policy>) {
+        let now = self.node.clock.now();
+        self.exchanges = self.exchanges.wrapping_add(1);
+        self.io.sockets.set_queue_limit(policy.limits().outbound_queue_bytes as usize);
+        self.core.exchange(policy, now);
     }
 
     /// Is notified when a timer is due before the time that [`Reactor::arm`] gave.
@@ -146,6 +172,9 @@ impl Reactor {
     ) -> io::Result<()> {
         let now = self.node.clock.now();
         let key = self.core.open(accepted.opening, accepted.transport, now, &mut self.io);
+        if accepted.exchanges != self.exchanges {
+            self.core.adapt(key, now, &mut self.io);
+        }
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);

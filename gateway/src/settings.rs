@@ -4,17 +4,20 @@ use std::{
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use gateway_core::{
     config::GatewayConfig,
+    policy::{Invalid, Policy},
     sequencer::ShardSet,
-    token::{Key, KeyError, Verifier},
+    token::{Key, KeyError},
 };
 
-use crate::{backplane::RedisAccess, memory};
+use crate::backplane::RedisAccess;
+
+const HMAC_FLAG: &str = "--jwt-hmac-secret-file";
+const PUBLIC_FLAG: &str = "--jwt-public-key-file";
 
 /// Keys of tokens at once: enough to exchange one of each kind, and few enough to try them all.
 const MAX_KEYS: usize = 8;
@@ -26,7 +29,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Address of the control port; port 0 takes a free one.
     pub control: SocketAddr,
-    /// The configuration file.
+    /// The configuration that it starts with.
     pub config: GatewayConfig,
     /// Redis, or memory when absent.
     pub redis_url: Option<String>,
@@ -36,12 +39,18 @@ pub struct Settings {
     pub redis_access: RedisAccess,
     /// Contents of the secret files.
     pub secrets: Secrets,
+    /// Where the keys of clients' tokens are from, which are read again when they change.
+    pub token_key_files: TokenKeyFiles,
+    /// Clients without a token may connect where a configuration does not say.
+    pub anonymous: bool,
     /// Name of this gateway in reports and replies.
     pub node_name: String,
     /// Revision of the configuration in reports.
     pub revision: String,
     /// Threads that hold connections; 0 takes one per core.
     pub shards: u16,
+    /// Seconds in which all clients are moved after SIGTERM; those of the configuration when absent.
+    pub shutdown_window: Option<u32>,
     /// Between SIGTERM and the first moved client.
     pub settle: Duration,
     /// Serve /echo.
@@ -53,20 +62,49 @@ pub struct Settings {
 /// Contents of the secret files, without surrounding white space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// Bearer token of /report and /drain.
+    /// Bearer token of /report, /drain and /config.
     pub control_token: Option<Secret>,
-    /// Secrets of HMAC-signed client tokens.
-    pub jwt_hmac_secrets: Vec<Secret>,
-    /// Public keys of client tokens, PEM, each text of one or more.
-    pub jwt_public_keys: Vec<Secret>,
+    /// What clients' tokens are signed with.
+    pub token_keys: TokenKeys,
     /// Key of the server API.
     pub api_key: Option<Secret>,
 }
 
-/// Messages of the largest size that have to fit into what may wait for a client.
-const MESSAGES_QUEUED: u64 = 4;
-/// Queues to clients, as long as they may be, that have to fit into the memory for all.
-const QUEUES_HELD: u64 = 8;
+/// What clients' tokens may be signed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenKeys {
+    /// Secrets of HMAC-signed tokens.
+    pub hmac_secrets: Vec<Secret>,
+    /// Public keys, PEM, each text of one or more.
+    pub public_keys: Vec<Secret>,
+}
+
+/// Files with the keys of clients' tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenKeyFiles {
+    /// Secrets of HMAC-signed tokens, one in each.
+    pub hmac_secrets: Vec<PathBuf>,
+    /// Public keys, PEM, one or more in each.
+    pub public_keys: Vec<PathBuf>,
+}
+
+impl TokenKeyFiles {
+    /// All of them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.hmac_secrets.iter().chain(&self.public_keys).map(PathBuf::as_path)
+    }
+
+    /// What is in them.
+    pub fn read(&self) -> Result<TokenKeys, SettingsError> {
+        let read = |flag, paths: &[PathBuf]| {
+            paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(TokenKeys {
+            hmac_secrets: read(HMAC_FLAG, &self.hmac_secrets)?,
+            public_keys: read(PUBLIC_FLAG, &self.public_keys)?,
+        })
+    }
+}
 
 /// A text that is not printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -137,15 +175,8 @@ pub enum SettingsError {
         message: String,
     },
     /// A value is out of its range.
-    #[error("configuration field {field} is {value}; {remedy}")]
-    Invalid {
-        /// Path of the field.
-        field: &'static str,
-        /// What it is.
-        value: String,
-        /// What it may be.
-        remedy: &'static str,
-    },
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
 }
 
 impl Default for Settings {
@@ -158,9 +189,12 @@ impl Default for Settings {
             redis_prefix: "mooring".to_owned(),
             redis_access: RedisAccess::default(),
             secrets: Secrets::default(),
+            token_key_files: TokenKeyFiles::default(),
+            anonymous: true,
             node_name: "gateway".to_owned(),
             revision: String::new(),
             shards: 0,
+            shutdown_window: None,
             settle: Duration::from_secs(3),
             echo: false,
             insecure_api: false,
@@ -169,102 +203,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses values that would make a gateway that serves nobody or drains never.
+    /// Refuses what can't work.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let config = &self.config;
-        let limits = &config.limits;
-        let at_least = [
-            ("limits.maxConnections", limits.max_connections, 1, "it must be at least 1"),
-            ("limits.connectionsPerSecond", limits.connections_per_second, 1, "it must be at least 1"),
-            (
-                "limits.connectionsPerAddress",
-                limits.connections_per_address.unwrap_or(u32::MAX),
-                1,
-                "it must be at least 1",
-            ),
-            (
-                "limits.connectionsPerSecondPerAddress",
-                limits.connections_per_second_per_address.unwrap_or(u32::MAX),
-                1,
-                "it must be at least 1",
-            ),
-            (
-                "limits.wrongTokensPerMinutePerAddress",
-                limits.wrong_tokens_per_minute_per_address.unwrap_or(u32::MAX),
-                1,
-                "it must be at least 1",
-            ),
-            ("limits.maxMessageBytes", limits.max_message_bytes, 1024, "it must be at least 1024"),
-            ("limits.subscriptions", limits.subscriptions, 1, "it must be at least 1"),
-            ("limits.outboundQueueBytes", limits.outbound_queue_bytes, 16_384, "it must be at least 16384"),
-            (
-                "drain.maxReconnectsPerSecond",
-                config.drain.max_reconnects_per_second,
-                1,
-                "it must be at least 1",
-            ),
-        ];
-        for (field, value, least, remedy) in at_least {
-            if value < least {
-                return Err(SettingsError::Invalid { field, value: value.to_string(), remedy });
-            }
-        }
-        let (message, queue) = (config.limits.max_message_bytes, config.limits.outbound_queue_bytes);
-        if u64::from(queue) < MESSAGES_QUEUED * u64::from(message) {
-            return Err(SettingsError::Invalid {
-                field: "limits.outboundQueueBytes",
-                value: queue.to_string(),
-                remedy: "it must be at least four times limits.maxMessageBytes, or a few messages would cut off whoever gets them",
-            });
-        }
-        let least = memory::LEAST.max(QUEUES_HELD * u64::from(queue));
-        if let Some(memory) = limits.memory_bytes
-            && memory > 0
-            && memory < least
-        {
-            return Err(SettingsError::Invalid {
-                field: "limits.memoryBytes",
-                value: memory.to_string(),
-                remedy: "it must be at least 16777216, and eight times limits.outboundQueueBytes; 0 sets no limit",
-            });
-        }
-        if config.proxies.proxy_protocol && config.proxies.trusted.is_empty() {
-            let remedy = "name the proxies that write its header in proxies.trusted";
-            let value = "true".to_owned();
-            return Err(SettingsError::Invalid { field: "proxies.proxyProtocol", value, remedy });
-        }
         if usize::from(self.shards) > ShardSet::MAX {
-            let value = self.shards.to_string();
-            return Err(SettingsError::Invalid { field: "--shards", value, remedy: "it may be at most 128" });
+            let (field, value) = ("--shards".to_owned(), self.shards.to_string());
+            return Err(Invalid { field, value, remedy: "it may be at most 128" }.into());
         }
-        if !config.auth.anonymous && !self.secrets.has_token_key() {
-            let remedy = "with it false nobody could connect: give --jwt-hmac-secret-file, --jwt-public-key-file or --anonymous";
-            return Err(SettingsError::Invalid {
-                field: "auth.anonymous",
-                value: "false".to_owned(),
-                remedy,
-            });
-        }
-        if config.protocols.0.is_empty() {
-            let remedy = "name at least one of centrifuge and raw";
-            return Err(SettingsError::Invalid { field: "protocols", value: "empty".to_owned(), remedy });
-        }
-        Ok(())
+        self.policy().map(drop)
     }
 
-    /// Checks the tokens of clients; without a key it accepts none.
-    pub fn verifier(&self) -> Result<Arc<Verifier>, SettingsError> {
-        let mut keys = Vec::new();
-        for secret in &self.secrets.jwt_hmac_secrets {
-            keys.push(named("--jwt-hmac-secret-file", Key::hmac(secret.reveal().as_bytes()))?);
-        }
-        for pem in &self.secrets.jwt_public_keys {
-            keys.extend(named("--jwt-public-key-file", Key::public(pem.reveal().as_bytes()))?);
-        }
-        if keys.len() > MAX_KEYS {
-            return Err(SettingsError::TooManyKeys { found: keys.len() });
-        }
-        Ok(Arc::new(Verifier::new(keys, &self.config.auth)))
+    /// What the configuration means, with the keys of clients' tokens; without a key none is accepted.
+    pub fn policy(&self) -> Result<Policy, SettingsError> {
+        Ok(Policy::compile(self.config.clone(), self.secrets.token_keys.parse()?)?)
     }
 
     /// How many shards `shards` stands for on this machine.
@@ -277,11 +227,26 @@ impl Settings {
     }
 }
 
-impl Secrets {
-    /// Whether clients can have a token.
+impl TokenKeys {
+    /// The keys themselves.
+    pub fn parse(&self) -> Result<Vec<Key>, SettingsError> {
+        let mut keys = Vec::new();
+        for secret in &self.hmac_secrets {
+            keys.push(named(HMAC_FLAG, Key::hmac(secret.reveal().as_bytes()))?);
+        }
+        for pem in &self.public_keys {
+            keys.extend(named(PUBLIC_FLAG, Key::public(pem.reveal().as_bytes()))?);
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(SettingsError::TooManyKeys { found: keys.len() });
+        }
+        Ok(keys)
+    }
+
+    /// Whether clients can have no token.
     #[must_use]
-    pub fn has_token_key(&self) -> bool {
-        !self.jwt_hmac_secrets.is_empty() || !self.jwt_public_keys.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.hmac_secrets.is_empty() && self.public_keys.is_empty()
     }
 }
 
@@ -393,9 +358,6 @@ mod tests {
         assert_eq!((good.trusted.len(), good.proxy_protocol), (2, true));
         let error = proxies("proxies: {trusted: [router]}").unwrap_err().to_string();
         assert!(error.contains("\"router\" is no range of addresses"), "{error}");
-        let mut settings = Settings::default();
-        settings.config.proxies.proxy_protocol = true;
-        assert!(settings.check().unwrap_err().to_string().contains("proxies.trusted"));
     }
 
     #[test]
@@ -411,47 +373,9 @@ mod tests {
     #[test]
     fn more_keys_than_are_tried_are_refused() {
         let mut settings = Settings::default();
-        settings.secrets.jwt_hmac_secrets = vec![Secret::new("s3cret"); 9];
-        let error = settings.verifier().err().unwrap().to_string();
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("s3cret"); 9];
+        let error = settings.policy().err().unwrap().to_string();
         assert!(error.contains("name 9 keys; at most 8"), "{error}");
-    }
-
-    #[test]
-    fn a_value_out_of_range_is_refused_with_field_value_and_remedy() {
-        let mut settings = Settings::default();
-        settings.config.limits.max_message_bytes = 10;
-        assert_eq!(
-            settings.check().unwrap_err().to_string(),
-            "configuration field limits.maxMessageBytes is 10; it must be at least 1024"
-        );
-    }
-
-    #[test]
-    fn a_queue_that_holds_less_than_four_messages_is_refused_with_field_value_and_remedy() {
-        let mut settings = Settings::default();
-        settings.config.limits.max_message_bytes = 2 * 1024 * 1024;
-        assert_eq!(
-            settings.check().unwrap_err().to_string(),
-            "configuration field limits.outboundQueueBytes is 1048576; it must be at least four times \
-             limits.maxMessageBytes, or a few messages would cut off whoever gets them"
-        );
-        settings.config.limits.outbound_queue_bytes = 8 * 1024 * 1024;
-        assert!(settings.check().is_ok());
-    }
-
-    #[test]
-    fn less_memory_than_a_few_clients_can_fill_is_refused_with_field_value_and_remedy() {
-        let check = |bytes| {
-            let mut settings = Settings::default();
-            settings.config.limits.memory_bytes = bytes;
-            settings.check().map_err(|error| error.to_string())
-        };
-        assert_eq!(
-            check(Some(1_000_000)).unwrap_err(),
-            "configuration field limits.memoryBytes is 1000000; it must be at least 16777216, and eight times \
-             limits.outboundQueueBytes; 0 sets no limit"
-        );
-        assert_eq!([check(None), check(Some(0)), check(Some(16 * 1024 * 1024))], [Ok(()), Ok(()), Ok(())]);
     }
 
     #[test]

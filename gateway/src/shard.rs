@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::shard;
+use gateway_core::{policy::Policy, shard};
 use mio::{Events, Poll};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -38,8 +38,9 @@ const INBOUND: usize = 256;
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// What the rest of the process asks of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Go by another policy from now on. The sender is dropped once that is so.
+    Exchange(Arc<Policy>, mpsc::Sender<()>),
     /// Send so many clients elsewhere.
     Evict(u32),
     /// End.
@@ -51,7 +52,9 @@ pub struct Start {
     /// What the threads share.
     pub node: Arc<Node>,
     /// The core's settings, which name the shard.
-    pub settings: Arc<shard::Settings>,
+    pub settings: shard::Settings,
+    /// What it goes by at first.
+    pub policy: Arc<Policy>,
     /// Where its connections come from.
     pub listener: std::net::TcpListener,
     /// Where its operations go.
@@ -69,10 +72,10 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let Start { node, settings, listener, backplane, inbound, orders, places } = start;
+        let Start { node, settings, policy, listener, backplane, inbound, orders, places } = start;
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let reactor = Reactor::new(node.clone(), settings.shard, settings, registry, backplane.clone());
+        let reactor = Reactor::new(node.clone(), settings, policy, registry, backplane.clone());
         let reactor = Rc::new(RefCell::new(reactor));
         let places = Places::new(places, node.metrics.http_connections.clone());
         let registry = poll.registry().try_clone()?;
@@ -126,6 +129,7 @@ impl Turns {
                         reactor.borrow_mut().inbound(&mut items);
                     }
                     order = orders.recv() => match order {
+                        Some(Order::Exchange(policy, _told)) => reactor.borrow_mut().exchange(policy),
                         Some(Order::Evict(count)) => reactor.borrow_mut().evict(count),
                         Some(Order::Stop) | None => return Ok(ControlFlow::Break(())),
                     },

@@ -112,6 +112,11 @@ impl Sockets {
         }
     }
 
+    /// From now on so many bytes at most may wait for a socket.
+    pub fn set_queue_limit(&mut self, queue_limit: usize) {
+        self.queue_limit = queue_limit;
+    }
+
     /// Takes a socket of the poll over; `key` is free by the core's word.
     pub fn insert(&mut self, key: ConnectionKey, mut stream: TcpStream, permit: Permit) -> io::Result<()> {
         // What has arrived is reported again.

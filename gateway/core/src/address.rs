@@ -5,7 +5,7 @@ use std::{net::IpAddr, num::NonZeroU64, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A range of addresses, like `10.0.0.0/8`; a single address is one, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,

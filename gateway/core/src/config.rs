@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{address::Network, rights::ChannelName};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::address::Network;
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -16,11 +19,10 @@ pub struct GatewayConfig {
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     pub allowed_origins: Vec<String>,
     /// Messages are compressed for clients that offer permessage-deflate (RFC 7692).
-    // Left out of what is written, so that an older gateway can read it.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "is_default")]
     pub compression: bool,
     /// Proxies in front of the gateway whose word for the client's address is believed.
-    #[serde(skip_serializing_if = "Proxies::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub proxies: Proxies,
     /// Who may connect.
     pub auth: Auth,
@@ -30,6 +32,55 @@ pub struct GatewayConfig {
     pub channels: Channels,
     /// How clients are moved when the gateway is told to terminate.
     pub drain: Drain,
+}
+
+impl GatewayConfig {
+    /// The same for configurations that mean the same, however they are written: hexadecimal SHA-256 of what differs from the defaults.
+    /// So a field that is added later with a default changes no hash, and gateways and operators of different versions agree.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let mut canonical = self.clone();
+        canonical.protocols.0.sort_unstable();
+        canonical.protocols.0.dedup();
+        canonical.allowed_origins.iter_mut().for_each(|origin| origin.make_ascii_lowercase());
+        canonical.allowed_origins.sort_unstable();
+        canonical.allowed_origins.dedup();
+        canonical.proxies.trusted.sort_unstable();
+        canonical.proxies.trusted.dedup();
+        canonical.channels.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        let differences = differences(&canonical, &Self::default());
+        let text = Value::Object(differences).to_string();
+        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What of a document is not as in the default, with its keys in order.
+fn differences(config: &GatewayConfig, default: &GatewayConfig) -> Map<String, Value> {
+    let object = |value: Result<Value, serde_json::Error>| match value {
+        Ok(Value::Object(fields)) => fields,
+        // Neither type has anything that JSON has not.
+        _ => Map::new(),
+    };
+    let mut fields = object(serde_json::to_value(config));
+    remove_defaults(&mut fields, &object(serde_json::to_value(default)));
+    // A list differs as a whole, but what is in it has defaults as well.
+    let namespaces = fields.get_mut("channels").and_then(|channels| channels.get_mut("namespaces"));
+    let options = object(serde_json::to_value(ChannelOptions::default()));
+    for namespace in namespaces.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Value::Object(namespace) = namespace {
+            remove_defaults(namespace, &options);
+        }
+    }
+    fields
+}
+
+fn remove_defaults(fields: &mut Map<String, Value>, defaults: &Map<String, Value>) {
+    fields.retain(|key, field| defaults.get(key) != Some(field));
+    for (key, field) in fields {
+        if let (Value::Object(fields), Some(Value::Object(defaults))) = (field, defaults.get(key)) {
+            remove_defaults(fields, defaults);
+        }
+    }
 }
 
 /// Protocols served; a set kept in order.
@@ -80,13 +131,6 @@ pub struct Proxies {
     pub trusted: Vec<Network>,
     /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2.
     pub proxy_protocol: bool,
-}
-
-impl Proxies {
-    /// Left out of what is written, so that an older gateway can read it.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What one gateway and one connection may use.
@@ -190,17 +234,6 @@ impl Default for Channels {
     }
 }
 
-impl Channels {
-    /// The options of a channel, or nothing when its namespace is unknown.
-    #[must_use]
-    pub fn options(&self, channel: &str) -> Option<&ChannelOptions> {
-        match ChannelName::of(channel).namespace {
-            None => Some(&self.default),
-            Some(name) => self.namespaces.iter().find(|n| n.name == name).map(|n| &n.options),
-        }
-    }
-}
-
 /// A namespace of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -226,7 +259,21 @@ pub struct ChannelOptions {
     /// Subscribers are told when a client joins or leaves.
     pub join_leave: bool,
     /// Who may publish besides the server API.
-    pub publish: Publishers,
+    pub publish: Audience,
+    /// Who may subscribe without a token for the channel, as far as its name admits them.
+    #[serde(skip_serializing_if = "is_default")]
+    pub subscribe: Entrants,
+    /// Who may ask who is present, where that can be asked.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_presence: Audience,
+    /// Who may read the history, where there is one; whoever is subscribed recovers what he missed in any case.
+    #[serde(skip_serializing_if = "is_default")]
+    pub read_history: Audience,
+}
+
+/// Left out of what is written, so that an older gateway can read it.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How much of a channel is kept.
@@ -248,16 +295,31 @@ impl Default for History {
     }
 }
 
-/// Who may publish from a client connection.
+/// Which clients may do something in a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub enum Publishers {
-    /// Nobody: only the server API publishes.
+pub enum Audience {
+    /// None: only the server API.
     Server,
     /// Whoever is subscribed to the channel.
     #[default]
     Subscribers,
-    /// Every connected client.
+    /// Whoever is subscribed or may subscribe without a token for the channel, and is not anonymous.
+    Users,
+    /// Whoever is subscribed or may subscribe without a token for the channel.
+    Clients,
+}
+
+/// Which clients may subscribe to a channel without a token for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub enum Entrants {
+    /// None: a subscription token is needed, or a connection token that names the channel.
+    Tokens,
+    /// Those that are not anonymous.
+    Users,
+    /// All that are connected.
+    #[default]
     Clients,
 }
 
@@ -274,5 +336,88 @@ pub struct Drain {
 impl Default for Drain {
     fn default() -> Self {
         Self { max_reconnects_per_second: 200, timeout_seconds: 25 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hash(json: &str) -> String {
+        serde_json::from_str::<GatewayConfig>(json).unwrap().hash()
+    }
+
+    #[test]
+    fn a_configuration_has_the_same_hash_however_it_is_written_and_another_one_has_another() {
+        let one = r#"{"auth":{"anonymous":false,"issuer":"i"},"allowedOrigins":["https://a","https://b"],"protocols":["raw","centrifuge"],
+            "channels":{"namespaces":[{"name":"x","presence":true},{"name":"y"}]},"proxies":{"trusted":["10.0.0.0/8","::1"]}}"#;
+        let same = r#"{"proxies":{"trusted":["::1/128","10.0.0.0/8"],"proxyProtocol":false},"limits":{},
+            "channels":{"namespaces":[{"name":"y","history":null,"publish":"Subscribers"},{"presence":true,"name":"x"}]},
+            "protocols":["centrifuge","raw"],"allowedOrigins":["HTTPS://B","https://a"],"auth":{"issuer":"i","anonymous":false}}"#;
+        let other = one.replace("\"presence\":true", "\"presence\":false");
+        assert_eq!(hash(one), hash(same));
+        assert_ne!(hash(one), hash(&other));
+        assert_eq!((hash("{}"), hash("{}").len()), (GatewayConfig::default().hash(), 64));
+    }
+
+    #[test]
+    fn a_configuration_is_read_from_what_is_written_of_it() {
+        let config = GatewayConfig::default();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<GatewayConfig>(&written).unwrap(), config);
+    }
+
+    /// What a configuration of these tests means, in types that know no order and no repetition.
+    type Meaning = (BTreeSet<String>, BTreeSet<String>, BTreeMap<String, (bool, u32)>, bool, u32);
+
+    fn configs() -> impl Strategy<Value = (GatewayConfig, Meaning)> {
+        let protocols =
+            prop::collection::vec(prop::sample::select(&[Protocol::Centrifuge, Protocol::Raw][..]), 0..3);
+        let origins =
+            prop::collection::vec(prop::sample::select(&["http://a", "HTTP://A", "http://b"][..]), 0..3);
+        let options = (any::<bool>(), 0..2_u32);
+        let namespaces = prop::collection::btree_map(prop::sample::select(&["n", "m"][..]), options, 0..3);
+        (protocols, origins, namespaces, any::<bool>(), any::<bool>(), 1..3_u32).prop_map(
+            |(protocols, origins, namespaces, reverse, anonymous, subscriptions)| {
+                let mut config = GatewayConfig::default();
+                config.auth.anonymous = anonymous;
+                config.limits.subscriptions = subscriptions;
+                config.allowed_origins = origins.iter().map(ToString::to_string).collect();
+                config.channels.namespaces = namespaces
+                    .iter()
+                    .map(|(name, (presence, size))| Namespace {
+                        name: (*name).to_owned(),
+                        options: ChannelOptions {
+                            presence: *presence,
+                            history: (*size > 0).then_some(History { size: *size, ttl_seconds: 1 }),
+                            ..ChannelOptions::default()
+                        },
+                    })
+                    .collect();
+                if reverse {
+                    config.channels.namespaces.reverse();
+                }
+                let meaning = (
+                    protocols.iter().map(|protocol| format!("{protocol:?}")).collect(),
+                    origins.iter().map(|origin| origin.to_lowercase()).collect(),
+                    namespaces.into_iter().map(|(name, options)| (name.to_owned(), options)).collect(),
+                    anonymous,
+                    subscriptions,
+                );
+                config.protocols = Protocols(protocols);
+                (config, meaning)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn hashes_are_the_same_exactly_where_the_meaning_is((one, meaning) in configs(), (other, others) in configs()) {
+            prop_assert_eq!(one.hash() == other.hash(), meaning == others);
+        }
     }
 }

@@ -2,14 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::GatewayConfig;
+
 /// What `GET /report` answers: how loaded this gateway is, and how far its drain is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The gateway's name: its pod.
     pub node: String,
-    /// Hash of the configuration it runs with, as the operator named it.
+    /// Revision of its pod, as the operator named it.
     pub revision: String,
+    /// [`GatewayConfig::hash`] of the configuration in force in every shard; empty from a gateway that can't exchange it.
+    #[serde(default)]
+    pub config_hash: String,
     /// Live connections.
     pub connections: Connections,
     /// Connections accepted since the start.
@@ -23,6 +28,24 @@ pub struct Report {
     /// What part of `limits.memoryBytes` is held for clients; absent without a limit, and in older gateways.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<f64>,
+}
+
+/// What `GET /config` answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigInForce {
+    /// What `PUT /config` takes.
+    pub config: GatewayConfig,
+    /// Its hash.
+    pub config_hash: String,
+}
+
+/// What `PUT /config` answers once every shard goes by what it brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigExchanged {
+    /// What `GET /report` names from now on.
+    pub config_hash: String,
 }
 
 /// Live connections by protocol.

@@ -178,6 +178,21 @@ impl Hub {
 }
 
 impl ChannelId {
+    /// Shards have far fewer channels.
+    const BITS: u32 = 31;
+
+    /// With one bit of its holder's in front, in no more room.
+    #[must_use]
+    pub fn with_mark(self, mark: bool) -> u32 {
+        self.0 | u32::from(mark) << Self::BITS
+    }
+
+    /// Takes apart what [`Self::with_mark`] made.
+    #[must_use]
+    pub fn and_mark(marked: u32) -> (Self, bool) {
+        (Self(marked & !(1 << Self::BITS)), marked >> Self::BITS == 1)
+    }
+
     fn index(self) -> usize {
         self.0 as usize
     }

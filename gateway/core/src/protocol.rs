@@ -96,6 +96,12 @@ pub(crate) trait Protocol: fmt::Debug {
     /// Handles the connection's timer. Returns the time until the next one.
     fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye>;
 
+    /// Whether the client holds what the policy in force does not give it, or lacks what it does.
+    fn is_outdated(&self, link: &Link<'_>) -> bool;
+
+    /// Adapts what the client holds to the policy in force.
+    fn adapt(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye>;
+
     /// Whether the backplane has answered everything that the client asked for.
     fn is_settled(&self) -> bool;
 

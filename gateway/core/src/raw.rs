@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    backplane::{self, BackplaneError, Op, Outcome, Payload, Retention},
-    config::Channels,
+    backplane::{self, BackplaneError, Op, Outcome, Payload},
+    config,
     hub::ChannelId,
+    identity::Credentials,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
@@ -19,6 +20,7 @@ use crate::{
         link::{Link, weight},
     },
     time::Now,
+    token::EntryToken,
     transport::{Goodbye, Message, Transport},
 };
 
@@ -30,18 +32,18 @@ pub fn backplane_channel(channel: &str) -> String {
 
 const PREFIX: &str = ":raw:";
 
-/// How much of a channel, named as [`backplane_channel`] does, is kept: as much as of one of the centrifuge protocol that clients know by
-/// the same name, or, since no name is refused here, by none without a namespace.
+/// A raw channel's name as clients know it, from the backplane's.
 #[must_use]
-pub fn retention(channels: &Channels, channel: &str) -> Option<Retention> {
-    let options = channels.options(channel.strip_prefix(PREFIX).unwrap_or(channel));
-    options.unwrap_or(&channels.default).history.map(Retention::from)
+pub fn client_channel(channel: &str) -> &str {
+    channel.strip_prefix(PREFIX).unwrap_or(channel)
 }
 
 // The close codes of RFC 6455's registry that say it best.
 pub(crate) const SILENT: Goodbye = Goodbye { code: 1001, reason: "no pong" };
 pub(crate) const SLOW: Goodbye = Goodbye { code: 1008, reason: "slow consumer" };
 pub(crate) const FLOOD: Goodbye = Goodbye { code: 1008, reason: "too many messages" };
+pub(crate) const NOT_SERVED: Goodbye = Goodbye { code: 1008, reason: "not available" };
+pub(crate) const DENIED: Goodbye = Goodbye { code: 1008, reason: "permission denied" };
 pub(crate) const MOVED: Goodbye = Goodbye { code: 1012, reason: "service restart" };
 pub(crate) const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired" };
 
@@ -49,26 +51,33 @@ pub(crate) const EXPIRED: Goodbye = Goodbye { code: 3000, reason: "token expired
 #[derive(Debug)]
 pub(crate) struct Session {
     channel: ChannelId,
-    /// Monotonic time of the end of its token.
-    ends: Option<Duration>,
+    credentials: Credentials,
     /// What the publishes weigh that the backplane has not confirmed yet.
     unconfirmed: u32,
 }
 
 impl Session {
     /// Joins a channel, named as clients do.
-    pub(crate) fn open(channel: &str, expires_at: Option<u64>, link: &mut Link<'_>) -> Self {
+    pub(crate) fn open(channel: &str, token: Option<&EntryToken>, link: &mut Link<'_>) -> Self {
         link.accepted.new += 1;
-        Self {
-            channel: link.follow(&backplane_channel(channel)),
-            ends: expires_at.map(|at| link.now.at(at)),
-            unconfirmed: 0,
+        let channel = link.follow(&backplane_channel(channel));
+        let credentials = token.map(|token| Credentials::of_entry(token, channel, link.now));
+        Self { channel, credentials: credentials.unwrap_or_default(), unconfirmed: 0 }
+    }
+
+    /// Whether the client may stay under the policy in force.
+    fn standing(&self, link: &Link<'_>) -> Result<(), Goodbye> {
+        if !link.policy.serves(config::Protocol::Raw) {
+            return Err(NOT_SERVED);
         }
+        let name = link.hub.name(self.channel);
+        let may_enter = self.credentials.admit_to_raw(self.channel, client_channel(&name), link.policy);
+        if self.credentials.admit(link.policy) && may_enter { Ok(()) } else { Err(DENIED) }
     }
 
     /// The end of the token, or the next beat if that comes first.
     fn until(&self, beat: Duration, now: Now) -> Duration {
-        self.ends.map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
+        self.credentials.ends().map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
     }
 }
 
@@ -94,7 +103,7 @@ impl Protocol for Session {
         };
         let channel = link.hub.name(self.channel);
         let op = Op::Publish {
-            retention: retention(&link.settings.config.channels, &channel),
+            retention: link.policy.raw_retention(client_channel(&channel)),
             channel,
             payload,
             info: None,
@@ -136,10 +145,18 @@ impl Protocol for Session {
     }
 
     fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        if self.ends.is_some_and(|ends| ends <= link.now.monotonic) {
+        if self.credentials.are_expired(link.now) {
             return Err(EXPIRED);
         }
         Ok(self.until(beat(heartbeat, link)?, link.now))
+    }
+
+    fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.standing(link).is_err()
+    }
+
+    fn adapt(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        self.standing(link)
     }
 
     fn is_settled(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Who may do what in which channel, whatever protocol asks.
 
-use crate::config::Publishers;
+use crate::config::{Audience, ChannelOptions, Entrants};
 
 /// Of channels that need a token of their own. It stands before the name, or behind its namespace.
 const PRIVATE: char = '$';
@@ -45,13 +45,31 @@ impl<'a> ChannelName<'a> {
     }
 }
 
-/// Whether a client may publish to a channel whose options name these publishers.
+/// Whether a client may subscribe to a channel with these options without a token for it; an anonymous user is the empty string.
 #[must_use]
-pub fn may_publish(publishers: Publishers, channel: &str, user: &str, is_subscribed: bool) -> bool {
-    match publishers {
-        Publishers::Server => false,
-        Publishers::Subscribers => is_subscribed,
-        Publishers::Clients => is_subscribed || ChannelName::of(channel).admits(user),
+pub fn may_enter(options: &ChannelOptions, channel: &str, user: &str) -> bool {
+    let is_entrant = match options.subscribe {
+        Entrants::Tokens => false,
+        Entrants::Users => !user.is_empty(),
+        Entrants::Clients => true,
+    };
+    is_entrant && ChannelName::of(channel).admits(user)
+}
+
+/// Whether a client belongs to an audience in a channel with these options.
+#[must_use]
+pub fn is_among(
+    audience: Audience,
+    options: &ChannelOptions,
+    channel: &str,
+    user: &str,
+    is_subscribed: bool,
+) -> bool {
+    match audience {
+        Audience::Server => false,
+        Audience::Subscribers => is_subscribed,
+        Audience::Users => !user.is_empty() && (is_subscribed || may_enter(options, channel, user)),
+        Audience::Clients => is_subscribed || may_enter(options, channel, user),
     }
 }
 
@@ -101,20 +119,32 @@ mod tests {
     }
 
     #[test]
-    fn every_client_may_publish_only_where_every_client_may_enter() {
-        for (channel, user, outside, inside) in [
-            ("chat", "", true, true),
-            ("$chat", "ada", false, true),
-            ("talk#ada", "ada", true, true),
-            ("talk#ada", "eve", false, true),
+    fn a_channel_is_entered_without_a_token_by_those_whom_both_its_options_and_its_name_admit() {
+        for (subscribe, admitted) in [
+            (Entrants::Tokens, [false, false, false, false]),
+            (Entrants::Users, [false, true, true, false]),
+            (Entrants::Clients, [true, true, true, false]),
         ] {
-            let may = |publishers, inside| may_publish(publishers, channel, user, inside);
-            assert_eq!(
-                [may(Publishers::Clients, false), may(Publishers::Clients, true)],
-                [outside, inside],
-                "{user:?} in {channel}"
-            );
-            assert_eq!([may(Publishers::Subscribers, false), may(Publishers::Server, true)], [false, false]);
+            let options = ChannelOptions { subscribe, ..ChannelOptions::default() };
+            let cases = [("chat", ""), ("chat", "ada"), ("talk#ada", "ada"), ("$chat", "ada")];
+            let may = cases.map(|(channel, user)| may_enter(&options, channel, user));
+            assert_eq!(may, admitted, "{subscribe:?}");
+        }
+    }
+
+    #[test]
+    fn every_client_is_among_an_audience_only_where_every_client_may_enter() {
+        let options = ChannelOptions::default();
+        for (channel, user, outside, inside) in [
+            ("chat", "", [false, false, false, true], [false, true, false, true]),
+            ("chat", "ada", [false, false, true, true], [false, true, true, true]),
+            ("$chat", "ada", [false; 4], [false, true, true, true]),
+            ("talk#ada", "ada", [false, false, true, true], [false, true, true, true]),
+            ("talk#ada", "eve", [false; 4], [false, true, true, true]),
+        ] {
+            let audiences = [Audience::Server, Audience::Subscribers, Audience::Users, Audience::Clients];
+            let among = |inside| audiences.map(|one| is_among(one, &options, channel, user, inside));
+            assert_eq!([among(false), among(true)], [outside, inside], "{user:?} in {channel}");
         }
     }
 }

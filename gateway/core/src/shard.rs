@@ -1,7 +1,7 @@
 //! A shard as a value: some of a gateway's connections, their channels, their timers.
 //!
 //! [`Shard`] has three kinds of methods, after the model of sans-IO protocol crates: inputs (`open`, `receive`, `hang_up`, `overflow`,
-//! `inbound`, `evict`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
+//! `inbound`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
 //! says when `handle_timeout` is due; and getters. Time never goes back from one input to the next.
 //!
 //! A connection's life: `open` makes its key. It is over when the shard calls [`Outbox::close`], at most once, or when the socket
@@ -16,6 +16,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod outdated;
 mod pacing;
 mod settings;
 
@@ -30,6 +31,7 @@ use self::{
     echo::Echo,
     following::SHARD,
     link::{Backlog, Link, Shared},
+    outdated::{LOOKS, Outdated},
 };
 use crate::{
     backplane::{Inbound, Message},
@@ -37,9 +39,11 @@ use crate::{
     control::{Accepted, Connections},
     key::ConnectionKey,
     outbox::Outbox,
+    policy::Policy,
     protocol::{Kind, Protocol},
     raw,
     time::Now,
+    token::EntryToken,
     transport::Transport,
     wheel::Wheel,
 };
@@ -57,8 +61,8 @@ pub enum Opening {
     Raw {
         /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
         channel: String,
-        /// When its token ends, in seconds since the Unix epoch.
-        expires_at: Option<u64>,
+        /// What its token says; absent for who showed none.
+        token: Option<EntryToken>,
     },
     /// Sends every message back; for conformance suites and benchmarks.
     Echo,
@@ -67,13 +71,13 @@ pub enum Opening {
 impl Opening {
     /// Bare messages in one channel, for whoever asks for them.
     pub fn raw(channel: impl Into<String>) -> Self {
-        Self::Raw { channel: channel.into(), expires_at: None }
+        Self::Raw { channel: channel.into(), token: None }
     }
 
     fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
         match self {
             Self::Centrifuge => Box::new(centrifuge::Session::default()),
-            Self::Raw { channel, expires_at } => Box::new(raw::Session::open(&channel, expires_at, link)),
+            Self::Raw { channel, token } => Box::new(raw::Session::open(&channel, token.as_ref(), link)),
             Self::Echo => {
                 link.accepted.new += 1;
                 Box::new(Echo)
@@ -106,20 +110,49 @@ pub struct Shard {
     open: Connections,
     /// Where `evict` goes on.
     next_evicted: usize,
+    outdated: Outdated,
 }
 
 impl Shard {
     /// A shard without connections.
     #[must_use]
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Settings, policy: Arc<Policy>) -> Self {
         Self {
-            shared: Shared::new(settings),
+            shared: Shared::new(settings, policy),
             connections: Slab::new(),
             generation: 0,
             wheel: Wheel::new(TICK, TICKS),
             open: Connections::default(),
             next_evicted: 0,
+            outdated: Outdated::default(),
         }
+    }
+
+    /// What the shard goes by.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.shared.policy
+    }
+
+    /// From now on the shard goes by another policy. Connected clients are held against it little by little: together the shards of a
+    /// gateway take something from no more of them per second than [`crate::config::Drain::max_reconnects_per_second`].
+    pub fn exchange(&mut self, policy: Arc<Policy>, now: Now) {
+        let rate = f64::from(policy.drain().max_reconnects_per_second);
+        let share = rate / f64::from(self.shared.settings.shards.max(1));
+        self.shared.policy = policy;
+        self.outdated.begin(self.connections.capacity(), share, now.monotonic);
+    }
+
+    /// Holds a connection against the policy in force at once: it was let in under another one.
+    pub fn adapt(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
+        self.with(
+            key,
+            now,
+            out,
+            |connection, link| {
+                if connection.is_outdated(link) { connection.adapt(link) } else { None }
+            },
+        );
     }
 
     /// Takes a connection whose WebSocket handshake is done.
@@ -168,8 +201,7 @@ impl Shard {
     }
 
     /// More waits for this client than [`crate::config::Limits::outbound_queue_bytes`], or the process holds too much and this one is among
-    /// the slowest. The shell may drop what waits before it sends
-    /// the close frame that this puts out.
+    /// the slowest. The shell may drop what waits before it sends the close frame that this puts out.
     pub fn overflow(&mut self, key: ConnectionKey, now: Now, out: &mut impl Outbox) {
         self.with(key, now, out, |connection, link| {
             connection.overflow(link);
@@ -233,6 +265,7 @@ impl Shard {
             // Nothing else has happened to it than that it may be read again.
             self.with(key, now, out, |_, _| None);
         }
+        self.adapt_some(now, out);
         self.shared.ask(now, out);
     }
 
@@ -240,8 +273,8 @@ impl Shard {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         let Shared { following, pacing, .. } = &self.shared;
-        let due = [self.wheel.next_deadline(), following.next_timeout(), pacing.next_timeout()];
-        due.into_iter().flatten().min()
+        let ways = [following.next_timeout(), pacing.next_timeout(), self.outdated.next_timeout()];
+        ways.into_iter().chain([self.wheel.next_deadline()]).flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.
@@ -287,6 +320,24 @@ impl Shard {
         self.shared.hub.len()
     }
 
+    /// Goes some way through the connections after an exchange of the policy.
+    fn adapt_some(&mut self, now: Now, out: &mut impl Outbox) {
+        for _ in 0..LOOKS {
+            let Some(slot) = self.outdated.slot(now.monotonic) else { return };
+            if let Some(connection) = self.connections.get(slot) {
+                let key = ConnectionKey { slot: slot as u32, generation: connection.generation };
+                let link = self.shared.link(key, connection.transport, now, out);
+                if connection.is_outdated(&link) {
+                    if !self.outdated.may_lose(now.monotonic) {
+                        return;
+                    }
+                    self.with(key, now, out, |connection, link| connection.adapt(link));
+                }
+            }
+            self.outdated.done();
+        }
+    }
+
     fn is_known(&self, key: ConnectionKey) -> bool {
         self.connections.get(key.slot as usize).is_some_and(|c| c.generation == key.generation)
     }
@@ -312,13 +363,13 @@ impl Shard {
 
     /// Sends a channel's message to its subscribers.
     fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
-        let Shared { settings, hub, deflate, .. } = &mut self.shared;
+        let Shared { settings, policy, hub, deflate, .. } = &mut self.shared;
         let Some(id) = hub.find(channel) else { return };
         let from = match message {
             Message::Publication(publication) => publication.origin.and_then(|from| settings.own(from)),
             _ => None,
         };
-        let limit = settings.config.limits.outbound_queue_bytes as usize;
+        let limit = policy.limits().outbound_queue_bytes as usize;
         let mut broadcast = Broadcast::new(channel, message, from, limit, deflate);
         for slot in hub.subscribers(id) {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };

@@ -107,6 +107,17 @@ pub struct SubscriptionToken {
     pub expires_at: Option<u64>,
 }
 
+/// What the token of a client says that has one channel and nothing else, beyond that it admits it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryToken {
+    /// The user's id from `sub`; empty for an anonymous user.
+    pub user: Arc<str>,
+    /// When the connection ends, in seconds since the Unix epoch; later than now.
+    pub expires_at: Option<u64>,
+    /// It is a subscription token for the channel.
+    pub names_channel: bool,
+}
+
 impl Verifier {
     /// A token is good that one of the keys of the kind its algorithm asks for has signed, so that keys can overlap while they are
     /// exchanged; without keys every one is refused.
@@ -176,17 +187,24 @@ impl Verifier {
     }
 
     /// Verifies the token of a client that has one channel and nothing else: a subscription token for it, or a connection token of a
-    /// user whom it admits. Says when it ends.
+    /// user whom it admits.
     ///
     /// # Errors
     /// It is expired, invalid, or for other channels.
-    pub fn entry(&self, token: &str, channel: &str, now: Now) -> Result<Option<u64>, TokenError> {
+    pub fn entry(&self, token: &str, channel: &str, now: Now) -> Result<EntryToken, TokenError> {
         let claims = self.claims(token, now)?;
         let admitted = match &claims.channel {
             Some(named) => named == channel,
             None => ChannelName::of(channel).admits(&claims.sub),
         };
-        if admitted { claims.expires_at(now) } else { Err(TokenError::Invalid(Flaw::Channel)) }
+        if !admitted {
+            return Err(TokenError::Invalid(Flaw::Channel));
+        }
+        Ok(EntryToken {
+            expires_at: claims.expires_at(now)?,
+            names_channel: claims.channel.is_some(),
+            user: claims.sub.into(),
+        })
     }
 
     fn claims(&self, token: &str, now: Now) -> Result<Claims, TokenError> {

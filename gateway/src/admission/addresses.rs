@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use gateway_core::{address::Site, config::Limits};
@@ -12,17 +15,18 @@ use super::{Refusal, SECOND};
 /// Addresses that are remembered before the first look for those that can be forgotten.
 const FIRST_SWEEP: usize = 1024;
 
-/// The addresses of all connections, and of those that came of late.
-#[derive(Debug)]
+/// The addresses of all connections, and of those that came of late, as far as they are limited when they come.
+#[derive(Debug, Default)]
 pub(super) struct Addresses {
-    max_connections: u32,
-    /// Nanoseconds that one admission takes at the allowed rate.
-    interval: u64,
+    are_limited: AtomicBool,
     known: Mutex<Known>,
 }
 
 #[derive(Debug)]
 struct Known {
+    max_connections: u32,
+    /// Nanoseconds that one admission takes at the allowed rate.
+    interval: u64,
     sites: HashMap<Site, Usage>,
     /// So many are too many to remember without a look.
     sweep_at: usize,
@@ -36,25 +40,28 @@ struct Usage {
 }
 
 impl Addresses {
-    /// Nothing where the configuration sets no limit.
-    pub(super) fn new(limits: &Limits) -> Option<Self> {
+    pub(super) fn set_limits(&self, limits: &Limits) {
         let (connections, rate) = (limits.connections_per_address, limits.connections_per_second_per_address);
-        connections.or(rate)?;
-        Some(Self {
-            max_connections: connections.unwrap_or(u32::MAX),
-            interval: rate.map_or(0, |rate| SECOND / u64::from(rate.max(1))),
-            known: Mutex::new(Known { sites: HashMap::new(), sweep_at: FIRST_SWEEP }),
-        })
+        let mut known = self.lock();
+        known.max_connections = connections.unwrap_or(u32::MAX);
+        known.interval = rate.map_or(0, |rate| SECOND / u64::from(rate.max(1)));
+        self.are_limited.store(connections.or(rate).is_some(), Relaxed);
+    }
+
+    /// Whether the configuration sets a limit.
+    pub(super) fn are_limited(&self) -> bool {
+        self.are_limited.load(Relaxed)
     }
 
     pub(super) fn admit(&self, site: Site, now: u64) -> Result<(), Refusal> {
         let mut known = self.lock();
         known.sweep(now);
+        let (max_connections, interval) = (known.max_connections, known.interval);
         let usage = known.sites.entry(site).or_default();
-        if usage.open >= self.max_connections {
+        if usage.open >= max_connections {
             return Err(Refusal::AddressFull);
         }
-        let paid_until = usage.paid_until.max(now) + self.interval;
+        let paid_until = usage.paid_until.max(now) + interval;
         if paid_until > now + SECOND {
             return Err(Refusal::AddressTooFast);
         }
@@ -71,6 +78,12 @@ impl Addresses {
     fn lock(&self) -> MutexGuard<'_, Known> {
         // Each change of it is whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { max_connections: u32::MAX, interval: 0, sites: HashMap::new(), sweep_at: FIRST_SWEEP }
     }
 }
 
@@ -93,7 +106,8 @@ mod tests {
     #[test]
     fn addresses_that_are_gone_are_forgotten() {
         let limits = Limits { connections_per_second_per_address: Some(1), ..Limits::default() };
-        let addresses = Addresses::new(&limits).unwrap();
+        let addresses = Addresses::default();
+        addresses.set_limits(&limits);
         let mut most = 0;
         for (index, second) in (0..100_000_u32).zip(0..) {
             let site = Site::of(IpAddr::V4(Ipv4Addr::from_bits(index)));

@@ -9,6 +9,7 @@ use gateway_core::{
     backplane::{BackplaneError, ClientInfo, Op, Outcome, Payload, Publication, Retention, StreamPosition},
     centrifuge::{codes::ErrorCode, command::valid_channel},
     config::ChannelOptions,
+    policy::Policy,
 };
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -166,8 +167,14 @@ struct NodeInfo {
 }
 
 /// Carries a call out; `method` is the path below /api/.
-pub async fn call(node: &Node, backplane: &BackplaneHandle, method: &str, body: Bytes) -> Reply {
-    let calls = Calls { node, backplane, body };
+pub async fn call(
+    node: &Node,
+    policy: &Policy,
+    backplane: &BackplaneHandle,
+    method: &str,
+    body: Bytes,
+) -> Reply {
+    let calls = Calls { node, policy, backplane, body };
     match method {
         "publish" => answer(calls.publish().await),
         "broadcast" => answer(calls.broadcast().await),
@@ -200,6 +207,7 @@ fn outcome<T>(result: Result<T, Failure>) -> Outcomes<T> {
 
 struct Calls<'a> {
     node: &'a Node,
+    policy: &'a Policy,
     backplane: &'a BackplaneHandle,
     body: Bytes,
 }
@@ -333,13 +341,7 @@ impl Calls<'_> {
         if !valid_channel(channel) {
             return Err(Failure::bad(format!("channel {channel:?} is no name: {CHANNEL_RULE}")));
         }
-        self.node
-            .settings
-            .config
-            .channels
-            .options(channel)
-            .cloned()
-            .ok_or_else(|| ErrorCode::UnknownChannel.into())
+        self.policy.options(channel).cloned().ok_or_else(|| ErrorCode::UnknownChannel.into())
     }
 }
 

@@ -13,8 +13,8 @@ use gateway_core::{
 };
 use mooring_gateway::{
     backplane::{
-        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply, inbox,
-        spawn_memory, spawn_redis,
+        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply,
+        inbox, spawn_memory, spawn_redis,
     },
     memory::Memory,
 };

@@ -7,6 +7,7 @@ mod bad_input;
 mod bounds;
 mod centrifuge;
 mod compression;
+mod config;
 mod drain;
 mod health;
 mod memory;

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use mooring_gateway::probe::{ProbeError, probe};
+use mooring_gateway::{
+    probe::{ProbeError, probe},
+    settings::Secret,
+};
 
 use crate::support::{Server, within};
 
@@ -51,7 +54,10 @@ async fn a_gateway_that_starts_late_is_waited_for_and_the_reason_is_told_once() 
 
 #[tokio::test]
 async fn what_is_in_the_way_is_named_with_where_to_look() {
-    let private = Server::start(|settings| settings.config.auth.anonymous = false);
+    let private = Server::start(|settings| {
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
+    });
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (url, words) in [
         (format!("ws://{}/raw/probe", private.client), ["HTTP error: 401", "without a token?"]),

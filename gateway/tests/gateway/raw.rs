@@ -91,7 +91,7 @@ async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
 async fn a_connection_ends_with_its_token() {
     let server = Server::start(|s| {
         s.config.auth.anonymous = false;
-        s.secrets.jwt_hmac_secrets = vec![Secret::new("secret")];
+        s.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
     });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let claims = serde_json::json!({"sub": "ada", "exp": now + 2});
@@ -133,7 +133,7 @@ async fn everything_comes_back_from_echo() {
 #[tokio::test]
 async fn a_raw_channel_admits_whom_its_name_admits() {
     let secret = "a secret of thirty-two bytes, ok";
-    let server = Server::start(|s| s.secrets.jwt_hmac_secrets = vec![Secret::new(secret)]);
+    let server = Server::start(|s| s.secrets.token_keys.hmac_secrets = vec![Secret::new(secret)]);
     let sign = |claims: &Value| {
         let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
         jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
@@ -161,7 +161,7 @@ async fn a_raw_channel_admits_whom_its_name_admits() {
 async fn a_token_that_a_public_key_verifies_opens_a_raw_channel_and_a_wrong_one_does_not() {
     let server = Server::start(|s| {
         s.config.auth.anonymous = false;
-        s.secrets.jwt_public_keys = vec![Secret::new(include_str!("../../core/src/token/ec.pem"))];
+        s.secrets.token_keys.public_keys = vec![Secret::new(include_str!("../../core/src/token/ec.pem"))];
     });
     let token = include_str!("../../core/src/token/ec.jwt").trim_end();
     let wrong = format!("{}AAAA", &token[..token.len() - 4]);

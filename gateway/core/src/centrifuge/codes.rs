@@ -88,11 +88,15 @@ pub enum DisconnectCode {
     ChannelLimit = 3505,
     /// A binary message on a JSON connection.
     InappropriateProtocol = 3506,
+    /// Who has no token is admitted no more.
+    PermissionDenied = 3507,
+    /// The protocol is served no more.
+    NotAvailable = 3508,
 }
 
 impl DisconnectCode {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Shutdown,
         Self::Expired,
         Self::Slow,
@@ -104,6 +108,8 @@ impl DisconnectCode {
         Self::Stale,
         Self::ChannelLimit,
         Self::InappropriateProtocol,
+        Self::PermissionDenied,
+        Self::NotAvailable,
     ];
 
     /// The number on the wire.
@@ -127,6 +133,8 @@ impl DisconnectCode {
             Self::Stale => "stale",
             Self::ChannelLimit => "channel limit",
             Self::InappropriateProtocol => "inappropriate protocol",
+            Self::PermissionDenied => "permission denied",
+            Self::NotAvailable => "not available",
         }
     }
 }
@@ -135,6 +143,8 @@ impl DisconnectCode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum UnsubscribeCode {
+    /// The client may not be in the channel any more.
+    Server = 2000,
     /// Publications may be missing; the client subscribes again from where it is.
     InsufficientState = 2500,
     /// The subscription's token ran out; the client subscribes again with a new one.
@@ -152,6 +162,7 @@ impl UnsubscribeCode {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::Server => "server unsubscribe",
             Self::InsufficientState => "insufficient state",
             Self::Expired => "subscription expired",
         }

@@ -1,12 +1,13 @@
 //! The state machine of one connection of the centrifuge protocol (<https://centrifugal.dev/docs/transports/client_protocol>).
 //!
 //! A connection first connects, with a token or anonymously, and then subscribes. What the backplane has to answer is kept as
-//! [`Pending`] until its completion comes back; an idle connection holds nothing but its identity and its channels' ids.
+//! [`Pending`] until its completion comes back; an idle connection holds nothing but its credentials and its channels' ids.
 
+mod connect;
 mod greeting;
-mod identity;
 mod page;
 mod request;
+mod standing;
 mod subscription;
 
 use std::{mem, sync::Arc, time::Duration};
@@ -16,8 +17,7 @@ use smallvec::SmallVec;
 
 use self::{
     greeting::Greeting,
-    identity::{Identity, PRESENCE_GRACE},
-    subscription::Subscribing,
+    subscription::{Subscribing, Subscription},
 };
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     backplane::{BackplaneError, Op, Outcome},
     hub::ChannelId,
+    identity::Credentials,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
@@ -43,6 +44,9 @@ const MAX_COMMANDS: usize = 10_000;
 /// What a command that reads counts against [`MAX_WAITING`]: together their answers are about as large as what may wait for a client.
 const READ: u32 = 32;
 
+/// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
+const PRESENCE_GRACE: Duration = Duration::from_secs(10);
+
 /// Deliberate departures that are announced at once; then one more each second.
 const DEPARTURES: u32 = 16;
 
@@ -52,14 +56,13 @@ pub(crate) struct Session {
     stage: Stage,
     arrival: Arrival,
     next_request: RequestId,
-    subscriptions: SmallVec<[ChannelId; 4]>,
+    subscriptions: SmallVec<[Subscription; 4]>,
     pending: Vec<Pending>,
     /// Of what is pending.
     weight: u32,
     /// Monotonic seconds up to which its deliberate departures are paid for.
     departed: u32,
-    /// What tokens have said; absent for who never showed one.
-    identity: Option<Box<Identity>>,
+    credentials: Credentials,
     /// Present while the server-side subscriptions of its token are under way.
     greeting: Option<Box<Greeting>>,
 }
@@ -230,7 +233,7 @@ impl Protocol for Session {
         name: &Arc<str>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
+        let by_server = self.credentials.grant(channel).is_some_and(|grant| grant.by_server);
         self.drop_subscription(channel, PRESENCE_GRACE, link);
         if by_server {
             return Err(DisconnectCode::InsufficientState.into());
@@ -250,7 +253,10 @@ impl Protocol for Session {
             }
             Stage::Beating => {}
         }
-        self.expire(link)?;
+        if self.credentials.are_expired(link.now) {
+            return Err(DisconnectCode::Expired.into());
+        }
+        self.expire_subscriptions(link);
         match heartbeat.regular() {
             Beat::Ping(next) => {
                 link.write(reply::ping);
@@ -259,6 +265,14 @@ impl Protocol for Session {
             Beat::Rest(next) => Ok(next),
             Beat::Dead => Err(DisconnectCode::NoPong.into()),
         }
+    }
+
+    fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.stands_otherwise(link)
+    }
+
+    fn adapt(&mut self, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        self.stand_corrected(link)
     }
 
     fn is_settled(&self) -> bool {
@@ -360,13 +374,16 @@ impl Session {
                 link.abandon(subscribing.channel);
             }
         }
-        for channel in mem::take(&mut self.subscriptions) {
-            let now = link.now.monotonic;
-            let grace = match parting {
-                Parting::ForGood if link.hub.may_depart(channel, now) => Duration::ZERO,
-                Parting::ForGood | Parting::MayReturn => PRESENCE_GRACE,
-            };
-            self.depart(channel, &link.hub.name(channel), grace, link);
+        for subscription in mem::take(&mut self.subscriptions) {
+            let channel = subscription.channel();
+            if subscription.is_seen() {
+                let now = link.now.monotonic;
+                let grace = match parting {
+                    Parting::ForGood if link.hub.may_depart(channel, now) => Duration::ZERO,
+                    Parting::ForGood | Parting::MayReturn => PRESENCE_GRACE,
+                };
+                self.tell_gone(channel, grace, link);
+            }
             link.leave(channel);
         }
     }

@@ -40,7 +40,8 @@ fn said() -> BTreeSet<Row> {
     let row = |goodbye: Goodbye, to: &str| (goodbye.code, goodbye.reason.to_owned(), to.to_owned());
     let mut rows = BTreeSet::from([row(Goodbye { code: 1000, reason: "" }, "all"), row(DRIPPING, "all")]);
     rows.extend(flaws.map(|flaw| row(Goodbye { code: flaw.close_code(), reason: "" }, "all")));
-    rows.extend([raw::SILENT, raw::SLOW, raw::FLOOD, raw::MOVED, raw::EXPIRED].map(|goodbye| row(goodbye, "raw")));
+    let raw = [raw::SILENT, raw::SLOW, raw::FLOOD, raw::NOT_SERVED, raw::DENIED, raw::MOVED, raw::EXPIRED];
+    rows.extend(raw.map(|goodbye| row(goodbye, "raw")));
     rows.extend(
         DisconnectCode::ALL
             .map(|code| row(Goodbye { code: code.code(), reason: code.reason() }, "centrifuge")),

@@ -91,7 +91,7 @@ impl Connection {
     /// Handles frames until too much waits for the backplane; the rest is kept, and nothing more is read.
     fn read(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
         let terms = Terms {
-            limit: link.settings.config.limits.max_message_bytes as usize,
+            limit: link.policy.limits().max_message_bytes as usize,
             deflate: self.transport.is_compressed(),
         };
         let mut wake = None;
@@ -154,7 +154,7 @@ impl Connection {
     /// now. Returns the time until the next wake-up when that has changed.
     fn keep_pace(&mut self, received: u64, link: &mut Link<'_>) -> Option<Duration> {
         let messages = link.tally.received - received;
-        let wait = self.pace.charge(messages, &link.settings.config.limits, link.now.monotonic)?;
+        let wait = self.pace.charge(messages, link.policy.limits(), link.now.monotonic)?;
         if self.phase > Phase::Open {
             return None;
         }
@@ -241,6 +241,16 @@ impl Connection {
     ) -> Option<Duration> {
         let verdict = self.protocol.discontinued(channel, name, link);
         verdict.err().map(|goodbye| self.close(goodbye, link))
+    }
+
+    /// Whether the policy in force gives the client something else than it has.
+    pub(super) fn is_outdated(&self, link: &Link<'_>) -> bool {
+        self.phase == Phase::Open && self.protocol.is_outdated(link)
+    }
+
+    /// Adapts what the client has to the policy in force. Returns the time until the next wake-up when that has changed.
+    pub(super) fn adapt(&mut self, link: &mut Link<'_>) -> Option<Duration> {
+        self.protocol.adapt(link).err().map(|goodbye| self.close(goodbye, link))
     }
 
     /// Handles the connection's timer. Returns the time until the next one.
@@ -332,7 +342,7 @@ mod tests {
     fn an_idle_connection_is_this_many_bytes_in_its_shard_and_its_session_as_many_beside() {
         // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
         assert_eq!(size_of::<Connection>(), 48);
-        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 24));
+        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 16));
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

@@ -65,6 +65,14 @@ impl Protocol for Echo {
         raw::beat(heartbeat, link)
     }
 
+    fn is_outdated(&self, _: &Link<'_>) -> bool {
+        false
+    }
+
+    fn adapt(&mut self, _: &mut Link<'_>) -> Result<(), Goodbye> {
+        Ok(())
+    }
+
     fn is_settled(&self) -> bool {
         true
     }

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::settings::Settings;
 use crate::{
     backplane::Op,
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     raw,
 };
 
@@ -55,7 +55,7 @@ impl Following {
     }
 
     /// Asks for as many channels as may be asked for now.
-    pub(super) fn ask(&mut self, settings: &Settings, now: Duration, out: &mut dyn Outbox) {
+    pub(super) fn ask(&mut self, policy: &Policy, now: Duration, out: &mut dyn Outbox) {
         while self.resumes <= now
             && self.asked.len() < MAX_ASKED
             && let Some(channel) = self.queue.pop_front()
@@ -63,7 +63,7 @@ impl Following {
             let Some(request @ None) = self.wanted.get_mut(&channel) else { continue };
             *request = Some(self.next_request);
             self.asked.insert(self.next_request, channel.clone());
-            let retention = raw::retention(&settings.config.channels, &channel);
+            let retention = policy.raw_retention(raw::client_channel(&channel));
             let op = Op::Subscribe { channel, retention, since: None, limit: 0 };
             out.submit(Some((SHARD, self.next_request)), op);
             self.next_request = self.next_request.wrapping_add(1);

@@ -12,6 +12,7 @@ use crate::{
     hub::{ChannelId, Hub, Left},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     time::Now,
     transport::{Goodbye, Message, Transport},
 };
@@ -44,7 +45,8 @@ impl Backlog {
 
 /// What the connections of a shard share.
 pub(super) struct Shared {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Settings,
+    pub(super) policy: Arc<Policy>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
     pub(super) tally: Tally,
@@ -64,9 +66,10 @@ pub(super) struct Shared {
 const SCRATCH: usize = 64 * 1024;
 
 impl Shared {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Settings, policy: Arc<Policy>) -> Self {
         Self {
             settings,
+            policy,
             hub: Hub::default(),
             accepted: Accepted::default(),
             tally: Tally::default(),
@@ -89,6 +92,7 @@ impl Shared {
     ) -> Link<'a> {
         let Self {
             settings,
+            policy,
             hub,
             accepted,
             tally,
@@ -104,6 +108,7 @@ impl Shared {
             transport,
             now,
             settings,
+            policy,
             hub,
             accepted,
             tally,
@@ -119,7 +124,7 @@ impl Shared {
 
     /// Asks the backplane for the channels that the shard follows.
     pub(super) fn ask(&mut self, now: Now, out: &mut dyn Outbox) {
-        self.following.ask(&self.settings, now.monotonic, out);
+        self.following.ask(&self.policy, now.monotonic, out);
     }
 }
 
@@ -129,6 +134,7 @@ pub(crate) struct Link<'a> {
     transport: Transport,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
+    pub(crate) policy: &'a Policy,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
     pub(crate) tally: &'a mut Tally,
@@ -162,7 +168,7 @@ impl Link<'_> {
 
     /// A compressed message of this connection, as it was.
     pub(super) fn inflate(&mut self, is_text: bool, payload: &[u8]) -> Result<Inflated, FrameError> {
-        let limit = self.settings.config.limits.max_message_bytes as usize;
+        let limit = self.policy.limits().max_message_bytes as usize;
         self.deflate.inflate(is_text, payload, limit)
     }
 
@@ -173,7 +179,7 @@ impl Link<'_> {
 
     /// Bytes that may be sent to this client before it reads too slowly.
     pub(crate) fn room(&self) -> usize {
-        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
+        let limit = self.policy.limits().outbound_queue_bytes as usize;
         limit.saturating_sub(self.out.waiting(self.key))
     }
 

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::{backplane::Origin, config::GatewayConfig, key::ConnectionKey, token::Verifier};
+use crate::{backplane::Origin, key::ConnectionKey};
 
-/// Shared by a shard and its sessions; one per shard, because of `shard`.
+/// Shared by a shard and its sessions.
 pub struct Settings {
-    /// The gateway's configuration.
-    pub config: GatewayConfig,
-    /// Checks tokens; shared by the shards of a process.
-    pub verifier: Arc<Verifier>,
     /// The gateway's name, its pod; clients see it as `node`.
     pub node_name: String,
     /// Random id of this process, so that client ids and origins are unique in the cluster.
     pub node_id: u64,
     /// This shard of the process.
     pub shard: u16,
+    /// How many there are.
+    pub shards: u16,
     /// The gateway's version; clients see it as `version`.
     pub version: String,
 }

@@ -7,6 +7,7 @@ const END: &str = "-----END ";
 
 /// A key that tokens may be signed with. Its kind alone says which algorithms it verifies, never the token: an RSA or EC key cannot
 /// serve as an HMAC secret (RFC 8725, section 3.1), and an unsigned token is verified by none.
+#[derive(Clone)]
 pub struct Key {
     pub(super) decoding: DecodingKey,
     pub(super) validation: Validation,

@@ -223,9 +223,12 @@ fn a_subscription_token_is_good_for_its_channel_and_user() {
 fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for() {
     let (user, channel) = (json!({"sub": "ada", "exp": 2_000}), json!({"sub": "ada", "channel": "$chat"}));
     let entry = |claims: &Value, channel| verifier().entry(&sign(claims), channel, NOW);
-    assert_eq!(entry(&user, "chat"), Ok(Some(2_000)));
-    assert_eq!(entry(&user, "talk#ada"), Ok(Some(2_000)));
-    assert_eq!(entry(&channel, "$chat"), Ok(None));
+    let token = |user: &str, expires_at, names_channel| {
+        Ok(EntryToken { user: Arc::from(user), expires_at, names_channel })
+    };
+    assert_eq!(entry(&user, "chat"), token("ada", Some(2_000), false));
+    assert_eq!(entry(&user, "talk#ada"), token("ada", Some(2_000), false));
+    assert_eq!(entry(&channel, "$chat"), token("ada", None, true));
     for (claims, other) in [(&user, "$chat"), (&user, "talk#bob"), (&channel, "chat"), (&channel, "$news")] {
         assert_eq!(entry(claims, other), invalid(Flaw::Channel), "{claims} in {other}");
     }

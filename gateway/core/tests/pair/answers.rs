@@ -78,7 +78,7 @@ fn a_recovery_for_which_there_is_no_room_yet_is_tried_again_later() {
 #[test]
 fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
     let mut config = GatewayConfig::default();
-    config.limits.outbound_queue_bytes = 30_000;
+    (config.limits.max_message_bytes, config.limits.outbound_queue_bytes) = (4_096, 30_000);
     let mut node = Node::new(config, 1);
     let key = node.connect();
     let frames = recover(&mut node, key, 0);

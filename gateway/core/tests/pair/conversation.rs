@@ -7,7 +7,7 @@ use gateway_core::{
     config::{Auth, GatewayConfig},
     key::ConnectionKey,
     shard::Opening,
-    token::{Key, Verifier},
+    token::Key,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -131,10 +131,9 @@ struct Conversation {
 impl Conversation {
     fn new(anonymous: bool) -> Self {
         let auth = Auth { anonymous, ..Auth::default() };
-        let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &auth);
         let mut config = GatewayConfig { auth, ..GatewayConfig::default() };
         config.limits.subscriptions = LIMIT as u32;
-        let mut node = Node::with_verifier(config, 1, verifier);
+        let mut node = Node::with_keys(config, 1, vec![Key::hmac(SECRET).expect("a secret")]);
         let key = node.open(Opening::Centrifuge);
         // So that nothing is due at a whole second.
         node.pass(Duration::from_millis(500));

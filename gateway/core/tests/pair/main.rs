@@ -5,6 +5,7 @@ mod answers;
 mod backplane;
 mod compression;
 mod conversation;
+mod exchange;
 mod lifecycle;
 mod model;
 mod node;

@@ -5,12 +5,13 @@ use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Op, Outcome, StreamPosition},
-    config::{Auth, GatewayConfig},
+    config::GatewayConfig,
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
+    policy::Policy,
     shard::{Opening, Settings, Shard},
     time::Now,
-    token::Verifier,
+    token::Key,
     transport::Transport,
 };
 use serde_json::Value;
@@ -168,20 +169,20 @@ pub struct Node {
 
 impl Node {
     pub fn new(config: GatewayConfig, node_id: u64) -> Self {
-        Self::with_verifier(config, node_id, Verifier::new(vec![], &Auth::default()))
+        Self::with_keys(config, node_id, vec![])
     }
 
-    pub fn with_verifier(config: GatewayConfig, node_id: u64, verifier: Verifier) -> Self {
+    pub fn with_keys(config: GatewayConfig, node_id: u64, keys: Vec<Key>) -> Self {
         let settings = Settings {
-            config,
-            verifier: Arc::new(verifier),
             node_name: format!("gateway-{node_id}"),
             node_id,
             shard: 0,
+            shards: 1,
             version: "1".to_owned(),
         };
+        let policy = Policy::compile(config, keys).expect("it makes sense");
         let now = Now { monotonic: Duration::from_secs(5), unix_seconds: 1_800_000_000 };
-        Self { shard: Shard::new(Arc::new(settings)), sink: Sink::default(), now }
+        Self { shard: Shard::new(settings, Arc::new(policy)), sink: Sink::default(), now }
     }
 
     pub fn open(&mut self, opening: Opening) -> ConnectionKey {
@@ -261,6 +262,12 @@ impl Node {
             self.shard.handle_timeout(self.now, &mut self.sink);
         }
         self.now.monotonic = end;
+    }
+
+    /// Has the shard go by another configuration, with the same kind of keys as at first.
+    pub fn exchange(&mut self, config: GatewayConfig, keys: Vec<Key>) {
+        let policy = Policy::compile(config, keys).expect("it makes sense");
+        self.shard.exchange(Arc::new(policy), self.now);
     }
 
     /// Takes the frames sent to a connection so far.

@@ -7,7 +7,7 @@ use gateway_core::{
         BackplaneError, ClientInfo, Inbound, Message, Op, Outcome, Payload, Publication, Retention,
         StreamPosition,
     },
-    config::{Channels, GatewayConfig, Namespace, Publishers},
+    config::{Audience, Channels, GatewayConfig, Namespace},
     key::ConnectionKey,
     shard::Opening,
 };
@@ -276,10 +276,10 @@ fn a_channel_is_released_with_its_last_subscriber() {
 #[test]
 fn who_may_publish_is_the_channels_option() {
     for (publish, subscribed, allowed) in [
-        (Publishers::Server, true, false),
-        (Publishers::Subscribers, true, true),
-        (Publishers::Subscribers, false, false),
-        (Publishers::Clients, false, true),
+        (Audience::Server, true, false),
+        (Audience::Subscribers, true, true),
+        (Audience::Subscribers, false, false),
+        (Audience::Clients, false, true),
     ] {
         let mut config = GatewayConfig::default();
         config.channels.default.publish = publish;

@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, Retention},
-    config::{Channels, GatewayConfig},
+    config::GatewayConfig,
     key::ConnectionKey,
-    raw::{self, backplane_channel},
+    policy::Policy,
+    raw::backplane_channel,
     shard::Opening,
+    token::EntryToken,
 };
 
 use crate::node::{BINARY, Frame, Node, PONG, TEXT, masked};
@@ -72,7 +74,8 @@ fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
 #[test]
 fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
     let channel = backplane_channel("room");
-    assert_eq!(GatewayConfig::default().channels.options(&channel), None);
+    let policy = Policy::compile(GatewayConfig::default(), vec![]).expect("it makes sense");
+    assert_eq!(policy.options(&channel), None);
     let mut node = node();
     node.open(Opening::raw("room"));
     assert_eq!(node.ops(), vec![subscribe("room")]);
@@ -96,13 +99,6 @@ fn deliver(node: &mut Node, channel: &str, text: &'static str) {
         Publication { offset: 0, payload: Payload::Text(text.into()), info: None, origin: None };
     let message = Message::Publication(Arc::new(publication));
     node.inbound(Inbound::Delivered { channel: backplane_channel(channel).into(), message });
-}
-
-#[test]
-fn a_channel_keeps_as_much_as_its_namespace_says_and_an_unknown_one_as_much_as_the_default() {
-    let channels = Channels::default();
-    let kept = |channel: &str| raw::retention(&channels, &backplane_channel(channel)).map(|kept| kept.size);
-    assert_eq!([kept("room"), kept("live:room"), kept("unheard:of")], [Some(300), None, Some(300)]);
 }
 
 #[test]
@@ -197,7 +193,8 @@ fn a_client_whose_token_ends_is_told_so_and_closed_at_that_moment() {
     let mut node = node();
     for seconds in [3, 40] {
         let expires_at = Some(node.now.unix_seconds + seconds);
-        let key = node.open(Opening::Raw { channel: "room".to_owned(), expires_at });
+        let token = EntryToken { user: "ada".into(), expires_at, names_channel: false };
+        let key = node.open(Opening::Raw { channel: "room".to_owned(), token: Some(token) });
         node.confirm_subscriptions();
         for _ in 1..seconds {
             node.pass(Duration::from_secs(1));

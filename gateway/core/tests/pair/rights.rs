@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use gateway_core::{
-    config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Publishers},
+    config::{Audience, Auth, ChannelOptions, Channels, Entrants, GatewayConfig, Namespace},
     key::ConnectionKey,
     shard::Opening,
-    token::{Key, Verifier},
+    token::Key,
 };
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
@@ -17,12 +17,16 @@ const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
 /// Everybody may connect, and publish wherever he may enter.
 fn node() -> Node {
+    node_with(ChannelOptions { publish: Audience::Clients, ..ChannelOptions::default() })
+}
+
+/// Everybody may connect.
+fn node_with(options: ChannelOptions) -> Node {
     let auth = Auth { anonymous: true, ..Auth::default() };
-    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &auth);
-    let options = ChannelOptions { publish: Publishers::Clients, ..ChannelOptions::default() };
     let namespaces = vec![Namespace { name: "news".to_owned(), options: options.clone() }];
     let channels = Channels { default: options, namespaces };
-    Node::with_verifier(GatewayConfig { auth, channels, ..GatewayConfig::default() }, 1, verifier)
+    let config = GatewayConfig { auth, channels, ..GatewayConfig::default() };
+    Node::with_keys(config, 1, vec![Key::hmac(SECRET).expect("a secret")])
 }
 
 fn sign(secret: &[u8], claims: &Value) -> String {
@@ -101,4 +105,59 @@ fn wrong_tokens_are_soon_verified_no_more_and_later_again() {
     assert_eq!(errors(&mut node, other, &[subscribe(SECRET)]), [0]);
     node.now.monotonic += Duration::from_secs(2);
     assert_eq!(errors(&mut node, key, &[subscribe(SECRET)]), [0]);
+}
+
+#[test]
+fn a_namespace_says_who_subscribes_without_a_token_for_the_channel() {
+    for (subscribe, anonymous, user) in
+        [(Entrants::Clients, 0, 0), (Entrants::Users, 103, 0), (Entrants::Tokens, 103, 103)]
+    {
+        let mut node = node_with(ChannelOptions { subscribe, ..ChannelOptions::default() });
+        let token = sign(SECRET, &json!({"sub": "ada", "channel": "news:today"}));
+        let bare = json!({"subscribe": {"channel": "news:today"}});
+        let with_token = json!({"subscribe": {"channel": "news:today", "token": token}});
+        for (name, command, code) in
+            [(None, &bare, anonymous), (Some("ada"), &bare, user), (Some("ada"), &with_token, 0)]
+        {
+            let key = connect(&mut node, name);
+            assert_eq!(
+                errors(&mut node, key, std::slice::from_ref(command)),
+                [code],
+                "{subscribe:?} {name:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_namespace_says_who_reads_its_presence_and_history_with_or_without_a_subscription() {
+    let audiences = [Audience::Server, Audience::Subscribers, Audience::Users, Audience::Clients];
+    // By audience: an anonymous client outside, Ada outside, both inside.
+    let expected = [[103; 4], [103, 103, 0, 0], [103, 0, 103, 0], [0; 4]];
+    for (audience, codes) in audiences.into_iter().zip(expected) {
+        for (method, other) in
+            [("presence", "history"), ("presence_stats", "history"), ("history", "presence")]
+        {
+            let mut options =
+                ChannelOptions { presence: true, history: Some(Default::default()), ..Default::default() };
+            let reads_history = method == "history";
+            options.read_history = if reads_history { audience } else { Audience::Server };
+            options.read_presence = if reads_history { Audience::Server } else { audience };
+            let mut node = node_with(options);
+            let mut seen = vec![];
+            for (inside, name) in [(false, None), (false, Some("ada")), (true, None), (true, Some("ada"))] {
+                let key = connect(&mut node, name);
+                if inside {
+                    node.say(key, r#"{"id":9,"subscribe":{"channel":"news:today"}}"#);
+                    node.confirm_subscriptions();
+                    node.lines(key);
+                }
+                let ask = |method: &str| json!({method: {"channel": "news:today"}});
+                let answers = errors(&mut node, key, &[ask(method), ask(other)]);
+                assert_eq!(answers[1], 103, "{other} has an audience of its own");
+                seen.push(answers[0]);
+            }
+            assert_eq!(seen, codes, "{audience:?} {method}");
+        }
+    }
 }

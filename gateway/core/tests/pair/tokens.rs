@@ -7,7 +7,7 @@ use gateway_core::{
     config::{Auth, GatewayConfig},
     key::ConnectionKey,
     shard::Opening,
-    token::{Key, Verifier},
+    token::Key,
 };
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ pub const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
 fn node(anonymous: bool) -> Node {
     let auth = Auth { anonymous, ..Auth::default() };
-    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &auth);
-    Node::with_verifier(GatewayConfig { auth, ..GatewayConfig::default() }, 1, verifier)
+    let config = GatewayConfig { auth, ..GatewayConfig::default() };
+    Node::with_keys(config, 1, vec![Key::hmac(SECRET).expect("a secret")])
 }
 
 pub fn sign(claims: &Value) -> String {
@@ -215,12 +215,11 @@ fn a_connect_command_whose_channels_fail_fails_as_a_whole_and_can_be_repeated() 
 #[test]
 fn deliveries_that_wait_for_the_connect_reply_are_bounded() {
     let mut config = GatewayConfig::default();
-    config.limits.outbound_queue_bytes = 200;
-    let verifier = Verifier::new(vec![Key::hmac(SECRET).expect("a secret")], &config.auth);
-    let mut node = Node::with_verifier(config, 1, verifier);
+    (config.limits.max_message_bytes, config.limits.outbound_queue_bytes) = (1_024, 16_384);
+    let mut node = Node::with_keys(config, 1, vec![Key::hmac(SECRET).expect("a secret")]);
     let key = connect_to_both(&mut node, "{}");
     confirm(&mut node, Ok(0));
-    (1..100).for_each(|offset| node.inbound(publication("a", offset)));
+    (1..1_000).for_each(|offset| node.inbound(publication("a", offset)));
     confirm(&mut node, Ok(0));
     assert_eq!(
         node.lines(key),

@@ -7,7 +7,6 @@ use bytes::Bytes;
 
 use super::{
     Failure, Session, Stage,
-    identity::Grant,
     page::{self, Fit},
     subscription::{Subscribed, Subscribing, Terms, fit},
 };
@@ -18,6 +17,7 @@ use crate::{
         command::Connect,
         reply::SubscribeResult,
     },
+    identity::Grant,
     protocol::Parting,
     shard::link::Link,
     token::ServerSubscription,
@@ -48,7 +48,7 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        let limit = link.settings.config.limits.subscriptions as usize;
+        let limit = link.policy.limits().subscriptions as usize;
         if subscriptions.len() > limit {
             return Err(DisconnectCode::ChannelLimit.into());
         }
@@ -122,7 +122,7 @@ impl Session {
         self.greeting = None;
         self.stage = Stage::Refused;
         self.leave_all(Parting::MayReturn, link);
-        self.forget_tokens();
+        self.credentials.forget();
     }
 
     /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.

@@ -31,7 +31,7 @@ pub(super) fn room(link: &Link<'_>) -> usize {
 }
 
 fn whole_room(link: &Link<'_>) -> usize {
-    link.settings.config.limits.outbound_queue_bytes as usize / 2
+    link.policy.limits().outbound_queue_bytes as usize / 2
 }
 
 /// Whether a page can ever have this publication in it; not without one.
@@ -84,7 +84,7 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let size: usize = clients.iter().map(reply::client_info_bound).sum();
-        if size > link.settings.config.limits.outbound_queue_bytes as usize {
+        if size > link.policy.limits().outbound_queue_bytes as usize {
             return Err(ErrorCode::LimitExceeded);
         }
         if size > link.room() {

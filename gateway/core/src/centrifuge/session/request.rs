@@ -1,5 +1,7 @@
 //! Commands about a channel that leave the subscriptions as they are: publish, presence, history.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Session, Waiting};
@@ -9,8 +11,8 @@ use crate::{
         codes::ErrorCode,
         command::{History, Publish},
     },
-    config::ChannelOptions,
-    rights::may_publish,
+    config::{Audience, ChannelOptions},
+    rights::is_among,
     shard::link::{Link, weight},
 };
 
@@ -19,7 +21,7 @@ pub(super) const MAX_PUBLICATIONS: u32 = 300;
 
 /// The options of a channel; an unknown namespace is the client's mistake.
 pub(super) fn options<'a>(channel: &str, link: &Link<'a>) -> Result<&'a ChannelOptions, ErrorCode> {
-    link.settings.config.channels.options(channel).ok_or(ErrorCode::UnknownChannel)
+    link.policy.options(channel).ok_or(ErrorCode::UnknownChannel)
 }
 
 /// How much of a channel the backplane keeps.
@@ -35,8 +37,9 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
-        let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
-        if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
+        let channel = link.hub.find(&request.channel).filter(|channel| self.is_subscribed(*channel));
+        let user = self.credentials.user();
+        if !is_among(options.publish, options, &request.channel, &user, channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
         let weight = weight(request.data.get().len());
@@ -60,14 +63,15 @@ impl Session {
         channel: &str,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        if !options(channel, link)?.presence {
+        let options = options(channel, link)?;
+        if !options.presence {
             return Err(ErrorCode::NotAvailable);
         }
-        let channel = self.subscribed_name(channel, link)?;
+        let channel = self.readable(options.read_presence, options, channel, link)?;
         let op = if matches!(waiting, Waiting::PresenceStats) {
             Op::PresenceStats { channel }
         } else {
-            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes / 2 }
+            Op::Presence { channel, limit: link.policy.limits().outbound_queue_bytes / 2 }
         };
         self.request(id, waiting, op, link);
         Ok(())
@@ -79,9 +83,10 @@ impl Session {
         request: &History<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let retention = retention(options(&request.channel, link)?).ok_or(ErrorCode::NotAvailable)?;
+        let options = options(&request.channel, link)?;
+        let retention = retention(options).ok_or(ErrorCode::NotAvailable)?;
         let op = Op::History {
-            channel: self.subscribed_name(&request.channel, link)?,
+            channel: self.readable(options.read_history, options, &request.channel, link)?,
             retention,
             since: request
                 .since
@@ -94,9 +99,19 @@ impl Session {
         Ok(())
     }
 
-    /// Only subscribers may look into a channel.
-    fn subscribed_name(&self, channel: &str, link: &Link<'_>) -> Result<std::sync::Arc<str>, ErrorCode> {
-        let id = link.hub.find(channel).filter(|id| self.subscriptions.contains(id));
-        id.map(|id| link.hub.name(id)).ok_or(ErrorCode::PermissionDenied)
+    /// The name of a channel for the client to look into, if it is among those who may.
+    fn readable(
+        &self,
+        readers: Audience,
+        options: &ChannelOptions,
+        channel: &str,
+        link: &Link<'_>,
+    ) -> Result<Arc<str>, ErrorCode> {
+        let id = link.hub.find(channel).filter(|id| self.is_subscribed(*id));
+        if is_among(readers, options, channel, &self.credentials.user(), id.is_some()) {
+            Ok(id.map_or_else(|| channel.into(), |id| link.hub.name(id)))
+        } else {
+            Err(ErrorCode::PermissionDenied)
+        }
     }
 }

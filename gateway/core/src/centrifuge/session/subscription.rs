@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Arrival, DEPARTURES, Session, Waiting,
-    identity::{Grant, PRESENCE_GRACE},
+    Arrival, DEPARTURES, PRESENCE_GRACE, Session, Waiting,
     page::{self, Fit},
     request::{self, MAX_PUBLICATIONS},
+    standing::is_seen,
 };
 use crate::{
     backplane::{BackplaneError, Op, Outcome, Publication, Retention, StreamPosition},
@@ -18,9 +18,32 @@ use crate::{
         reply::{self, Push, Reply, SubscribeResult},
     },
     hub::ChannelId,
+    identity::Grant,
     provisional::ProvisionalEpoch,
     shard::link::Link,
 };
+
+/// A channel that the client is in, and whether the backplane has been told that it is there, so that others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Subscription(u32);
+
+impl Subscription {
+    fn new(channel: ChannelId) -> Self {
+        Self(channel.with_mark(false))
+    }
+
+    fn seen(self, is_seen: bool) -> Self {
+        Self(self.channel().with_mark(is_seen))
+    }
+
+    pub(super) fn channel(self) -> ChannelId {
+        ChannelId::and_mark(self.0).0
+    }
+
+    pub(super) fn is_seen(self) -> bool {
+        ChannelId::and_mark(self.0).1
+    }
+}
 
 /// A subscription that the backplane has not confirmed yet.
 #[derive(Debug)]
@@ -96,9 +119,9 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         self.note_arrival(request);
-        request::options(&request.channel, link)?;
+        let options = request::options(&request.channel, link)?;
         self.check_capacity(&request.channel, link)?;
-        let (grant, ttl) = self.authorize(&request.channel, &request.token, link)?;
+        let (grant, ttl) = self.credentials.authorize(&request.channel, &request.token, options, link)?;
         self.ask(id, &request.channel, Some(request), Terms { grant, ttl, data: None }, link)
     }
 
@@ -180,10 +203,10 @@ impl Session {
     /// One subscription per channel, and a bounded number of them.
     fn check_capacity(&self, channel: &str, link: &Link<'_>) -> Result<(), ErrorCode> {
         let id = link.hub.find(channel);
-        if id.is_some_and(|id| self.subscriptions.contains(&id) || self.under_way(id).is_some()) {
+        if id.is_some_and(|id| self.is_subscribed(id) || self.under_way(id).is_some()) {
             return Err(ErrorCode::AlreadySubscribed);
         }
-        let limit = link.settings.config.limits.subscriptions as usize;
+        let limit = link.policy.limits().subscriptions as usize;
         if self.subscriptions.len() + self.subscribing() >= limit {
             Err(ErrorCode::LimitExceeded)
         } else {
@@ -255,11 +278,17 @@ impl Session {
                 return Err(unexpected.err().map_or(ErrorCode::Internal, ErrorCode::from));
             }
         };
+        // The policy may be another one than when the client asked.
+        let name = link.hub.name(channel);
+        if let Err(code) = self.entitlement(&name, subscribing.terms.grant.as_ref(), link) {
+            link.abandon(channel);
+            return Err(code);
+        }
         link.hub.joined(channel, link.key.slot);
-        self.subscriptions.push(channel);
+        self.subscriptions.push(Subscription::new(channel));
         let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
         if let Some(grant) = subscribing.terms.grant {
-            self.identity.get_or_insert_default().grants.insert(channel, grant);
+            self.credentials.add_grant(channel, grant);
         }
         self.appear(channel, link);
         Ok(subscribed)
@@ -301,11 +330,7 @@ impl Session {
 
     /// Ends the subscriptions whose token ran out; the client may come back with a new one.
     pub(super) fn expire_subscriptions(&mut self, link: &mut Link<'_>) {
-        let Some(identity) = &self.identity else { return };
-        let now = link.now.monotonic;
-        let expired = identity.grants.iter().filter(|(_, grant)| grant.ends.is_some_and(|ends| ends <= now));
-        let expired: Vec<ChannelId> = expired.map(|(channel, _)| *channel).collect();
-        for channel in expired {
+        for channel in self.credentials.expired_grants(link.now) {
             let name = link.hub.name(channel);
             self.drop_subscription(channel, PRESENCE_GRACE, link);
             self.push_unsubscribe(&name, UnsubscribeCode::Expired, link);
@@ -313,18 +338,16 @@ impl Session {
     }
 
     pub(super) fn drop_subscription(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
-        if self.subscriptions.contains(&channel) {
-            self.depart(channel, &link.hub.name(channel), grace, link);
+        if self.is_subscribed(channel) {
+            self.disappear(channel, grace, link);
             self.forget(channel);
             link.leave(channel);
         }
     }
 
     fn forget(&mut self, channel: ChannelId) {
-        self.subscriptions.retain(|subscribed| *subscribed != channel);
-        if let Some(identity) = &mut self.identity {
-            identity.grants.remove(&channel);
-        }
+        self.subscriptions.retain(|subscription| subscription.channel() != channel);
+        self.credentials.remove_grant(channel);
     }
 
     pub(super) fn push_unsubscribe(&self, channel: &str, code: UnsubscribeCode, link: &mut Link<'_>) {
@@ -332,24 +355,41 @@ impl Session {
     }
 
     /// Tells the backplane that the client is in a channel, where anyone may want to know.
-    fn appear(&self, channel: ChannelId, link: &mut Link<'_>) {
+    pub(super) fn appear(&mut self, channel: ChannelId, link: &mut Link<'_>) {
         let name = link.hub.name(channel);
         let Ok(options) = request::options(&name, link) else { return };
-        if options.presence || options.join_leave {
+        if is_seen(options) {
             let announce = options.join_leave;
             let info = self.info(Some(channel), link);
+            self.mark(channel, true);
             link.tell(Op::Enter { channel: name, info, announce });
         }
     }
 
-    /// Tells the backplane that the client is no longer in a channel it appeared in.
-    pub(super) fn depart(&self, channel: ChannelId, name: &Arc<str>, grace: Duration, link: &mut Link<'_>) {
-        let Ok(options) = request::options(name, link) else { return };
-        if options.presence || options.join_leave {
-            let announce = options.join_leave;
-            let info = self.info(Some(channel), link);
-            link.tell(Op::Leave { channel: name.clone(), info, announce, grace });
+    /// Tells the backplane that the client is no longer in a channel, if it is seen there.
+    pub(super) fn disappear(&mut self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+        if self.subscriptions.contains(&Subscription::new(channel).seen(true)) {
+            self.mark(channel, false);
+            self.tell_gone(channel, grace, link);
         }
+    }
+
+    pub(super) fn tell_gone(&self, channel: ChannelId, grace: Duration, link: &mut Link<'_>) {
+        let name = link.hub.name(channel);
+        let announce = request::options(&name, link).is_ok_and(|options| options.join_leave);
+        let info = self.info(Some(channel), link);
+        link.tell(Op::Leave { channel: name, info, announce, grace });
+    }
+
+    fn mark(&mut self, channel: ChannelId, is_seen: bool) {
+        let mut subscriptions = self.subscriptions.iter_mut();
+        if let Some(subscription) = subscriptions.find(|subscription| subscription.channel() == channel) {
+            *subscription = subscription.seen(is_seen);
+        }
+    }
+
+    pub(super) fn is_subscribed(&self, channel: ChannelId) -> bool {
+        self.subscriptions.iter().any(|subscription| subscription.channel() == channel)
     }
 }
 

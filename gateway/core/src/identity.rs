@@ -1,0 +1,218 @@
+//! Who a client is and what tokens grant it, for how long, whatever protocol it speaks.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    config::ChannelOptions,
+    hub::ChannelId,
+    policy::Policy,
+    rights::may_enter,
+    shard::link::Link,
+    time::Now,
+    token::{ConnectionToken, EntryToken, Meter, TokenError, Verifier},
+};
+
+/// Good tokens that a client may bring at once at least; as many as it may have subscriptions, if those are more.
+const MIN_BURST: u32 = 128;
+
+/// How long after its expiry a token still counts at least where it can be refreshed; looked at with each heartbeat.
+const REFRESH_GRACE: Duration = Duration::from_secs(25);
+
+/// What a client has shown of itself. One that never brought a token costs no more than this.
+#[derive(Debug, Default)]
+pub(crate) struct Credentials(Option<Box<Identity>>);
+
+#[derive(Debug, Default)]
+struct Identity {
+    /// A token let the connection in.
+    has_token: bool,
+    user: Arc<str>,
+    info: Option<Bytes>,
+    /// Monotonic time at which the connection ends with its token.
+    ends: Option<Duration>,
+    verified: Meter,
+    /// By subscribed channel; none for a channel without a token.
+    grants: BTreeMap<ChannelId, Grant>,
+}
+
+/// What a token says about one channel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grant {
+    pub(crate) info: Option<Bytes>,
+    /// The connection token subscribes the client, not the client itself.
+    pub(crate) by_server: bool,
+    /// Monotonic time at which the subscription ends with its token.
+    pub(crate) ends: Option<Duration>,
+}
+
+/// Why a client does not get into a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// For its token.
+    Token(TokenError),
+    /// It brought none, and needs one.
+    Forbidden,
+}
+
+impl From<TokenError> for Denied {
+    fn from(error: TokenError) -> Self {
+        Self::Token(error)
+    }
+}
+
+impl Credentials {
+    /// Those of a client that has one channel and nothing else, and can't bring another token.
+    pub(crate) fn of_entry(token: &EntryToken, channel: ChannelId, now: Now) -> Self {
+        let grants = token.names_channel.then(|| (channel, Grant::default()));
+        Self(Some(Box::new(Identity {
+            has_token: true,
+            user: token.user.clone(),
+            ends: token.expires_at.map(|at| now.at(at)),
+            grants: grants.into_iter().collect(),
+            ..Identity::default()
+        })))
+    }
+
+    /// Whether a client that shows these may be connected.
+    pub(crate) fn admit(&self, policy: &Policy) -> bool {
+        policy.auth().anonymous || self.0.as_ref().is_some_and(|identity| identity.has_token)
+    }
+
+    /// Whether a client that is in a raw channel may be there.
+    pub(crate) fn admit_to_raw(&self, channel: ChannelId, name: &str, policy: &Policy) -> bool {
+        self.grant(channel).is_some() || policy.may_enter_raw(name, &self.user())
+    }
+
+    /// The user's id; empty for an anonymous one.
+    pub(crate) fn user(&self) -> Arc<str> {
+        self.0.as_ref().map_or_else(Arc::default, |identity| identity.user.clone())
+    }
+
+    /// JSON for presence, joins and publications.
+    pub(crate) fn info(&self) -> Option<Bytes> {
+        self.0.as_ref()?.info.clone()
+    }
+
+    /// Monotonic time at which the connection ends with its token.
+    pub(crate) fn ends(&self) -> Option<Duration> {
+        self.0.as_ref()?.ends
+    }
+
+    /// Whether the connection has ended with its token.
+    pub(crate) fn are_expired(&self, now: Now) -> bool {
+        self.ends().is_some_and(|ends| ends <= now.monotonic)
+    }
+
+    /// What a token says about a subscribed channel.
+    pub(crate) fn grant(&self, channel: ChannelId) -> Option<&Grant> {
+        self.0.as_ref()?.grants.get(&channel)
+    }
+
+    /// Keeps what a token says about a channel that is subscribed now.
+    pub(crate) fn add_grant(&mut self, channel: ChannelId, grant: Grant) {
+        self.0.get_or_insert_default().grants.insert(channel, grant);
+    }
+
+    /// The channel is subscribed no more.
+    pub(crate) fn remove_grant(&mut self, channel: ChannelId) {
+        if let Some(identity) = &mut self.0 {
+            identity.grants.remove(&channel);
+        }
+    }
+
+    /// Subscriptions that have ended with their token.
+    pub(crate) fn expired_grants(&self, now: Now) -> Vec<ChannelId> {
+        let grants = self.0.iter().flat_map(|identity| &identity.grants);
+        let has_ended = |grant: &Grant| grant.ends.is_some_and(|ends| ends <= now.monotonic);
+        grants.filter(|(_, grant)| has_ended(grant)).map(|(channel, _)| *channel).collect()
+    }
+
+    /// Takes over what a connection token says; returns the seconds until it expires.
+    pub(crate) fn identify(&mut self, token: ConnectionToken, now: Now) -> Option<u32> {
+        let (ends, ttl) = refreshable(token.expires_at, now);
+        let identity = self.0.get_or_insert_default();
+        identity.has_token = true;
+        identity.user = token.user;
+        identity.info = token.info;
+        identity.ends = ends;
+        ttl
+    }
+
+    /// What tokens have said counts no longer, but that they came does.
+    pub(crate) fn forget(&mut self) {
+        if let Some(identity) = &mut self.0 {
+            **identity = Identity { verified: identity.verified, ..Identity::default() };
+        }
+    }
+
+    /// What a client's token grants it in a channel, and the seconds until that expires. Nothing where it needs none.
+    pub(crate) fn authorize(
+        &mut self,
+        channel: &str,
+        token: &str,
+        options: &ChannelOptions,
+        link: &Link<'_>,
+    ) -> Result<(Option<Grant>, Option<u32>), Denied> {
+        if !token.is_empty() {
+            let (grant, ttl) = self.verify_subscription(channel, token, link)?;
+            Ok((Some(grant), ttl))
+        } else if may_enter(options, channel, &self.user()) {
+            Ok((None, None))
+        } else {
+            Err(Denied::Forbidden)
+        }
+    }
+
+    /// What a subscription token grants, and the seconds until it expires.
+    pub(crate) fn verify_subscription(
+        &mut self,
+        channel: &str,
+        token: &str,
+        link: &Link<'_>,
+    ) -> Result<(Grant, Option<u32>), TokenError> {
+        let user = self.user();
+        let token = self.verify(link, |verifier, now| verifier.subscription(token, channel, &user, now))?;
+        let (ends, ttl) = refreshable(token.expires_at, link.now);
+        Ok((Grant { info: token.info, by_server: false, ends }, ttl))
+    }
+
+    /// Has a connection token verified.
+    pub(crate) fn verify_connection(
+        &mut self,
+        token: &str,
+        link: &Link<'_>,
+    ) -> Result<ConnectionToken, TokenError> {
+        self.verify(link, |verifier, now| verifier.connection(token, now))
+    }
+
+    /// Has a token verified, unless the client has had too many of late: then it is to come again later. The client's address is charged
+    /// with a wrong one.
+    fn verify<T>(
+        &mut self,
+        link: &Link<'_>,
+        verify: impl FnOnce(&Verifier, Now) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let burst = link.policy.limits().subscriptions.max(MIN_BURST);
+        let meter = &mut self.0.get_or_insert_default().verified;
+        if !meter.has_credit(burst, link.now.monotonic) {
+            return Err(TokenError::TooMany);
+        }
+        let result = verify(link.policy.verifier(), link.now);
+        // An expired one was good: whoever was away for long brings many.
+        let is_genuine = !matches!(result, Err(TokenError::Invalid(_)));
+        meter.charge(is_genuine, link.now.monotonic);
+        if !is_genuine {
+            link.out.wrong_token(link.key);
+        }
+        result
+    }
+}
+
+/// When the grace of a token ends that can be refreshed, as monotonic time, and the seconds until its expiry.
+fn refreshable(expires_at: Option<u64>, now: Now) -> (Option<Duration>, Option<u32>) {
+    let ends = expires_at.map(|at| now.at(at).saturating_add(REFRESH_GRACE));
+    let ttl = expires_at.map(|at| u32::try_from(at.saturating_sub(now.unix_seconds)).unwrap_or(u32::MAX));
+    (ends, ttl)
+}
