@@ -89,6 +89,31 @@ async fn a_redis_that_lost_everything_discontinues_its_channels() {
 }
 
 #[tokio::test]
+async fn who_followed_a_channel_from_before_its_first_message_is_told_when_redis_was_emptied_under_its_gateways()
+ {
+    let server = RedisServer::start();
+    let mut follower = Node::redis(&server, 1).await;
+    let publisher = Node::redis(&server, 2).await;
+    let (start, ..) = follower.shards[0].subscribe("c", None).await;
+    publisher.publish("c", "before").await.unwrap();
+    assert_eq!(follower.shards[0].texts(1).await, ["before"]);
+    server.command(&["FLUSHALL"]);
+    publisher.publish("c", "after").await.unwrap();
+    assert_eq!(follower.shards[0].message().await, Message::Discontinued);
+    let since = StreamPosition { offset: 1, ..start };
+    let (_, recovered, was_recovered) = follower.shards[0].subscribe("c", Some(since.clone())).await;
+    assert_eq!((recovered, was_recovered), (vec![], false), "by the node that saw it, at once");
+    let mut newcomer = Node::redis(&server, 3).await;
+    until("told by a node that saw nothing of it", async || {
+        let (_, _, was_recovered) = newcomer.shards[0].subscribe("c", Some(since.clone())).await;
+        let released = newcomer.shards[0].call(Op::Release { channel: "c".into() }).await;
+        assert_eq!(released, Ok(Outcome::Done));
+        !was_recovered
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_redis_that_lost_the_end_of_a_stream_gets_a_new_epoch_instead_of_the_same_offsets() {
     let mut server = RedisServer::start();
     let mut node = Node::redis(&server, 1).await;

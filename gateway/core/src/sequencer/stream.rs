@@ -32,6 +32,8 @@ pub(super) struct Stream {
     let_go: u64,
     /// A message of another epoch came since the read under way was issued.
     stray: bool,
+    /// The store lost a stream of the channel while this node followed it: no provisional epoch says any more what came after it.
+    lost: bool,
 }
 
 /// The last publication handed to the shards.
@@ -128,12 +130,13 @@ impl Stream {
             held_bytes: 0,
             let_go: 0,
             stray: false,
+            lost: false,
         }
     }
 
     /// Starts anew.
     pub(super) fn forget(&mut self) {
-        *self = Self::new(self.page_bytes);
+        *self = Self { lost: self.lost, ..Self::new(self.page_bytes) };
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -147,7 +150,7 @@ impl Stream {
     /// Whether a position's epoch is the stream's, or the provisional one that it had before, or has.
     pub(super) fn knows(&self, epoch: &Arc<str>) -> bool {
         let Some(last) = &self.last else { return false };
-        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch) else {
+        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch && !self.lost) else {
             return last.position.epoch == *epoch;
         };
         ProvisionalEpoch::parse(epoch).is_some_and(|known| {
@@ -300,6 +303,7 @@ impl Stream {
         let Some(base) = reading.base else { return self.start(page) };
         if page.top.epoch != base.position.epoch {
             if !base.became(&page) {
+                self.lost |= !base.is_provisional();
                 // A store that does not know of any stream where there was one would let a client's provisional epoch name the next.
                 return match ProvisionalEpoch::parse(&page.top.epoch) {
                     Some(_) if !base.is_provisional() => self.roll_back(base),

@@ -69,7 +69,7 @@ impl Actor {
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(waiter) => self.inboxes.complete(waiter, Err(error)).await,
+            Pending::Publish(_, waiter) => self.inboxes.complete(waiter, Err(error)).await,
             Pending::Answer(asked) => self.answer(*asked, &Err(error)).await,
             Pending::Append(channel, waiters) => {
                 for waiter in waiters {
@@ -90,7 +90,7 @@ impl Actor {
             }
             Pending::Enter => self.upkeep.someone_is_missing(),
             Pending::Lease => self.upkeep.lease_refused(Instant::now()),
-            Pending::Script | Pending::Ignored => {}
+            Pending::Life(..) | Pending::Disowned | Pending::Script | Pending::Ignored => {}
         }
     }
 
@@ -151,11 +151,17 @@ impl Actor {
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
-            Pending::Publish(waiter) => self.complete_all(vec![waiter], requests::published(&reply)).await,
+            Pending::Publish(channel, waiter) => {
+                self.complete_all(vec![waiter], requests::published(&reply)).await;
+                self.published(channel, &reply);
+            }
             Pending::Append(channel, waiters) => {
                 self.complete_all(waiters, requests::published(&reply)).await;
                 self.appended(&channel);
+                self.published(channel, &reply);
             }
+            Pending::Life(channel, epoch) => self.on_life(&channel, &epoch, &reply),
+            Pending::Disowned => self.commands.fail("Redis lost its data"),
             Pending::Answer(asked) => self.on_answer(*asked, reply).await,
             Pending::Page(channel, generation) => {
                 self.recovering -= 1;

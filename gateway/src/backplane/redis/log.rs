@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use gateway_core::backplane::{ClientInfo, Origin, Payload, Retention};
+use gateway_core::{
+    backplane::{ClientInfo, Origin, Payload, Retention},
+    resp::Resp,
+};
 
-use super::{actor::Actor, batches::Batch, envelope, pending::Pending};
+use super::{actor::Actor, batches::Batch, envelope, pending::Pending, requests};
 use crate::backplane::Waiter;
 
 /// A publication as Redis keeps it.
@@ -26,7 +29,7 @@ impl Actor {
     ) {
         let Some(retention) = retention else {
             let command = self.scripts.pass(&channel, &body, key.as_deref());
-            return self.commands.send_or_park(command, Pending::Publish(waiter));
+            return self.commands.send_or_park(command, Pending::Publish(channel, waiter));
         };
         if key.is_none() && self.commands.is_up() {
             if let Some(full) = self.batches.push(Batch::new(channel, retention, body, waiter)) {
@@ -36,7 +39,26 @@ impl Actor {
         }
         self.send_waiting(&channel);
         let command = self.scripts.append(&channel, retention, &[body], key.as_deref());
-        self.commands.send_or_park(command, Pending::Publish(waiter));
+        self.commands.send_or_park(command, Pending::Publish(channel, waiter));
+    }
+
+    /// A stream that has just begun says in which life of Redis's data. Was that over, by a FLUSHALL that cut nobody off, clients that know
+    /// the stream before it would take this one for its continuation: so the id is looked at once more.
+    pub(super) fn published(&mut self, channel: Arc<str>, reply: &Resp) {
+        if let Some((epoch, 1)) = requests::place(reply) {
+            let mut get = redis::cmd("GET");
+            get.arg(self.keys.store());
+            // The next connection begins with it.
+            let _ = self.commands.send(&get, Pending::Life(channel, epoch));
+        }
+    }
+
+    /// Redis tells the id of this life of its data.
+    pub(super) fn on_life(&mut self, channel: &str, epoch: &str, id: &Resp) {
+        if !matches!(id, Resp::Text(id) if **id == *self.scripts.store.as_bytes()) {
+            let command = self.scripts.rotate(channel, epoch);
+            let _ = self.commands.send(&command, Pending::Disowned);
+        }
     }
 
     /// Sends the publishes of a turn that wait for no others.
