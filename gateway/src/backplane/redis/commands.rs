@@ -161,7 +161,9 @@ impl Actor {
                 self.published(channel, &reply);
             }
             Pending::Life(channel, epoch) => self.on_life(&channel, &epoch, &reply),
-            Pending::Disowned => self.commands.fail("Redis lost its data"),
+            Pending::Disowned => {
+                self.commands.fail(Failure::GivenUp("Redis lost its data"));
+            }
             Pending::Answer(asked) => self.on_answer(*asked, reply).await,
             Pending::Page(channel, generation) => {
                 self.recovering -= 1;
