@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
 /// One thing that happens; a client is named by a digit, counted round those that are there.
 enum Step<'a> {
     /// `o`: a client of the centrifuge protocol comes. `r`, a channel: one of raw messages.
-    Come(Opening<'a>),
+    Come(Opening),
     /// `s`, a client, a text: it sends that, in which U+001E stands for a line break. `b`: as a binary message.
     Send(usize, u8, &'a str),
     /// `h`, a client: its connection breaks.
@@ -78,7 +78,7 @@ impl<'a> Step<'a> {
         let text = || rest.get(1..);
         Some(match letter {
             "o" => Self::Come(Opening::Centrifuge),
-            "r" if valid_channel(rest) => Self::Come(Opening::Raw { channel: rest }),
+            "r" if valid_channel(rest) => Self::Come(Opening::raw(rest)),
             "s" => Self::Send(digit()?, TEXT, text()?),
             "b" => Self::Send(digit()?, BINARY, text()?),
             "h" => Self::HangUp(digit()?),
@@ -137,8 +137,8 @@ impl World {
     fn apply(&mut self, step: Step<'_>) {
         match step {
             Step::Come(opening) if self.clients.len() < MOST_CLIENTS => {
-                let key = self.node.open(opening);
                 let is_raw = opening != Opening::Centrifuge;
+                let key = self.node.open(opening);
                 self.clients.push(Client { key, is_raw, asked: BTreeMap::new() });
                 self.came += 1;
             }
@@ -208,6 +208,7 @@ impl World {
                     ClientInfo { client: client.into(), user: "".into(), conn_info: None, chan_info: None };
                 Outcome::Presence { clients: vec![info] }
             }
+            Op::PresenceStats { .. } => Outcome::PresenceStats { clients: 1, users: 1 },
             _ => return self.backplane.execute(0, waiter, op, fault),
         };
         self.node.complete(waiter, fault.map_or(Ok(outcome), Err));

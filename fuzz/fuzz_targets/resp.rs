@@ -13,7 +13,7 @@ const OPEN_ARRAYS: usize = 512 * 1024;
 const MEMORY_PER_BYTE: usize = 64;
 
 const MAX_DEPTH: usize = 8;
-const MAX_LENGTH: i64 = 512 * 1024 * 1024;
+const MAX_LENGTH: i64 = 64 * 1024 * 1024;
 
 fuzz_target!(|input: &[u8]| {
     let Some(stream) = Stream::new(input) else { return };

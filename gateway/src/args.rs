@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::settings::{Secrets, Settings, SettingsError, read_config, read_secret};
+use crate::settings::{ConfigFile, Secrets, Settings, SettingsError, read_config, read_secret};
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
 /// /api, and a chat page to try them with at /.
@@ -58,6 +58,10 @@ pub struct Args {
     #[arg(long, env = "MOORING_REDIS_URL", value_name = "URL")]
     redis_url: Option<String>,
 
+    /// What the names of all keys and pub/sub channels begin with; clusters that share a Redis differ in it, or in the database.
+    #[arg(long, env = "MOORING_REDIS_PREFIX", value_name = "PREFIX", default_value = "mooring")]
+    redis_prefix: String,
+
     /// File with the password of Redis.
     #[arg(long, env = "MOORING_REDIS_PASSWORD_FILE", value_name = "FILE")]
     redis_password_file: Option<PathBuf>,
@@ -66,17 +70,26 @@ pub struct Args {
     #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
     control_token_file: Option<PathBuf>,
 
-    /// File with the secret of HMAC-signed client tokens (HS256, HS384, HS512).
-    #[arg(long, env = "MOORING_JWT_HMAC_SECRET_FILE", value_name = "FILE")]
-    jwt_hmac_secret_file: Option<PathBuf>,
+    /// Files with a secret each of HMAC-signed client tokens (HS256, HS384, HS512), several while one is exchanged for another.
+    #[arg(long, env = "MOORING_JWT_HMAC_SECRET_FILE", value_name = "FILE", value_delimiter = ',')]
+    jwt_hmac_secret_file: Vec<PathBuf>,
 
-    /// File with the public key of client tokens signed with RSA, EC or Ed25519, PEM.
-    #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE")]
-    jwt_public_key_file: Option<PathBuf>,
+    /// Files with public keys of client tokens signed with RSA, EC or Ed25519, PEM, one key after the other.
+    #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE", value_delimiter = ',')]
+    jwt_public_key_file: Vec<PathBuf>,
 
-    /// File with the key that the server API asks for; without one only callers on this machine (loopback) may use it.
+    /// File with the key that the server API asks for; without one it is not served.
     #[arg(long, env = "MOORING_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+
+    /// Serve the server API without a key to whoever reaches --listen, but no web page; for tries on one's own machine.
+    #[arg(long, env = "MOORING_INSECURE_API", conflicts_with = "api_key_file")]
+    insecure_api: bool,
+
+    /// Admit clients without a token, where the configuration says nothing about auth.anonymous. By itself so only on a loopback
+    /// --listen without keys.
+    #[arg(long, env = "MOORING_ANONYMOUS")]
+    anonymous: bool,
 
     /// Name of this gateway in reports and replies; its pod's name.
     #[arg(long, env = "MOORING_NODE_NAME", value_name = "NAME", default_value = "gateway")]
@@ -87,7 +100,7 @@ pub struct Args {
     revision: String,
 
     /// Threads that hold connections; 0 takes one per core.
-    #[arg(long, env = "MOORING_SHARDS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=256))]
+    #[arg(long, env = "MOORING_SHARDS", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=128))]
     shards: u16,
 
     /// Seconds in which all clients are moved after SIGTERM; drain.timeoutSeconds of the configuration when absent.
@@ -123,21 +136,26 @@ pub enum LogFormat {
 impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
-        let mut config = read_config(self.config.as_deref(), self.config_inline.as_deref())?;
+        let ConfigFile { mut config, names_anonymous } =
+            read_config(self.config.as_deref(), self.config_inline.as_deref())?;
         if let Some(seconds) = self.shutdown_window {
             config.drain.timeout_seconds = seconds;
         }
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
-        let settings = Settings {
+        let secrets = |flag, paths: &[PathBuf]| {
+            paths.iter().map(|path| read_secret(flag, path)).collect::<Result<Vec<_>, _>>()
+        };
+        let mut settings = Settings {
             listen: self.listen,
             control: self.control,
             config,
             redis_url: self.redis_url.clone(),
+            redis_prefix: self.redis_prefix.clone(),
             secrets: Secrets {
                 redis_password: secret("--redis-password-file", &self.redis_password_file)?,
                 control_token: secret("--control-token-file", &self.control_token_file)?,
-                jwt_hmac_secret: secret("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
-                jwt_public_key: secret("--jwt-public-key-file", &self.jwt_public_key_file)?,
+                jwt_hmac_secrets: secrets("--jwt-hmac-secret-file", &self.jwt_hmac_secret_file)?,
+                jwt_public_keys: secrets("--jwt-public-key-file", &self.jwt_public_key_file)?,
                 api_key: secret("--api-key-file", &self.api_key_file)?,
             },
             node_name: self.node_name.clone(),
@@ -145,7 +163,12 @@ impl Args {
             shards: self.shards,
             settle: Duration::from_secs(self.settle.into()),
             echo: self.echo,
+            insecure_api: self.insecure_api,
         };
+        if !names_anonymous {
+            let is_private = self.listen.ip().is_loopback() && !settings.secrets.has_token_key();
+            settings.config.auth.anonymous = self.anonymous || is_private;
+        }
         settings.check()?;
         Ok(settings)
     }
@@ -166,6 +189,33 @@ mod tests {
     fn no_flag_is_needed() {
         let settings = Cli::parse_from(["mooring-gateway"]).serve.settings().unwrap();
         assert_eq!(settings, Settings::default());
+    }
+
+    /// Whether a gateway with these flags admits clients without a token, or why it does not start.
+    fn anonymous(flags: &[&str]) -> Result<bool, String> {
+        let cli = Cli::try_parse_from(["mooring-gateway"].iter().chain(flags)).unwrap();
+        cli.serve.settings().map(|settings| settings.config.auth.anonymous).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn who_has_no_token_stays_out_unless_the_gateway_is_alone_or_was_told_otherwise() {
+        // Any text will do for a secret.
+        let key = ["--jwt-hmac-secret-file", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")];
+        let config = |text| ["--config-inline", text];
+        let (open, closed) = (config("auth: {anonymous: true}"), config("auth: {anonymous: false}"));
+        let everywhere = ["--listen", "0.0.0.0:8000"];
+        assert_eq!(anonymous(&[]), Ok(true));
+        assert_eq!(anonymous(&config("auth: {audience: chat}")), Ok(true));
+        assert_eq!(anonymous(&key), Ok(false));
+        assert_eq!(anonymous(&[&key[..], &["--anonymous"]].concat()), Ok(true));
+        assert_eq!(anonymous(&[&key[..], &everywhere].concat()), Ok(false));
+        assert_eq!(anonymous(&[&everywhere[..], &["--anonymous"]].concat()), Ok(true));
+        assert_eq!(anonymous(&[&everywhere[..], &open].concat()), Ok(true));
+        assert_eq!(anonymous(&[&key[..], &closed, &["--anonymous"]].concat()), Ok(false), "the file wins");
+        for nobody in [&everywhere[..], &closed] {
+            let error = anonymous(nobody).unwrap_err();
+            assert!(error.contains("auth.anonymous is false") && error.contains("--anonymous"), "{error}");
+        }
     }
 
     #[test]

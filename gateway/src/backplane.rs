@@ -3,7 +3,9 @@
 //! Shards and HTTP handlers put [`Command`]s into one bounded queue and never wait for it; the actor fills each shard's own bounded
 //! queue and does wait. A slow shard so slows the backplane, and with it what comes in, instead of growing a queue.
 
+mod budget;
 mod departures;
+mod inbox;
 mod inboxes;
 mod memory;
 mod redis;
@@ -17,18 +19,28 @@ use std::{
 };
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Op, Outcome},
+    backplane::{BackplaneError, Op, Outcome},
     control::BackplaneHealth,
     key::{ConnectionKey, RequestId},
     sequencer::ShardSet,
 };
 use tokio::sync::{mpsc, oneshot};
 
-use self::inboxes::Inboxes;
-pub use self::redis::{InvalidUrl, RedisConfig};
+use self::{
+    budget::{Budget, Charge},
+    inboxes::Inboxes,
+};
+pub use self::{
+    inbox::{Inbox, InboxSender, inbox},
+    redis::{InvalidPrefix, InvalidUrl, RedisConfig},
+};
 
 /// Commands that wait for the actor at most; one more is refused with [`BackplaneError::Busy`].
 const QUEUE: usize = 16_384;
+
+/// Bytes of the operations that are not completed at most: those that bring a message or ask for an answer are refused beyond it with
+/// [`BackplaneError::Busy`]. The others are small, and as many as the connections and their channels.
+const BUDGET: usize = 64 * 1024 * 1024;
 
 /// How long [`BackplaneThread::stop`] lets the actor finish what was submitted.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -40,6 +52,30 @@ pub struct Command {
     pub op: Op,
     /// Whom to tell.
     pub reply: Reply,
+}
+
+/// A command on its way through the actor.
+#[derive(Debug)]
+struct Submitted {
+    op: Op,
+    waiter: Waiter,
+}
+
+/// Whom to tell of an operation, and what it holds until then.
+#[derive(Debug)]
+struct Waiter {
+    reply: Reply,
+    charge: Charge,
+}
+
+impl Waiter {
+    /// The shard that an operation is about.
+    fn shard(&self) -> Option<u16> {
+        match self.reply {
+            Reply::Shard { shard, .. } => Some(shard),
+            Reply::Api(_) => None,
+        }
+    }
 }
 
 /// Where a completion goes.
@@ -59,7 +95,8 @@ pub enum Reply {
 /// Submits commands to the backplane; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BackplaneHandle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Submitted>,
+    budget: Budget,
     health: Health,
 }
 
@@ -67,12 +104,30 @@ impl BackplaneHandle {
     /// Queues a command. A full queue hands it back, so that its submitter can say so, or try again, without waiting.
     #[expect(clippy::result_large_err, reason = "the error is the command itself, on its way back")]
     pub fn try_submit(&self, command: Command) -> Result<(), Refused> {
-        self.commands.try_send(command).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(command) => Refused { command, error: BackplaneError::Busy },
-            mpsc::error::TrySendError::Closed(command) => {
-                Refused { command, error: BackplaneError::Unavailable }
+        let error = match self.commands.try_reserve() {
+            Err(mpsc::error::TrySendError::Full(())) => BackplaneError::Busy,
+            Err(mpsc::error::TrySendError::Closed(())) => BackplaneError::Unavailable,
+            Ok(place) => match self.charge(&command.op) {
+                None => BackplaneError::Busy,
+                Some(charge) => {
+                    let Command { op, reply } = command;
+                    place.send(Submitted { op, waiter: Waiter { reply, charge } });
+                    return Ok(());
+                }
+            },
+        };
+        Err(Refused { command, error })
+    }
+
+    fn charge(&self, op: &Op) -> Option<Charge> {
+        match op {
+            Op::Publish { .. } | Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
+                self.budget.try_take(op.bytes())
             }
-        })
+            Op::Subscribe { .. } | Op::Release { .. } | Op::Enter { .. } | Op::Leave { .. } => {
+                Some(self.budget.take(op.bytes()))
+            }
+        }
     }
 
     /// Carries out an operation and waits for its outcome.
@@ -114,8 +169,8 @@ impl BackplaneThread {
         }
     }
 
-    /// Refuses further commands and lets the actor finish those submitted before, departures in their grace included. Takes at most
-    /// five seconds.
+    /// Refuses further commands and lets the actor finish those submitted before. Clients whose departure is in its grace stay present:
+    /// they are on their way to another node, and what is left of them ends with this node's lease. Takes at most five seconds.
     pub async fn stop(self) {
         // The receivers only fail when the actor has ended already.
         let _ = self.stop.send(());
@@ -134,22 +189,29 @@ pub enum StartError {
     /// The URL names no Redis.
     #[error(transparent)]
     Url(#[from] InvalidUrl),
+    /// The prefix can't begin the names of a cluster.
+    #[error(transparent)]
+    Prefix(#[from] InvalidPrefix),
     /// The system refused the thread.
     #[error("the backplane's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index.
+/// Starts a backplane in memory, for a gateway that runs alone. `shards` are the shards' queues, by index; `page_bytes` is the size of the
+/// publications that one answer brings at most.
 pub fn spawn_memory(
-    shards: Vec<mpsc::Sender<Inbound>>,
+    page_bytes: usize,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
-    spawn(shards, Health::healthy(), |commands, inboxes, stop, _health| memory::run(commands, inboxes, stop))
+    spawn(shards, Health::healthy(), move |commands, inboxes, stop, _health| {
+        memory::run(page_bytes, commands, inboxes, stop)
+    })
 }
 
 /// Starts a backplane on Redis, which may come later. `shards` are the shards' queues, by index.
 pub fn spawn_redis(
     config: RedisConfig,
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     let health = Health::healthy();
     health.trouble("connecting to Redis".to_owned());
@@ -159,12 +221,12 @@ pub fn spawn_redis(
 }
 
 fn spawn<A, F>(
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
     health: Health,
     actor: A,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError>
 where
-    A: FnOnce(mpsc::Receiver<Command>, Inboxes, oneshot::Receiver<()>, Health) -> F + Send + 'static,
+    A: FnOnce(mpsc::Receiver<Submitted>, Inboxes, oneshot::Receiver<()>, Health) -> F + Send + 'static,
     F: Future<Output = ()>,
 {
     if shards.len() > ShardSet::MAX {
@@ -174,7 +236,7 @@ where
     let (stop, stopping) = oneshot::channel();
     let (ended, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = BackplaneHandle { commands, health: health.clone() };
+    let handle = BackplaneHandle { commands, budget: Budget::new(BUDGET), health: health.clone() };
     thread::Builder::new().name("backplane".to_owned()).spawn(move || {
         runtime.block_on(actor(queue, Inboxes::new(shards), stopping, health));
         let _ = ended.send(());
@@ -196,7 +258,7 @@ pub(crate) enum Failure {
 #[cfg(test)]
 pub(crate) fn spawn_failing(
     failure: Failure,
-    shards: Vec<mpsc::Sender<Inbound>>,
+    shards: Vec<InboxSender>,
 ) -> Result<(BackplaneHandle, BackplaneThread), StartError> {
     spawn(shards, Health::healthy(), move |mut commands, inboxes, stop, _health| async move {
         commands.recv().await;

@@ -1,28 +1,33 @@
 //! The control port: health, metrics, the report that the operator reads, and the drain that it steers.
 
 use std::{
-    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc,
-    time::Duration,
+    cell::RefCell, collections::VecDeque, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc,
+    sync::Arc, time::Duration,
 };
 
 use gateway_core::control::{BackplaneHealth, DrainRequest, Report};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::{Method, Request, StatusCode, body::Incoming, server::conn::http1, service::Service};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, task::AbortHandle};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::Service,
+};
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     backplane::BackplaneHandle,
     drain::Drain,
     http::{
-        bearer, is_same,
+        Framing, HttpStream, bearer, is_same, read_body,
         reply::{self, Reply},
     },
     node::Node,
+    places::Places,
 };
 
-/// Connections at once; the kubelet, Prometheus and the operator need a few. Whoever comes beyond takes the place of the one that is
-/// here longest: were they to wait, some that say nothing would keep the kubelet's probes out, and it would restart the gateway.
+/// Connections at once; the kubelet, Prometheus and the operator need a few, and who holds more makes room for them.
 const MAX_CONNECTIONS: usize = 64;
 /// For a request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,32 +78,29 @@ impl AcceptRate {
 impl ControlPort {
     /// Serves the control port for ever.
     pub async fn serve(self, listener: TcpListener) {
-        let mut connections = VecDeque::with_capacity(MAX_CONNECTIONS);
+        let places = Places::new(MAX_CONNECTIONS, self.node.metrics.control_connections.clone());
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            match listener.accept().await {
+                Ok((stream, peer)) => self.clone().admit(stream, peer.ip(), &places),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections to the control port");
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
                 }
-            };
-            connections.retain(|connection: &AbortHandle| !connection.is_finished());
-            if connections.len() >= MAX_CONNECTIONS
-                && let Some(oldest) = connections.pop_front()
-            {
-                oldest.abort();
             }
-            let port = self.clone();
-            let task = tokio::task::spawn_local(async move {
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-                if let Err(error) = http.serve_connection(TokioIo::new(stream), port).await {
-                    tracing::debug!(%error, "a connection to the control port broke");
-                }
-            });
-            connections.push_back(task.abort_handle());
         }
+    }
+
+    fn admit(self, stream: TcpStream, peer: IpAddr, places: &Places) {
+        places.admit(peer, |place| async move {
+            let stream = HttpStream::registered(stream);
+            let service = Connection { port: self, framing: stream.framing() };
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+            if let Err(error) = http.serve_connection(stream, service).await {
+                tracing::debug!(%error, "a connection to the control port broke");
+            }
+            drop(place);
+        });
     }
 
     async fn route(&self, request: Request<Incoming>) -> Reply {
@@ -158,9 +160,9 @@ impl ControlPort {
     }
 
     async fn drain(&self, request: Request<Incoming>) -> Reply {
-        let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return reply::refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        let body = match read_body(request.into_body(), MAX_BODY, "", &self.node.bodies).await {
+            Ok(body) => body,
+            Err(error) => return error.reply(),
         };
         let mut json = serde_json::Deserializer::from_slice(&body);
         let request: DrainRequest = match serde_path_to_error::deserialize(&mut json) {
@@ -191,14 +193,31 @@ impl ControlPort {
     }
 }
 
-impl Service<Request<Incoming>> for ControlPort {
+/// The control port, as one connection sees it.
+struct Connection {
+    port: ControlPort,
+    framing: Framing,
+}
+
+impl Service<Request<Incoming>> for Connection {
     type Response = Reply;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let port = self.clone();
-        Box::pin(async move { Ok(port.route(request).await) })
+        let port = self.port.clone();
+        let head = self.framing.begin(&request);
+        let is_last = head.is_err() || self.framing.is_last();
+        Box::pin(async move {
+            let mut reply = match head {
+                Ok(()) => port.route(request).await,
+                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+            };
+            if is_last {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(reply)
+        })
     }
 }
 

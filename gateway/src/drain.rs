@@ -24,8 +24,8 @@ pub struct Drain {
     node: Arc<Node>,
     orders: Vec<mpsc::Sender<Order>>,
     pacer: Pacer,
-    /// What the shards had obeyed when the pacer was told.
-    obeyed: u64,
+    /// What the shards had moved and declined when the pacer was told.
+    settled: (u64, u64),
     running: Option<Running>,
 }
 
@@ -49,7 +49,7 @@ impl Drain {
     /// No drain yet. `orders` go to the shards, by index.
     #[must_use]
     pub fn new(node: Arc<Node>, orders: Vec<mpsc::Sender<Order>>) -> Self {
-        Self { node, orders, pacer: Pacer::default(), obeyed: 0, running: None }
+        Self { node, orders, pacer: Pacer::default(), settled: (0, 0), running: None }
     }
 
     /// Starts a drain, or steers the one under way.
@@ -92,10 +92,13 @@ impl Drain {
 
     /// Moves the clients that are due; returns the time until there is more to do.
     pub fn tick(&mut self) -> Duration {
-        let obeyed = self.node.shards.iter().map(|shard| shard.obeyed()).sum();
-        let newly = obeyed - std::mem::replace(&mut self.obeyed, obeyed);
         let now = self.node.clock.elapsed();
-        self.pacer.closed(u32::try_from(newly).unwrap_or(u32::MAX), now);
+        let declined = self.node.shards.iter().map(|shard| shard.declined()).sum();
+        let settled = (self.moved(), declined);
+        let before = std::mem::replace(&mut self.settled, settled);
+        // A connection that waits for the backplane before it goes is due until it is closed.
+        self.pacer.closed(u32::try_from(settled.0 - before.0).unwrap_or(u32::MAX), now);
+        self.pacer.withdraw(u32::try_from(settled.1 - before.1).unwrap_or(u32::MAX));
         let Some(running) = &mut self.running else { return TICK.1 };
         if now < running.settled_at {
             return (running.settled_at - now).clamp(TICK.0, TICK.1);
@@ -144,7 +147,7 @@ impl Drain {
     }
 
     fn moved(&self) -> u64 {
-        self.node.shards.iter().map(|shard| shard.moved()).sum()
+        self.node.shards.iter().map(|shard| shard.tally().moved).sum()
     }
 }
 

@@ -10,14 +10,15 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Inbound, shard};
+use gateway_core::shard;
 use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
-    backplane::{self, BackplaneHandle, BackplaneThread, RedisConfig},
+    backplane::{self, BackplaneHandle, BackplaneThread, InboxSender, RedisConfig},
     control::{AcceptRate, ControlPort},
     drain::Drain,
-    limits, listener,
+    files::{self, Files},
+    listener,
     node::{Node, NodeError},
     settings::Settings,
     shard::{Order, Start},
@@ -25,6 +26,8 @@ use crate::{
 
 /// Items from the backplane that wait for a shard at most.
 const INBOUND: usize = 16_384;
+/// The size of the publications that one answer of the backplane brings at most, however long the queue to a client may be.
+const MAX_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Orders that wait for a shard at most.
 const ORDERS: usize = 16;
 /// For the shards to start listening.
@@ -95,10 +98,10 @@ impl Gateway {
     }
 
     fn start_with(
-        settings: Settings,
-        backplane: impl FnOnce(&Node, Vec<mpsc::Sender<Inbound>>) -> StartedBackplane,
+        mut settings: Settings,
+        backplane: impl FnOnce(&Node, Vec<InboxSender>) -> StartedBackplane,
     ) -> Result<Self, GatewayError> {
-        let files = limits::raise_open_files()?;
+        let files = share_files(files::raise_open_files()?, &mut settings);
         let node = Arc::new(Node::new(settings)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
@@ -111,12 +114,12 @@ impl Gateway {
         let client = listeners[0].local_addr()?;
         let control_address = control.local_addr()?;
 
-        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(INBOUND)).unzip();
+        let (queues, inbound): (Vec<_>, Vec<_>) = (0..shards).map(|_| backplane::inbox(INBOUND)).unzip();
         let (handle, backplane) = backplane(&node, queues)?;
         let (exits, exited) = mpsc::channel(usize::from(shards));
         let (ready, started) = std::sync::mpsc::channel();
         let mut orders = Vec::new();
-        let handshakes = handshake_limit(files, &node);
+        let places = files.http / usize::from(shards);
         for ((index, listener), inbound) in (0..shards).zip(listeners).zip(inbound) {
             let (sender, receiver) = mpsc::channel(ORDERS);
             orders.push(sender);
@@ -127,7 +130,7 @@ impl Gateway {
                 backplane: handle.clone(),
                 inbound,
                 orders: receiver,
-                handshakes,
+                places,
             };
             let ready = ready.clone();
             // The receiver waits for every shard.
@@ -258,12 +261,16 @@ async fn sample(node: &Node, rate: &RefCell<AcceptRate>) {
 
 type StartedBackplane = Result<(BackplaneHandle, BackplaneThread), backplane::StartError>;
 
-fn start_backplane(node: &Node, queues: Vec<mpsc::Sender<Inbound>>) -> StartedBackplane {
+fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
+    // What is read for a client has to fit the queue to it, beside what comes live, and what is read for many at once the memory.
+    let page_bytes = (node.settings.config.limits.outbound_queue_bytes as usize / 2).min(MAX_PAGE_BYTES);
     match &node.settings.redis_url {
-        None => backplane::spawn_memory(queues),
+        None => backplane::spawn_memory(page_bytes, queues),
         Some(url) => {
             let password = node.settings.secrets.redis_password.as_ref();
-            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?;
+            let config = RedisConfig::new(url, password.map(|password| password.reveal()), node.id)?
+                .with_prefix(&node.settings.redis_prefix)?
+                .with_page_bytes(page_bytes);
             backplane::spawn_redis(config, queues)
         }
     }
@@ -319,12 +326,18 @@ fn core_settings(node: &Node, shard: u16) -> shard::Settings {
     }
 }
 
-/// Connections without a request that one shard may hold: what the limit of open files leaves beside the clients, within reason.
-fn handshake_limit(files: u64, node: &Node) -> usize {
-    const OTHERS: u64 = 512;
-    let left = files.saturating_sub(u64::from(node.settings.config.limits.max_connections) + OTHERS);
-    let each = left.clamp(256, 8192) / u64::from(node.settings.shard_count());
-    usize::try_from(each).unwrap_or(usize::MAX)
+/// Lowers the limit of connections where the process may not open enough files for it.
+fn share_files(files: u64, settings: &mut Settings) -> Files {
+    let limit = &mut settings.config.limits.max_connections;
+    let shared = Files::share(files, *limit);
+    if shared.connections < *limit {
+        tracing::warn!(
+            "limits.maxConnections is {limit}, and at most {} fit into the {files} files that this process may open; raise that limit",
+            shared.connections
+        );
+        *limit = shared.connections;
+    }
+    shared
 }
 
 fn died(thread: &str, reason: &str) -> GatewayError {

@@ -1,43 +1,48 @@
 //! The client port before the 101: HTTP requests, and opening handshakes that lead out of HTTP.
 
 mod api;
+mod body;
+mod framing;
 pub mod reply;
 mod stream;
 
 use std::{
-    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
-    time::Duration,
+    borrow::Cow, cell::Cell, convert::Infallible, future::Future, net::IpAddr, pin::Pin, rc::Rc, sync::Arc,
 };
 
 use bytes::Bytes;
 use gateway_core::{
+    address,
     backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake},
-    raw::backplane_channel,
+    raw::{self, backplane_channel},
+    rights::ChannelName,
+    shard::Opening,
+    token::TokenError,
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN},
+    header::{
+        AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
+    },
     service::Service,
 };
 use subtle::ConstantTimeEq as _;
 
 use self::reply::Reply;
-pub use self::stream::HttpStream;
-use crate::{
-    backplane::BackplaneHandle,
-    handshakes::Handshake,
-    node::Node,
-    page,
-    reactor::{Accepted, Protocol},
+pub use self::{
+    body::{BadBody, read as read_body},
+    framing::Framing,
+    stream::HttpStream,
 };
+use crate::{backplane::BackplaneHandle, node::Node, page, places::Place, reactor::Accepted};
 
-/// For a body to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// No standard's, but every proxy's.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a channel's name may be, for error messages.
 const CHANNEL_RULE: &str = "1 to 255 printable ASCII characters";
@@ -49,10 +54,12 @@ pub struct ClientPort {
     pub node: Arc<Node>,
     /// Where publishes go.
     pub backplane: BackplaneHandle,
-    /// Who connects.
-    pub peer: SocketAddr,
-    /// Ends with the first request.
-    pub handshake: Rc<Handshake>,
+    /// Who made the connection, or for whom a proxy did.
+    pub peer: IpAddr,
+    /// The connection's.
+    pub place: Rc<Place>,
+    /// The connection's.
+    pub framing: Framing,
     /// Set by the request that led to a 101.
     pub accepted: Rc<Cell<Option<Accepted>>>,
 }
@@ -64,10 +71,15 @@ impl Service<Request<Incoming>> for ClientPort {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let port = self.clone();
+        let head = self.framing.begin(&request);
         Box::pin(async move {
-            let crowded = port.handshake.has_arrived();
-            let mut reply = port.route(request).await;
-            if crowded && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let crowded = port.place.has_arrived();
+            let is_last = crowded || head.is_err() || port.framing.is_last();
+            let mut reply = match head {
+                Ok(()) => port.route(request).await,
+                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+            };
+            if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(reply)
@@ -81,25 +93,28 @@ impl ClientPort {
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
             ("connection", "websocket") if self.serves(Served::Centrifuge) => {
-                self.upgrade(&request, Protocol::Centrifuge, &["centrifuge-json"])
+                self.upgrade(&request, Opening::Centrifuge, &["centrifuge-json"])
             }
             ("raw", channel) if self.serves(Served::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
                 };
-                if let Err(message) = self.authorize_raw(&request) {
-                    self.node.metrics.refused("token");
-                    return reply::refuse(StatusCode::UNAUTHORIZED, &message);
-                }
+                let expires_at = match self.authorize_raw(&request, &channel).await {
+                    Ok(expires_at) => expires_at,
+                    Err(message) => {
+                        self.node.metrics.refused("token");
+                        return reply::refuse(StatusCode::UNAUTHORIZED, &message);
+                    }
+                };
                 if request.method() == Method::POST {
                     self.publish_raw(request, &channel).await
                 } else {
-                    self.upgrade(&request, Protocol::Raw(channel), &[])
+                    self.upgrade(&request, Opening::Raw { channel, expires_at }, &[])
                 }
             }
             ("api", _) => self.api(request).await,
-            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Protocol::Echo, &[]),
+            ("/echo", "") if self.node.settings.echo => self.upgrade(&request, Opening::Echo, &[]),
             _ => page(&request),
         }
     }
@@ -109,12 +124,7 @@ impl ClientPort {
     }
 
     /// Answers an opening handshake; what it was for is left in `accepted`.
-    fn upgrade(
-        &self,
-        request: &Request<Incoming>,
-        protocol: Protocol,
-        subprotocols: &[&'static str],
-    ) -> Reply {
+    fn upgrade(&self, request: &Request<Incoming>, opening: Opening, subprotocols: &[&'static str]) -> Reply {
         let valid = handshake::accept(request.method(), request.version(), request.headers(), subprotocols)
             .and_then(|reply| self.check_origin(request.headers()).map(|()| reply));
         let reply = match valid {
@@ -124,14 +134,25 @@ impl ClientPort {
                 return reply::bad_handshake(flaw);
             }
         };
-        match self.node.admission.admit(self.node.clock.elapsed()) {
+        match self.node.admission.admit(self.client(request.headers()), self.node.clock.elapsed()) {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { protocol, permit }));
+                self.accepted.set(Some(Accepted { opening, permit }));
                 reply
             }
             Err(refusal) => {
                 self.node.metrics.refused(refusal.label());
-                reply::unavailable(refusal.retry_after(), &refusal.to_string())
+                reply::refuse_for_now(refusal.status(), refusal.retry_after(), &refusal.to_string())
+            }
+        }
+    }
+
+    /// Whose request it is, as far as the proxies are to be believed.
+    fn client(&self, headers: &HeaderMap) -> IpAddr {
+        match self.node.settings.config.proxies.trusted.as_slice() {
+            [] => self.peer,
+            trusted => {
+                let values = headers.get_all(FORWARDED_FOR).iter();
+                address::client(self.peer, values.filter_map(|value| value.to_str().ok()), trusted)
             }
         }
     }
@@ -140,18 +161,31 @@ impl ClientPort {
         handshake::check_origin(headers, &self.node.settings.config.allowed_origins)
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header.
-    fn authorize_raw(&self, request: &Request<Incoming>) -> Result<(), String> {
+    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. When it ends, in seconds since the Unix
+    /// epoch.
+    async fn authorize_raw(&self, request: &Request<Incoming>, channel: &str) -> Result<Option<u64>, String> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         match token {
-            None if self.node.settings.config.auth.anonymous => Ok(()),
-            None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
-            Some(token) => {
-                let verified = self.node.verifier.connection(&token, self.node.clock.now());
-                verified.map(drop).map_err(|error| error.to_string())
+            None if self.node.settings.config.auth.anonymous && ChannelName::of(channel).admits("") => {
+                Ok(None)
             }
+            None => Err("a token is needed, as ?token= or as Authorization: Bearer".to_owned()),
+            Some(token) => self.entry(token, channel).await.map_err(|error| error.to_string()),
         }
+    }
+
+    /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
+    async fn entry(&self, token: String, channel: &str) -> Result<Option<u64>, TokenError> {
+        let (verifier, now) = (self.node.verifier.clone(), self.node.clock.now());
+        if !verifier.is_slow() {
+            return verifier.entry(&token, channel, now);
+        }
+        // The semaphore is never closed.
+        let _turn = self.node.verifications.acquire().await;
+        let channel = channel.to_owned();
+        let verified = tokio::task::spawn_blocking(move || verifier.entry(&token, &channel, now));
+        verified.await.unwrap_or(Err(TokenError::TooMany))
     }
 
     async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {
@@ -161,19 +195,21 @@ impl ClientPort {
         let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
         let body = match self.body(request).await {
             Ok(body) => body,
-            Err(reply) => return reply,
+            Err(error) => return error.reply(),
         };
+        let _busy = self.place.work();
         let payload = match std::str::from_utf8(&body) {
             Ok(_) if is_text => Payload::Text(body),
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
+        let channel = backplane_channel(channel);
         let op = Op::Publish {
-            channel: backplane_channel(channel).into(),
+            retention: raw::retention(&self.node.settings.config.channels, &channel),
+            channel: channel.into(),
             payload,
             info: None,
             origin: None,
-            retention: None,
             idempotency_key: None,
         };
         match self.backplane.call(op).await {
@@ -194,16 +230,21 @@ impl ClientPort {
         }
         let method = request.uri().path().trim_start_matches("/api").trim_matches('/').to_owned();
         match self.body(request).await {
-            Ok(body) => api::call(&self.node, &self.backplane, &method, body).await,
-            Err(reply) => reply,
+            Ok(body) => {
+                let _busy = self.place.work();
+                api::call(&self.node, &self.backplane, &method, body).await
+            }
+            Err(error) => error.reply(),
         }
     }
 
-    /// Without a key the API serves programs of this machine: not other machines, and not the pages that its browsers show.
+    /// Where a request comes from says nothing about who sent it: behind a proxy on this machine all of them come from loopback.
     fn authorize_api(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         let Some(expected) = &self.node.settings.secrets.api_key else {
-            return if !self.peer.ip().to_canonical().is_loopback() {
-                Err("without --api-key-file the server API serves loopback only")
+            return if !self.node.settings.insecure_api {
+                Err(
+                    "the server API needs a key: start the gateway with --api-key-file, or to try it with --insecure-api",
+                )
             } else if headers.contains_key(ORIGIN) {
                 Err("without --api-key-file the server API does not serve web pages")
             } else {
@@ -220,20 +261,9 @@ impl ClientPort {
         }
     }
 
-    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, Reply> {
+    async fn body(&self, request: Request<Incoming>) -> Result<Bytes, BadBody> {
         let limit = self.node.settings.config.limits.max_message_bytes as usize;
-        let collected = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("the body has more than {limit} bytes (limits.maxMessageBytes)");
-                Err(reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, &message))
-            }
-            Ok(Err(error)) => Err(reply::refuse(StatusCode::BAD_REQUEST, &error.to_string())),
-            Err(_) => {
-                Err(reply::refuse(StatusCode::REQUEST_TIMEOUT, "the body took more than 10 s to arrive"))
-            }
-        }
+        read_body(request.into_body(), limit, " (limits.maxMessageBytes)", &self.node.bodies).await
     }
 }
 
@@ -268,26 +298,13 @@ fn is_text(content_type: &HeaderValue) -> bool {
 
 /// A parameter of the query, decoded.
 fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| decode(value))
+    let mut pairs = form_urlencoded::parse(query?.as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// Percent-decoding (RFC 3986, section 2.1); nothing when it is malformed or no UTF-8.
+/// Percent-decoding (RFC 3986, section 2.1); nothing when the result is no UTF-8.
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte == b'%' {
-            let (digits, tail) = rest.split_at_checked(2)?;
-            let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -297,10 +314,8 @@ mod tests {
     #[test]
     fn a_path_is_decoded_or_refused() {
         assert_eq!(decode("room%201"), Some("room 1".to_owned()));
-        assert_eq!(
-            [decode("%"), decode("%2"), decode("%+1"), decode("%zz"), decode("%ff")],
-            [const { None }; 5]
-        );
+        assert_eq!(decode("100%"), Some("100%".to_owned()), "what encodes nothing stands for itself");
+        assert_eq!(decode("%ff"), None);
     }
 
     #[test]

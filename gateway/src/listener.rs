@@ -3,13 +3,14 @@
 use std::{
     future::poll_fn,
     io::{self, ErrorKind, Read as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use gateway_core::proxy_header::{self, ProxyHeader};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 use mio::{Events, Interest, Registry, net::TcpListener};
@@ -18,9 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
     backplane::BackplaneHandle,
-    handshakes::{Handshakes, Silent},
     http::{ClientPort, HttpStream},
     node::Node,
+    places::{Places, Silent},
     poll_token::{self, Target},
     reactor::{Accepted, ReactorRef},
 };
@@ -69,7 +70,7 @@ fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 pub struct Listener {
     socket: TcpListener,
     registry: Rc<Registry>,
-    handshakes: Handshakes,
+    places: Places,
     node: Arc<Node>,
     backplane: BackplaneHandle,
     reactor: ReactorRef,
@@ -86,7 +87,7 @@ impl Listener {
     pub fn new(
         socket: std::net::TcpListener,
         registry: Registry,
-        handshakes: Handshakes,
+        places: Places,
         node: Arc<Node>,
         backplane: BackplaneHandle,
         reactor: ReactorRef,
@@ -96,7 +97,7 @@ impl Listener {
         Ok(Self {
             socket,
             registry: Rc::new(registry),
-            handshakes,
+            places,
             node,
             backplane,
             reactor,
@@ -130,20 +131,20 @@ impl Listener {
     pub fn handle_timeout(&mut self) {
         let now = self.node.clock.elapsed();
         self.paused_until.take_if(|until| *until <= now);
-        self.handshakes.expire(now);
+        self.places.expire(now);
     }
 
     /// When [`Listener::handle_timeout`] has something to do, as monotonic time.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        [self.paused_until, self.handshakes.next_timeout()].into_iter().flatten().min()
+        [self.paused_until, self.places.next_timeout()].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
         let now = self.node.clock.elapsed();
         for _ in 0..ACCEPTS {
             let taken = self.socket.accept().and_then(|(stream, peer)| {
-                self.handshakes.arrive(stream, peer, now + HEAD_TIMEOUT, &self.registry)
+                self.places.arrive(stream, peer, now + HEAD_TIMEOUT, &self.registry)
             });
             match taken {
                 Ok(()) => {}
@@ -160,9 +161,25 @@ impl Listener {
         }
     }
 
+    /// For whom a connection is and what it says, without the header of a proxy that writes one; nothing when that header is missing.
+    fn behind_proxy(&self, peer: IpAddr, mut first: Bytes) -> Option<(IpAddr, Bytes)> {
+        let proxies = &self.node.settings.config.proxies;
+        if !proxies.proxy_protocol || !proxies.trusted.iter().any(|network| network.contains(peer)) {
+            return Some((peer, first));
+        }
+        match proxy_header::parse(&first) {
+            Ok(ProxyHeader { length, client }) => Some((client.unwrap_or(peer), first.split_off(length))),
+            Err(error) => {
+                tracing::debug!(%error, %peer, "refused a connection");
+                self.node.metrics.refused("proxy_header");
+                None
+            }
+        }
+    }
+
     /// Serves a connection that says something; one that ends without a word is forgotten.
     fn serve(&mut self, id: u64) {
-        let Some(Silent { mut stream, peer, .. }) = self.handshakes.speak(id) else { return };
+        let Some(Silent { mut stream, peer, .. }) = self.places.speak(id) else { return };
         let first = match stream.read(&mut self.scratch) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Bytes::new()
@@ -170,24 +187,32 @@ impl Listener {
             Ok(length) if length > 0 => Bytes::copy_from_slice(&self.scratch[..length]),
             _ => return,
         };
-        let stream = HttpStream::new(stream, first, self.registry.clone());
+        let Some((peer, first)) = self.behind_proxy(peer.ip(), first) else { return };
+        let registry = self.registry.clone();
+        let stream = HttpStream::polled(stream, first, registry.clone());
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
-        self.handshakes.spawn(id, |handshake| async move {
-            let accepted = Rc::default();
-            let port = ClientPort { node, backplane, peer, handshake, accepted };
-            serve(stream, port, reactor).await;
+        self.places.spawn(id, peer, |place| async move {
+            let (accepted, framing) = (Rc::default(), stream.framing());
+            let port = ClientPort { node, backplane, peer, place, framing, accepted };
+            serve(stream, port, &registry, &reactor).await;
         });
     }
 }
 
 /// Serves HTTP until the connection ends or becomes a WebSocket, which the reactor then takes with what was read ahead.
-async fn serve(stream: HttpStream, port: ClientPort, reactor: ReactorRef) {
-    let accepted = port.accepted.clone();
+async fn serve(stream: HttpStream, port: ClientPort, registry: &Registry, reactor: &ReactorRef) {
+    // It is held to the end of the connection.
+    let (accepted, place) = (port.accepted.clone(), port.place.clone());
     let (stream, read_ahead) = serve_http(stream, port).await;
-    let Some(accepted) = accepted.take() else { return linger(stream).await };
-    if let Err(error) = hand_over(accepted, stream, read_ahead, &reactor) {
-        tracing::warn!(%error, "cannot take a connection over");
+    match accepted.take() {
+        None => linger(stream).await,
+        Some(accepted) => {
+            if let Err(error) = hand_over(accepted, stream, read_ahead, registry, reactor) {
+                tracing::warn!(%error, "cannot take a connection over");
+            }
+        }
     }
+    drop(place);
 }
 
 async fn serve_http(stream: HttpStream, port: ClientPort) -> (HttpStream, BytesMut) {
@@ -222,9 +247,10 @@ fn hand_over(
     accepted: Accepted,
     stream: HttpStream,
     mut read_ahead: BytesMut,
+    registry: &Registry,
     reactor: &ReactorRef,
 ) -> io::Result<()> {
-    let (stream, unread) = stream.into_parts()?;
+    let (stream, unread) = stream.into_parts(registry)?;
     read_ahead.extend_from_slice(&unread);
     reactor.borrow_mut().open(accepted, stream, read_ahead)
 }

@@ -1,11 +1,18 @@
 //! What /metrics shows. Every label has few values, all known beforehand.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
 };
 
-use gateway_core::control::{Accepted, Connections};
+use gateway_core::{
+    centrifuge::codes::DisconnectCode,
+    control::{Accepted, Connections},
+    shard::Tally,
+};
 use prometheus::{
     Encoder as _, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -18,7 +25,10 @@ pub struct Metrics {
     accepted: IntCounterVec,
     closes: IntCounterVec,
     refusals: IntCounterVec,
-    handshakes: IntGauge,
+    /// TCP connections of the client port that are no WebSockets.
+    pub http_connections: IntGauge,
+    /// TCP connections of the control port.
+    pub control_connections: IntGauge,
     /// Messages that clients and the server API handed to the backplane.
     pub publications: IntCounter,
     /// Messages, replies and pings handed to sockets.
@@ -35,8 +45,9 @@ pub struct Metrics {
     pub backplane_refused: IntCounter,
     /// Items taken from the backplane.
     pub inbound: IntCounter,
-    /// Connections that a drain closed.
-    pub moved: IntCounter,
+    moved: IntCounter,
+    raw_gaps: IntCounter,
+    raw_unpublished: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
 }
@@ -48,18 +59,23 @@ pub struct ShardNumbers {
     raw: AtomicU32,
     new: AtomicU64,
     resumed: AtomicU64,
-    evicted: AtomicU64,
-    obeyed: AtomicU64,
+    moved: AtomicU64,
+    raw_gaps: AtomicU64,
+    raw_unpublished: AtomicU64,
+    declined: AtomicU64,
     all_evicted: AtomicBool,
 }
 
 impl ShardNumbers {
     /// Publishes the numbers after a turn.
-    pub fn store(&self, connections: Connections, accepted: Accepted) {
+    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally) {
         self.centrifuge.store(connections.centrifuge, Relaxed);
         self.raw.store(connections.raw, Relaxed);
         self.new.store(accepted.new, Relaxed);
         self.resumed.store(accepted.resumed, Relaxed);
+        self.moved.store(tally.moved, Relaxed);
+        self.raw_gaps.store(tally.raw_gaps, Relaxed);
+        self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
     }
 
     /// A connection came that was not sent elsewhere.
@@ -67,23 +83,26 @@ impl ShardNumbers {
         self.all_evicted.store(false, Relaxed);
     }
 
-    /// Counts an order that was carried out: of `ordered` connections `count` were sent elsewhere, fewer when there were no more.
+    /// Counts an order that was carried out: of `ordered` connections `count` are sent elsewhere, fewer when there are no more.
     pub fn evicted(&self, count: u32, ordered: u32) {
-        self.evicted.fetch_add(count.into(), Relaxed);
+        self.declined.fetch_add((ordered - count).into(), Relaxed);
         self.all_evicted.store(count < ordered, Relaxed);
-        self.obeyed.fetch_add(ordered.into(), Relaxed);
     }
 
-    /// Connections that were sent elsewhere since the start.
+    /// What the shard has counted since its start.
     #[must_use]
-    pub fn moved(&self) -> u64 {
-        self.evicted.load(Relaxed)
+    pub fn tally(&self) -> Tally {
+        Tally {
+            moved: self.moved.load(Relaxed),
+            raw_gaps: self.raw_gaps.load(Relaxed),
+            raw_unpublished: self.raw_unpublished.load(Relaxed),
+        }
     }
 
-    /// Connections that orders carried out since the start were about, whether they were there or not.
+    /// Connections that orders were about, and that were not there to be sent elsewhere.
     #[must_use]
-    pub fn obeyed(&self) -> u64 {
-        self.obeyed.load(Relaxed)
+    pub fn declined(&self) -> u64 {
+        self.declined.load(Relaxed)
     }
 
     /// Connections that may still be sent elsewhere.
@@ -142,7 +161,14 @@ impl Metrics {
                 &["code"],
             )?,
             refusals: counters("mooring_refusals_total", "Handshakes refused, by reason.", &["reason"])?,
-            handshakes: gauge("mooring_handshakes", "TCP connections that have not sent a request yet.")?,
+            http_connections: gauge(
+                "mooring_http_connections",
+                "TCP connections of the client port that are no WebSockets.",
+            )?,
+            control_connections: gauge(
+                "mooring_control_connections",
+                "TCP connections of the control port.",
+            )?,
             publications: counter("mooring_publications_total", "Messages handed to the backplane.")?,
             frames_sent: counter("mooring_frames_sent_total", "Frames handed to sockets.")?,
             bytes_sent: counter("mooring_sent_bytes_total", "Bytes that sockets took.")?,
@@ -158,6 +184,14 @@ impl Metrics {
             )?,
             inbound: counter("mooring_backplane_inbound_total", "Items taken from the backplane.")?,
             moved: counter("mooring_drain_moved_total", "Connections that drains closed.")?,
+            raw_gaps: counter(
+                "mooring_raw_gaps_total",
+                "Times that a raw client stayed although messages may not have reached it.",
+            )?,
+            raw_unpublished: counter(
+                "mooring_raw_unpublished_total",
+                "Messages of raw clients that the backplane did not confirm.",
+            )?,
             draining: gauge("mooring_draining", "1 while draining.")?,
             backplane_healthy: gauge("mooring_backplane_healthy", "1 while the backplane answers.")?,
             registry,
@@ -174,11 +208,6 @@ impl Metrics {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
-    /// A TCP connection waits for its first request, or no longer does.
-    pub fn handshakes(&self) -> &IntGauge {
-        &self.handshakes
-    }
-
     /// The exposition, with the numbers that are read rather than counted.
     #[must_use]
     pub fn expose(&self, shards: &[Arc<ShardNumbers>], draining: bool, backplane_healthy: bool) -> Vec<u8> {
@@ -189,6 +218,16 @@ impl Metrics {
             let counter = self.accepted.with_label_values(&[kind]);
             counter.reset();
             counter.inc_by(count);
+        }
+        let sum =
+            |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
+        for (counter, sum) in [
+            (&self.moved, sum(|tally| tally.moved)),
+            (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
+            (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+        ] {
+            counter.reset();
+            counter.inc_by(sum);
         }
         self.draining.set(draining.into());
         self.backplane_healthy.set(backplane_healthy.into());
@@ -207,33 +246,14 @@ fn register<C: prometheus::core::Collector + Clone + 'static>(
     Ok(collector)
 }
 
-/// Clients choose the code of their close frame, so only known ones become labels.
-fn close_label(code: Option<u16>) -> &'static str {
-    const KNOWN: [(u16, &str); 20] = [
-        (1000, "1000"),
-        (1001, "1001"),
-        (1002, "1002"),
-        (1003, "1003"),
-        (1005, "1005"),
-        (1007, "1007"),
-        (1008, "1008"),
-        (1009, "1009"),
-        (1011, "1011"),
-        (1012, "1012"),
-        (1013, "1013"),
-        (3000, "3000"),
-        (3001, "3001"),
-        (3005, "3005"),
-        (3008, "3008"),
-        (3010, "3010"),
-        (3012, "3012"),
-        (3500, "3500"),
-        (3501, "3501"),
-        (3503, "3503"),
-    ];
+/// Clients choose the code of their close frame, so only known ones become labels: those of RFC 6455, section 7.4.1 and its registry,
+/// and our own.
+fn close_label(code: Option<u16>) -> Cow<'static, str> {
     match code {
-        None => "none",
-        Some(code) => KNOWN.iter().find(|(known, _)| *known == code).map_or("other", |(_, label)| label),
+        None => "none".into(),
+        Some(code @ (1000..=1003 | 1005 | 1007..=1014)) => code.to_string().into(),
+        Some(code) if DisconnectCode::ALL.iter().any(|known| known.code() == code) => code.to_string().into(),
+        Some(_) => "other".into(),
     }
 }
 
@@ -247,16 +267,29 @@ mod tests {
             [close_label(Some(1009)), close_label(Some(4999)), close_label(None)],
             ["1009", "other", "none"]
         );
+        assert_eq!([3502, 3505, 3506].map(|code| close_label(Some(code))), ["3502", "3505", "3506"]);
+    }
+
+    #[test]
+    fn every_code_of_ours_is_a_label() {
+        for code in DisconnectCode::ALL {
+            assert_eq!(close_label(Some(code.code())), code.code().to_string());
+        }
     }
 
     #[test]
     fn the_exposition_shows_the_sum_over_shards() {
         let shards = [Arc::new(ShardNumbers::default()), Arc::new(ShardNumbers::default())];
         for shard in &shards {
-            shard.store(Connections { centrifuge: 2, raw: 1 }, Accepted { new: 5, resumed: 0 });
+            shard.store(
+                Connections { centrifuge: 2, raw: 1 },
+                Accepted { new: 5, resumed: 0 },
+                Tally { moved: 2, ..Tally::default() },
+            );
         }
         let text = String::from_utf8(Metrics::new().unwrap().expose(&shards, false, true)).unwrap();
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
         assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
+        assert!(text.contains("mooring_drain_moved_total 4\n"), "{text}");
     }
 }

@@ -10,12 +10,21 @@ use gateway_core::{
     token::Verifier,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     admission::Admission,
+    budget::Budget,
     clock::Clock,
     metrics::{self, Metrics, ShardNumbers},
     settings::{Settings, SettingsError},
 };
+
+/// Bytes of requests' bodies that may be on their way: four of the largest that a configuration allows.
+const BODIES: usize = 64 * 1024 * 1024;
+
+/// Tokens of HTTP requests that are verified at once, where that is slow; the others wait for their turn.
+const VERIFICATIONS: usize = 2;
 
 /// One gateway, as all of its threads see it.
 pub struct Node {
@@ -29,6 +38,10 @@ pub struct Node {
     pub clock: Clock,
     /// Its limits.
     pub admission: Arc<Admission>,
+    /// For slow verifications, which leave the shard's thread.
+    pub verifications: Semaphore,
+    /// For the bodies of requests that are arriving.
+    pub bodies: Arc<Budget>,
     /// Its counters.
     pub metrics: Metrics,
     /// Live numbers by shard.
@@ -57,6 +70,8 @@ impl Node {
             id: rand::random(),
             clock: Clock::start(),
             admission: Admission::new(&settings.config.limits),
+            verifications: Semaphore::new(VERIFICATIONS),
+            bodies: Budget::new(BODIES),
             metrics: Metrics::new()?,
             shards,
             started: AtomicBool::new(false),

@@ -11,6 +11,10 @@ use bytes::{Buf as _, Bytes};
 const MAX_SLICES: usize = 64;
 /// Bytes of one system call, roughly: a frame that crosses the line still goes along.
 const MAX_BYTES: usize = 16 * 1024;
+/// What a frame costs in memory besides its bytes: its place in the queue, which grows by doubling, and its allocation.
+const FRAME_COST: usize = 96;
+/// First byte of a pong.
+const PONG: u8 = 0x8A;
 
 /// Frames in order, shared with other recipients; the first one may be partly written.
 #[derive(Debug, Default)]
@@ -37,16 +41,33 @@ impl OutQueue {
         self.frames.push_back(frame);
     }
 
-    /// Appends what another queue holds, which has to be uncut.
+    /// Appends what another queue holds, which has to be uncut, to one whose socket is full. Of pongs in a row only the last one is
+    /// kept: it answers for all (RFC 6455, section 5.5.3).
     pub fn append(&mut self, other: &mut Self) {
         self.bytes += std::mem::take(&mut other.bytes);
-        self.frames.append(&mut other.frames);
+        for frame in other.frames.drain(..) {
+            let may_replace = self.frames.len() > usize::from(self.cut);
+            if is_pong(&frame)
+                && let Some(last) = self.frames.back_mut().filter(|last| may_replace && is_pong(last))
+            {
+                self.bytes -= last.len();
+                *last = frame;
+            } else {
+                self.frames.push_back(frame);
+            }
+        }
     }
 
     /// Bytes waiting.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory that what waits takes.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.bytes + self.frames.len() * FRAME_COST
     }
 
     /// Drops every frame that has not begun to be written, so that a close frame reaches a slow client soon.
@@ -108,6 +129,11 @@ impl OutQueue {
             self.frames.pop_front();
         }
     }
+}
+
+/// Whether an uncut frame is a pong.
+fn is_pong(frame: &[u8]) -> bool {
+    frame.first() == Some(&PONG)
 }
 
 #[cfg(test)]
@@ -175,6 +201,29 @@ mod tests {
         pipe.room.push(100);
         assert_eq!(queue.write_to(&mut pipe).unwrap(), Written::All);
         assert_eq!(pipe.got, b"abcdef!");
+    }
+
+    #[test]
+    fn of_pongs_in_a_row_a_full_socket_keeps_the_last_unless_it_has_begun() {
+        let mut waiting = queue(&[b"\x8A\x01a"]);
+        let mut pipe = Pipe { room: vec![1], got: vec![] };
+        assert_eq!(waiting.write_to(&mut pipe).unwrap(), Written::Blocked);
+        for run in [&[&b"\x8A\x01b"[..], b"\x8A\x01c"][..], &[b"\x8A\x01d", b"m", b"\x8A\x01e"]] {
+            waiting.append(&mut queue(run));
+        }
+        assert_eq!((waiting.bytes(), waiting.frames.len()), (2 + 3 + 1 + 3, 4));
+        pipe.room.push(100);
+        assert_eq!(waiting.write_to(&mut pipe).unwrap(), Written::All);
+        assert_eq!(pipe.got, b"\x8A\x01a\x8A\x01dm\x8A\x01e");
+    }
+
+    #[test]
+    fn an_empty_message_is_not_free() {
+        let mut waiting = OutQueue::default();
+        for _ in 0..1_000 {
+            waiting.append(&mut queue(&[b"\x81\x00"]));
+        }
+        assert!(waiting.cost() >= 1_000 * size_of::<Bytes>(), "{}", waiting.cost());
     }
 
     #[test]

@@ -57,8 +57,12 @@ struct Io {
 }
 
 impl Outbox for Io {
-    fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
-        self.sockets.send(connection, frame);
+    fn send(&mut self, connection: ConnectionKey, bytes: Bytes) {
+        self.sockets.send(connection, bytes);
+    }
+
+    fn waiting(&self, connection: ConnectionKey) -> usize {
+        self.sockets.waiting(connection)
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -82,30 +86,9 @@ impl Outbox for Io {
 #[derive(Debug)]
 pub struct Accepted {
     /// What the connection speaks.
-    pub protocol: Protocol,
+    pub opening: Opening,
     /// Its place among the connections.
     pub permit: Permit,
-}
-
-/// What a connection speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// The centrifuge protocol, JSON.
-    Centrifuge,
-    /// Bare messages in a channel.
-    Raw(String),
-    /// Everything comes back.
-    Echo,
-}
-
-impl Protocol {
-    fn opening(&self) -> Opening<'_> {
-        match self {
-            Self::Centrifuge => Opening::Centrifuge,
-            Self::Raw(channel) => Opening::Raw { channel },
-            Self::Echo => Opening::Echo,
-        }
-    }
 }
 
 impl Reactor {
@@ -147,7 +130,7 @@ impl Reactor {
         mut read_ahead: BytesMut,
     ) -> io::Result<()> {
         let now = self.node.clock.now();
-        let key = self.core.open(accepted.protocol.opening(), now, &mut self.io);
+        let key = self.core.open(accepted.opening, now, &mut self.io);
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);
@@ -212,11 +195,6 @@ impl Reactor {
         let evicted = self.core.evict(count, now, &mut self.io);
         self.finish(now);
         self.numbers.evicted(evicted, count);
-        self.node.metrics.moved.inc_by(evicted.into());
-        if evicted > 0 {
-            // One line per order: its time is when these clients were told to go, whatever the network does then.
-            tracing::debug!(count = evicted, "moved clients");
-        }
     }
 
     /// Handles what is due by now.
@@ -285,6 +263,12 @@ impl Reactor {
                 self.core.inbound(item, now, &mut self.io);
             }
         }
-        self.numbers.store(self.core.connections(), self.core.accepted());
+        let tally = self.core.tally();
+        let moved = tally.moved - self.numbers.tally().moved;
+        if moved > 0 {
+            // One line per turn: its time is when these clients were told to go, whatever the network does then.
+            tracing::debug!(count = moved, "moved clients");
+        }
+        self.numbers.store(self.core.connections(), self.core.accepted(), tally);
     }
 }

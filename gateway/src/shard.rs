@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Inbound, shard};
+use gateway_core::shard;
 use mio::{Events, Poll};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -21,10 +21,10 @@ use tokio::{
 };
 
 use crate::{
-    backplane::BackplaneHandle,
-    handshakes::Handshakes,
+    backplane::{BackplaneHandle, Inbox},
     listener::Listener,
     node::Node,
+    places::Places,
     reactor::{Reactor, ReactorRef},
 };
 
@@ -57,11 +57,11 @@ pub struct Start {
     /// Where its operations go.
     pub backplane: BackplaneHandle,
     /// What comes back.
-    pub inbound: mpsc::Receiver<Inbound>,
+    pub inbound: Inbox,
     /// What it is asked to do.
     pub orders: mpsc::Receiver<Order>,
-    /// TCP connections that may wait for their first request.
-    pub handshakes: usize,
+    /// TCP connections that it may have besides its WebSockets.
+    pub places: usize,
 }
 
 /// Runs a shard on this thread until it is told to stop; `ready` is called once it listens.
@@ -69,15 +69,14 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let Start { node, settings, listener, backplane, inbound, orders, handshakes } = start;
+        let Start { node, settings, listener, backplane, inbound, orders, places } = start;
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let reactor = Reactor::new(node.clone(), settings.shard, settings, registry, backplane.clone());
         let reactor = Rc::new(RefCell::new(reactor));
-        let handshakes = Handshakes::new(handshakes, node.metrics.handshakes().clone());
+        let places = Places::new(places, node.metrics.http_connections.clone());
         let registry = poll.registry().try_clone()?;
-        let listener =
-            Listener::new(listener, registry, handshakes, node.clone(), backplane, reactor.clone())?;
+        let listener = Listener::new(listener, registry, places, node.clone(), backplane, reactor.clone())?;
         ready();
         Turns { node, reactor, listener, poll, inbound, orders }.run().await
     })
@@ -88,7 +87,7 @@ struct Turns {
     reactor: ReactorRef,
     listener: Listener,
     poll: Poll,
-    inbound: mpsc::Receiver<Inbound>,
+    inbound: Inbox,
     orders: mpsc::Receiver<Order>,
 }
 

@@ -180,6 +180,17 @@ impl Sockets {
         self.turn.push(Chained { frame: self.frames.len() as u32 - 1, next: NONE });
     }
 
+    /// Memory that what waits for a connection costs, this turn's frames included.
+    #[must_use]
+    pub fn waiting(&self, key: ConnectionKey) -> usize {
+        let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
+        let Some(link) = link.filter(|link| link.generation == key.generation) else { return 0 };
+        let chain = std::iter::successors(self.turn.get(link.head as usize), |chained| {
+            self.turn.get(chained.next as usize)
+        });
+        link.waiting() + chain.map(|chained| self.frames[chained.frame as usize].len()).sum::<usize>()
+    }
+
     /// Reads nothing more of a connection, until it is resumed or closed.
     pub fn pause(&mut self, key: ConnectionKey) {
         if let Some(link) = self.link(key) {

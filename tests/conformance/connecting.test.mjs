@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-import { connected, happens, seconds, subscribed, token } from "./client.mjs";
+import { connected, happens, publish, seconds, subscribed, token } from "./client.mjs";
 import { claim, clientsFor, gatewayFor, guardedGatewayFor } from "./fixtures.mjs";
 
 const SECRET = "a secret of the conformance tests";
@@ -93,6 +93,21 @@ claim("a client without a token is sent away where anonymous ones are not allowe
   client.connect();
   const { code } = await ended;
   assert.ok(code >= 3500 && code < 4000, `disconnected with ${code}, which clients take for a reason to come back`);
+});
+
+claim("a client whose token names channels subscribes to others as well, on the same connection", async (t) => {
+  const gateway = await guardedGatewayFor(t, SECRET);
+  const ada = clientsFor(t)(gateway.url, { token: token({ sub: "ada", channels: ["news"] }, SECRET) });
+  // Wanted before the connection is made, it goes out right behind the connect command.
+  const subscription = ada.newSubscription("lobby");
+  const joined = happens(subscription, "subscribed");
+  subscription.subscribe();
+  const published = happens(ada, "publication");
+  await connected(ada);
+  await joined;
+  await publish(gateway, "news", "for all");
+  assert.equal((await published).data, "for all");
+  assert.equal(ada.state, "connected");
 });
 
 claim("a private channel opens to a subscription token for it, and to no other", async (t) => {

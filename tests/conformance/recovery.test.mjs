@@ -35,6 +35,25 @@ claim("a client that was cut off gets what it missed, once and in order", async 
   assert.deepEqual(received, numbers(1, 51));
 });
 
+claim("a client that missed more than may wait for it gets all of it, part by part", async (t) => {
+  const gateway = await gatewayFor(t);
+  const { proxy, client, subscription, received } = await seat(t, gateway, quick);
+  const away = happens(client, "connecting");
+  proxy.route(null);
+  proxy.cut();
+  await away;
+  const long = "x".repeat(20000);
+  for (const number of numbers(1, 300)) await publish(gateway, "lobby", { number, long });
+  const unrecovered = [];
+  subscription.on("subscribed", ({ recovered }) => recovered || unrecovered.push(received.length));
+  proxy.route(gateway.port);
+  await until(() => received.length >= 300);
+  await publish(gateway, "lobby", { number: 301 });
+  await until(() => received.length > 300);
+  assert.deepEqual(received.map(({ number }) => number), numbers(1, 301));
+  assert.deepEqual(unrecovered, []);
+});
+
 claim("a client that closes its own transport comes back and recovers", async (t) => {
   const gateway = await gatewayFor(t);
   const { client, subscription, received } = await seat(t, gateway, quick);

@@ -17,7 +17,7 @@ export async function startGateway(binary, name, { config = {}, flags = [] } = {
   const [client, control] = [await freePort(), await freePort()];
   const child = spawn(
     binary,
-    ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2", ...flags],
+    ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2", "--insecure-api", ...flags],
     {
       stdio: ["ignore", "inherit", "inherit"],
       env: { MOORING_LOG: "warn", ...process.env, MOORING_CONFIG: JSON.stringify(config) },

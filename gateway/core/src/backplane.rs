@@ -14,10 +14,14 @@ use crate::{
     key::{ConnectionKey, RequestId},
 };
 
+/// What the fixed part of an operation, a publication or a client holds in memory, its place in a queue included.
+const FIXED: usize = 256;
+
 /// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StreamPosition {
-    /// Opaque name of the stream's life; two positions compare only within one epoch.
+    /// Opaque name of the stream's life; two positions compare only within one epoch. A channel that nothing was published to has a
+    /// [`crate::provisional::ProvisionalEpoch`], which stays good in the stream that begins after it.
     pub epoch: Arc<str>,
     /// Offset of the last publication at this place; 0 before the first.
     pub offset: u64,
@@ -98,7 +102,7 @@ pub enum Op {
         retention: Option<Retention>,
         /// Where the client left off, when it asks for recovery.
         since: Option<StreamPosition>,
-        /// Publications recovered at most; with more missed, nothing is recovered.
+        /// Publications recovered at most; with more missed, or more bytes than the backplane reads at once, nothing is recovered.
         limit: u32,
     },
     /// Ends the deliveries that `Subscribe` started; the last subscriber of the shard is gone. Changes nothing where there are none.
@@ -130,7 +134,7 @@ pub enum Op {
         retention: Retention,
         /// Exclusive start; from the oldest (or newest, when `reverse`) when absent.
         since: Option<StreamPosition>,
-        /// Publications returned at most; 0 asks for the position alone.
+        /// Publications returned at most, fewer where they are large; 0 asks for the position alone.
         limit: u32,
         /// Newest first.
         reverse: bool,
@@ -160,7 +164,93 @@ pub enum Op {
     Presence {
         /// The channel.
         channel: Arc<str>,
+        /// Bytes of the clients at most, as [`ClientInfo::bytes`] counts them; with more the operation is refused.
+        limit: u32,
     },
+    /// Counts who is present. Completes with [`Outcome::PresenceStats`].
+    PresenceStats {
+        /// The channel.
+        channel: Arc<str>,
+    },
+}
+
+impl Payload {
+    /// Bytes of the body.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(bytes) | Self::Text(bytes) | Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Publication {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        FIXED + self.payload.len() + self.info.as_ref().map_or(0, ClientInfo::bytes)
+    }
+}
+
+impl ClientInfo {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let infos = [&self.conn_info, &self.chan_info].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        FIXED + self.client.len() + self.user.len() + infos
+    }
+}
+
+impl Outcome {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Subscribed { publications, .. } | Self::History { publications, .. } => {
+                publications.iter().map(|publication| publication.bytes()).sum()
+            }
+            Self::Presence { clients } => clients.iter().map(ClientInfo::bytes).sum(),
+            Self::Published { .. } | Self::PresenceStats { .. } | Self::Done => 0,
+        }
+    }
+}
+
+impl Inbound {
+    /// What it holds in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        FIXED
+            + match self {
+                Self::Completed { result, .. } => result.as_ref().map_or(0, Outcome::bytes),
+                Self::Delivered { message: Message::Publication(publication), .. } => publication.bytes(),
+                Self::Delivered { message: Message::Join(info) | Message::Leave(info), .. } => info.bytes(),
+                Self::Delivered { message: Message::Discontinued, .. } => 0,
+            }
+    }
+}
+
+impl Op {
+    /// What it holds in memory until it is completed, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let (channel, more) = match self {
+            Self::Publish { channel, payload, info, idempotency_key, .. } => {
+                let key = idempotency_key.as_ref().map_or(0, |key| key.len());
+                (channel, payload.len() + info.as_ref().map_or(0, ClientInfo::bytes) + key)
+            }
+            Self::Enter { channel, info, .. } | Self::Leave { channel, info, .. } => (channel, info.bytes()),
+            Self::Subscribe { channel, .. }
+            | Self::Release { channel }
+            | Self::History { channel, .. }
+            | Self::Presence { channel, .. }
+            | Self::PresenceStats { channel } => (channel, 0),
+        };
+        FIXED + channel.len() + more
+    }
 }
 
 /// What a completed operation yields.
@@ -192,6 +282,13 @@ pub enum Outcome {
         /// In order of their client ids.
         clients: Vec<ClientInfo>,
     },
+    /// How many are present.
+    PresenceStats {
+        /// Connections.
+        clients: u64,
+        /// Users, anonymous ones together as one.
+        users: u64,
+    },
     /// `Release`, `Enter` and `Leave` yield nothing.
     Done,
 }
@@ -211,6 +308,9 @@ pub enum BackplaneError {
     /// `since` names an epoch that is over, or a place that is trimmed away.
     #[error("the stream no longer holds that position")]
     UnrecoverablePosition,
+    /// The answer would be larger than asked for.
+    #[error("the answer is too large")]
+    TooLarge,
 }
 
 /// What subscribers of a channel are told.

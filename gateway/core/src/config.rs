@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{address::Network, rights::ChannelName};
+
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
@@ -13,6 +15,9 @@ pub struct GatewayConfig {
     pub protocols: Protocols,
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     pub allowed_origins: Vec<String>,
+    /// Proxies in front of the gateway whose word for the client's address is believed.
+    #[serde(skip_serializing_if = "Proxies::is_default")]
+    pub proxies: Proxies,
     /// Who may connect.
     pub auth: Auth,
     /// What one gateway and one connection may use.
@@ -63,10 +68,27 @@ impl Default for Auth {
     }
 }
 
+/// Proxies in front of the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Proxies {
+    /// Their addresses, like `10.0.0.0/8`. What they add to `X-Forwarded-For` is believed, and nobody else's.
+    pub trusted: Vec<Network>,
+    /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2.
+    pub proxy_protocol: bool,
+}
+
+impl Proxies {
+    /// Left out of what is written, so that an older gateway can read it.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What one gateway and one connection may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
     /// Connections one gateway pod holds; further ones are refused with 503 and Retry-After. A pod may open 20,000 files on many
     /// systems, and each connection takes one.
@@ -76,6 +98,15 @@ pub struct Limits {
     /// reconnects cannot starve live traffic.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
     pub connections_per_second: u32,
+    /// Connections of one address (an IPv4 address, or 64 bits of an IPv6 address) to one gateway pod; further ones are refused with
+    /// 429. Absent sets no limit, which suits pods that see a load balancer's address instead of their clients'.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1_000_000)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_address: Option<u32>,
+    /// New connections of one address that one gateway pod admits per second; the rest are refused with 429.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_second_per_address: Option<u32>,
     /// Size in bytes of the largest message a client may send; a larger one closes the connection with 1009.
     #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 16_777_216)))]
     pub max_message_bytes: u32,
@@ -92,6 +123,8 @@ impl Default for Limits {
         Self {
             max_connections: 15_000,
             connections_per_second: 1_000,
+            connections_per_address: None,
+            connections_per_second_per_address: None,
             max_message_bytes: 65_536,
             subscriptions: 128,
             outbound_queue_bytes: 1_048_576,
@@ -102,7 +135,7 @@ impl Default for Limits {
 /// What channels do: the options of channels without a namespace, and of each namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Channels {
     /// Options of channels whose name has no `namespace:` prefix.
     pub default: ChannelOptions,
@@ -130,9 +163,9 @@ impl Channels {
     /// The options of a channel, or nothing when its namespace is unknown.
     #[must_use]
     pub fn options(&self, channel: &str) -> Option<&ChannelOptions> {
-        match channel.split_once(':') {
+        match ChannelName::of(channel).namespace {
             None => Some(&self.default),
-            Some((name, _)) => self.namespaces.iter().find(|n| n.name == name).map(|n| &n.options),
+            Some(name) => self.namespaces.iter().find(|n| n.name == name).map(|n| &n.options),
         }
     }
 }
@@ -140,9 +173,9 @@ impl Channels {
 /// A namespace of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Namespace {
-    /// The part of a channel's name before the first colon.
+    /// The part of a channel's name before the first colon, a `$` in front of it aside.
     #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9_-]{1,64}$")))]
     pub name: String,
     /// What its channels do.
@@ -153,7 +186,7 @@ pub struct Namespace {
 /// What a channel does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ChannelOptions {
     /// Publications kept, so that clients can recover what they missed; absent keeps none.
     pub history: Option<History>,
@@ -168,7 +201,7 @@ pub struct ChannelOptions {
 /// How much of a channel is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct History {
     /// Publications kept.
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]

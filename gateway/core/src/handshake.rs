@@ -135,8 +135,14 @@ fn choose(headers: &HeaderMap, spoken: &[&'static str]) -> Result<Option<&'stati
 
 /// Whether a list header holds a token, whatever its case (RFC 9110, section 5.6.1).
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    headers.get_all(name).iter().any(|value| {
+        // Most lists are of one.
+        value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
+            || value
+                .as_bytes()
+                .split(|&byte| byte == b',')
+                .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {

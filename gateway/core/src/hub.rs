@@ -28,6 +28,8 @@ struct Channel {
     subscribers: BTreeSet<u32>,
     /// Subscriptions that the backplane has not confirmed yet.
     joining: u32,
+    /// The backplane has confirmed that what happens in the channel reaches this shard.
+    delivered: bool,
 }
 
 /// What the caller has to tell the backplane after a connection left a channel.
@@ -55,13 +57,36 @@ impl Hub {
         if let Some(channel) = self.channels.get_mut(id.index()) {
             channel.joining = channel.joining.saturating_sub(1);
             channel.subscribers.insert(slot);
+            channel.delivered = true;
         }
     }
 
-    /// Whether the backplane has confirmed someone's subscription, so that deliveries reach this shard and another subscriber needs
-    /// nothing from it to get them too.
+    /// Lets the connection in `slot` have whatever is delivered, from whenever it is; [`Hub::leave`] ends it.
+    pub fn follow(&mut self, name: &str, slot: u32) -> ChannelId {
+        let id = self.ids.get(name).copied().unwrap_or_else(|| self.intern(name));
+        if let Some(channel) = self.channels.get_mut(id.index()) {
+            channel.subscribers.insert(slot);
+        }
+        id
+    }
+
+    /// What happens in the channel reaches this shard, or no longer does.
+    pub fn set_delivered(&mut self, id: ChannelId, delivered: bool) {
+        if let Some(channel) = self.channels.get_mut(id.index()) {
+            channel.delivered = delivered;
+        }
+    }
+
+    /// Whether what happens in the channel reaches this shard, so that another subscriber needs nothing from the backplane to get it
+    /// too.
     #[must_use]
     pub fn is_delivered(&self, id: ChannelId) -> bool {
+        self.channels.get(id.index()).is_some_and(|channel| channel.delivered)
+    }
+
+    /// Whether deliveries go to anyone.
+    #[must_use]
+    pub fn has_subscribers(&self, id: ChannelId) -> bool {
         self.channels.get(id.index()).is_some_and(|channel| !channel.subscribers.is_empty())
     }
 
@@ -75,13 +100,6 @@ impl Hub {
         self.leave_with(id, |channel| {
             channel.subscribers.remove(&slot);
         })
-    }
-
-    /// Takes every subscriber out of a channel, in the order of their slots; subscriptions under way remain.
-    pub fn evict(&mut self, id: ChannelId) -> (Vec<u32>, Left) {
-        let mut evicted = BTreeSet::new();
-        let left = self.leave_with(id, |channel| evicted = std::mem::take(&mut channel.subscribers));
-        (evicted.into_iter().collect(), left)
     }
 
     /// The id of a channel that someone is subscribed to, or about to be.
@@ -115,7 +133,8 @@ impl Hub {
 
     fn intern(&mut self, name: &str) -> ChannelId {
         let name: Arc<str> = Arc::from(name);
-        let channel = Channel { name: name.clone(), subscribers: BTreeSet::new(), joining: 0 };
+        let channel =
+            Channel { name: name.clone(), subscribers: BTreeSet::new(), joining: 0, delivered: false };
         // A shard's connections and their subscriptions are bounded far below 2^32.
         let id = ChannelId(u32::try_from(self.channels.insert(channel)).unwrap_or(u32::MAX));
         self.ids.insert(name, id);
@@ -125,6 +144,7 @@ impl Hub {
     fn leave_with(&mut self, id: ChannelId, change: impl FnOnce(&mut Channel)) -> Left {
         let Some(channel) = self.channels.get_mut(id.index()) else { return Left::Occupied };
         change(channel);
+        channel.delivered &= !channel.subscribers.is_empty();
         if channel.joining > 0 || !channel.subscribers.is_empty() {
             return Left::Occupied;
         }
@@ -172,6 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_gets_deliveries_from_whenever_they_come() {
+        let mut hub = Hub::default();
+        let id = hub.follow("a", 7);
+        assert_eq!(
+            (members(&hub, "a"), hub.is_delivered(id), hub.has_subscribers(id)),
+            (vec![7], false, true)
+        );
+        hub.set_delivered(id, true);
+        assert!(hub.is_delivered(id));
+        hub.set_delivered(id, false);
+        assert_eq!((hub.is_delivered(id), hub.leave(id, 7)), (false, Left::Vacated(Arc::from("a"))));
+    }
+
+    #[test]
     fn a_channel_is_vacated_by_its_last_subscriber_and_then_forgotten() {
         let mut hub = Hub::default();
         let id = hub.join("a");
@@ -195,25 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn evicting_takes_every_subscriber_out_and_keeps_who_is_about_to_join() {
-        let mut hub = Hub::default();
-        let id = hub.join("a");
-        hub.joined(id, 3);
-        hub.join("a");
-        hub.joined(id, 1);
-        hub.join("a");
-        assert_eq!(hub.evict(id), (vec![1, 3], Left::Occupied));
-        hub.joined(id, 9);
-        assert_eq!(members(&hub, "a"), vec![9]);
-    }
-
-    #[test]
     fn an_id_that_is_no_longer_valid_changes_nothing() {
         let mut hub = Hub::default();
         let id = hub.join("a");
         assert_eq!(hub.abandon(id), Left::Vacated(Arc::from("a")));
         assert_eq!(hub.leave(id, 1), Left::Occupied);
-        assert_eq!(hub.evict(id), (vec![], Left::Occupied));
         assert_eq!(&*hub.name(id), "");
     }
 

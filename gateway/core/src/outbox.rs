@@ -9,8 +9,12 @@ use crate::{
 
 /// Where a shard's effects go; the shell writes them to sockets and queues, a test records them.
 pub trait Outbox {
-    /// Writes one whole WebSocket frame, in the order of the calls. The bytes are shared between all recipients of a broadcast.
-    fn send(&mut self, connection: ConnectionKey, frame: Bytes);
+    /// Writes what the connection's [`crate::transport::Transport`] made of one message, in the order of the calls. The bytes are shared
+    /// between all recipients of a broadcast.
+    fn send(&mut self, connection: ConnectionKey, bytes: Bytes);
+
+    /// Bytes that were sent to a connection and that its socket has not taken yet.
+    fn waiting(&self, connection: ConnectionKey) -> usize;
 
     /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed. Said at most once, and the
     /// last thing said of a connection; the socket's end is told by `Shard::hang_up`. What the client still sends is best read and

@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Nesting of arrays.
 const MAX_DEPTH: usize = 8;
-/// Elements of an array and bytes of a string, as Redis limits them.
-const MAX_LENGTH: usize = 512 * 1024 * 1024;
+/// Bytes of one reply with all that is in it, far above what is asked for at once.
+const MAX_REPLY: usize = 64 * 1024 * 1024;
 /// A line, which is a number or an error text.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -36,6 +36,8 @@ pub struct Malformed(&'static str);
 #[derive(Debug, Default)]
 pub struct Decoder {
     open: Vec<(usize, Vec<Resp>)>,
+    /// Bytes of the unfinished reply so far.
+    held: usize,
 }
 
 impl Decoder {
@@ -46,6 +48,7 @@ impl Decoder {
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
         while let Some(item) = self.item(input)? {
             if let Some(reply) = self.close(item) {
+                self.held = 0;
                 return Ok(Some(reply));
             }
         }
@@ -110,11 +113,24 @@ impl Decoder {
         }
     }
 
+    fn hold(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.held += bytes;
+        if self.held <= MAX_REPLY {
+            Ok(())
+        } else {
+            Err(Malformed("a reply larger than any that is asked for"))
+        }
+    }
+
     fn item(&mut self, input: &mut BytesMut) -> Result<Option<Resp>, Malformed> {
         loop {
             match self.next(input)? {
                 None => return Ok(None),
-                Some(Some(item)) => return Ok(Some(item)),
+                Some(Some(item)) => {
+                    let bytes = if let Resp::Text(text) = &item { text.len() } else { 0 };
+                    self.hold(bytes + size_of::<Resp>())?;
+                    return Ok(Some(item));
+                }
                 Some(None) => {}
             }
         }
@@ -143,7 +159,7 @@ fn length(line: &[u8]) -> Result<Option<usize>, Malformed> {
     match number(line)? {
         -1 => Ok(None),
         length => match usize::try_from(length) {
-            Ok(length) if length <= MAX_LENGTH => Ok(Some(length)),
+            Ok(length) if length <= MAX_REPLY => Ok(Some(length)),
             _ => Err(Malformed("a bad length")),
         },
     }
@@ -221,8 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_without_end_is_refused_before_it_fills_the_memory() {
+        let mut decoder = Decoder::default();
+        let mut input = BytesMut::from(format!("*{}\r\n", MAX_REPLY).as_str());
+        let mut elements = 0;
+        let error = loop {
+            input.extend_from_slice(b":1\r\n");
+            match decoder.decode(&mut input) {
+                Ok(None) => elements += 1,
+                other => break other,
+            }
+        };
+        assert_eq!(error, Err(Malformed("a reply larger than any that is asked for")));
+        assert!(elements * size_of::<Resp>() <= MAX_REPLY, "{elements}");
+        assert!(Decoder::default().decode(&mut BytesMut::from("$67108865\r\n")).is_err());
+    }
+
+    #[test]
     fn a_string_takes_memory_as_it_arrives() {
-        let mut input = BytesMut::from("$536870912\r\nabc");
+        let mut input = BytesMut::from("$67108864\r\nabc");
         assert_eq!(Decoder::default().decode(&mut input), Ok(None));
         assert!(input.capacity() < 1024, "{}", input.capacity());
     }

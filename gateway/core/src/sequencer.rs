@@ -9,18 +9,37 @@
 //! its stream and counts again from an earlier offset; the epoch is then replaced before subscribers are told. So that tags can be
 //! compared, a store keeps one publication more than it is asked to.
 //!
+//! A channel that nothing was published to has no stream yet, only a [`ProvisionalEpoch`]: its first publication turns that into the
+//! stream's own, and positions in it stay good.
+//!
+//! What is read and held for one channel is bounded in bytes. Of more than a client can be sent at once nothing is recovered; what the
+//! node itself missed is read page by page.
+//!
 //! Channels without a stream have nothing to be read: after live messages were cut off they are discontinued, once they arrive again.
 
 mod channel;
 mod shard_set;
 mod stream;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use shard_set::ShardSet;
 
 use self::channel::{Channel, Waiting};
-use crate::backplane::{BackplaneError, Message, Outcome, Publication, StreamPosition};
+use crate::{
+    backplane::{BackplaneError, Message, Outcome, Publication, StreamPosition},
+    provisional::ProvisionalEpoch,
+};
+
+/// How long a store keeps a stream's position beyond its publications, so that a client that comes back late learns whether it missed
+/// something.
+pub const POSITION_OUTLIVES: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Bytes of live messages that are held at most, of all channels together; more are let go and read again.
+const HELD_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of publications that are read or held for a channel at once, unless told otherwise.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Identifies a subscribe whose completion is awaited; chosen by the caller.
 pub type Ticket = u64;
@@ -40,27 +59,52 @@ pub struct Entry {
 /// What a read of a stream found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The stream's last position.
+    /// The stream's last position; at 0 in a provisional epoch where there is no stream.
     pub top: StreamPosition,
+    /// The channel's provisional epoch when the stream began, unless it replaced another stream.
+    pub began: Option<ProvisionalEpoch>,
     /// Tag of the publication at `top`; 0 when there never was one.
     pub tag: u64,
     /// What is left of the range asked for, ascending.
     pub entries: Vec<Entry>,
 }
 
-/// A part of a stream to be read. Answered by [`Sequencer::page`] or [`Sequencer::read_failed`].
+impl Page {
+    /// Whether an epoch is the stream's, or the provisional one that it had before.
+    #[must_use]
+    pub fn is_of(&self, epoch: &str) -> bool {
+        let began = || self.began.or_else(|| ProvisionalEpoch::parse(&self.top.epoch));
+        *self.top.epoch == *epoch
+            || ProvisionalEpoch::parse(epoch)
+                .is_some_and(|known| began().is_some_and(|began| began.continues(known, POSITION_OUTLIVES)))
+    }
+}
+
+/// Parts of a stream to be read: what came up to a place and what follows it. Answered by [`Sequencer::page`] or
+/// [`Sequencer::read_failed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// The channel.
     pub channel: Arc<str>,
     /// Handed back with the answer.
     pub generation: Generation,
-    /// First offset.
+    /// Which parts.
+    pub range: Range,
+    /// Bytes of publications that either part has at most, unless it is a single one.
+    pub bytes: usize,
+}
+
+/// Which entries to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The place; the stream's end when absent.
+    pub pivot: Option<u64>,
+    /// First offset of what came up to it.
     pub from: u64,
-    /// Entries at most; 0 asks for the top alone.
-    pub limit: u32,
-    /// Of more than `limit` entries, the last ones are wanted instead of the first.
-    pub latest: bool,
+    /// Entries up to it at most: the last ones.
+    pub up_to: u32,
+    /// Entries after it at most: the first ones.
+    pub after: u32,
 }
 
 /// What the caller has to do, in the order given.
@@ -124,15 +168,37 @@ pub struct Subscribe {
 }
 
 /// The channels of one node. Every method may leave effects for [`Sequencer::take_effects`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sequencer {
     channels: BTreeMap<Arc<str>, Channel>,
     effects: Vec<Effect>,
     generation: Generation,
     connected: bool,
+    page_bytes: usize,
+    held_bytes: usize,
+}
+
+impl Default for Sequencer {
+    fn default() -> Self {
+        Self::new(PAGE_BYTES)
+    }
 }
 
 impl Sequencer {
+    /// A node without channels. `page_bytes` are the bytes of publications that are read or held for a channel at once, and so those
+    /// that a client is given when it comes back.
+    #[must_use]
+    pub fn new(page_bytes: usize) -> Self {
+        Self {
+            channels: BTreeMap::new(),
+            effects: Vec::new(),
+            generation: 0,
+            connected: false,
+            page_bytes: page_bytes.max(1),
+            held_bytes: 0,
+        }
+    }
+
     /// What is to be done now.
     #[must_use]
     pub fn take_effects(&mut self) -> Vec<Effect> {
@@ -145,6 +211,12 @@ impl Sequencer {
         self.channels.len()
     }
 
+    /// Bytes of live messages that are held until what comes before them is read, of all channels.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Whether every channel is registered and no publication of it is known to be missing.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -154,6 +226,7 @@ impl Sequencer {
     /// Live messages can be subscribed to (again): registers every channel.
     pub fn connected(&mut self) {
         self.connected = true;
+        self.held_bytes = 0;
         for (name, channel) in &mut self.channels {
             self.generation += 1;
             channel.register(name, self.generation, &mut self.effects);
@@ -163,13 +236,14 @@ impl Sequencer {
     /// Live messages may have been lost from here on.
     pub fn disconnected(&mut self) {
         self.connected = false;
+        self.held_bytes = 0;
         self.channels.values_mut().for_each(Channel::lose);
     }
 
     /// A shard subscribes.
     pub fn subscribe(&mut self, name: &Arc<str>, subscribe: Subscribe) {
         if !self.channels.contains_key(name) {
-            let mut channel = Channel::default();
+            let mut channel = Channel::new(self.page_bytes);
             if self.connected {
                 self.generation += 1;
                 channel.register(name, self.generation, &mut self.effects);
@@ -213,7 +287,8 @@ impl Sequencer {
 
     /// A live message of a stream.
     pub fn live(&mut self, name: &str, epoch: &Arc<str>, entry: Entry) {
-        self.with(name, |name, channel, effects| channel.live(name, epoch, entry, effects));
+        let room = HELD_BYTES.saturating_sub(self.held_bytes);
+        self.with(name, |name, channel, effects| channel.live(name, epoch, entry, room, effects));
     }
 
     /// A live message that has no place in a stream.
@@ -262,9 +337,12 @@ impl Sequencer {
         let Some((name, _)) = self.channels.get_key_value(name) else { return };
         let name = name.clone();
         let Some(channel) = self.channels.get_mut(&name) else { return };
+        let held = channel.held_bytes();
         change(&name, channel, &mut self.effects);
         channel.advance(&name, &mut self.effects);
+        self.held_bytes = self.held_bytes + channel.held_bytes() - held;
         if channel.is_unused() {
+            self.held_bytes -= channel.held_bytes();
             self.channels.remove(&name);
             if self.connected {
                 self.effects.push(Effect::Unregister { channel: name });

@@ -8,34 +8,36 @@
 //! is gone by itself; in both cases the shell calls [`Shard::hang_up`] once the socket is gone, and only then is the key's slot free
 //! for another connection. Inputs for a connection that is over change nothing, and the shard sends nothing to it.
 
+pub(crate) mod broadcast;
 mod connection;
+mod echo;
+mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
 mod settings;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use slab::Slab;
 
 pub use self::settings::Settings;
 use self::{
-    connection::{Connection, Phase, Session},
+    broadcast::Broadcast,
+    connection::{Connection, Phase},
+    echo::Echo,
+    following::SHARD,
     link::{Link, Shared},
 };
 use crate::{
-    backplane::{Inbound, Message, Op},
-    centrifuge::{
-        reply::{self, Push},
-        session as centrifuge,
-    },
+    backplane::{Inbound, Message},
+    centrifuge::session as centrifuge,
     control::{Accepted, Connections},
-    frame,
-    hub::Left,
     key::ConnectionKey,
     outbox::Outbox,
+    protocol::{Kind, Protocol},
     raw,
     time::Now,
+    transport::Transport,
     wheel::Wheel,
 };
 
@@ -44,17 +46,48 @@ const TICK: Duration = Duration::from_millis(250);
 const TICKS: usize = 128;
 
 /// What a new connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
     /// The centrifuge protocol, JSON.
     Centrifuge,
     /// Bare messages in one channel.
     Raw {
         /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
-        channel: &'a str,
+        channel: String,
+        /// When its token ends, in seconds since the Unix epoch.
+        expires_at: Option<u64>,
     },
     /// Sends every message back; for conformance suites and benchmarks.
     Echo,
+}
+
+impl Opening {
+    /// Bare messages in one channel, for whoever asks for them.
+    pub fn raw(channel: impl Into<String>) -> Self {
+        Self::Raw { channel: channel.into(), expires_at: None }
+    }
+
+    fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
+        match self {
+            Self::Centrifuge => Box::new(centrifuge::Session::default()),
+            Self::Raw { channel, expires_at } => Box::new(raw::Session::open(&channel, expires_at, link)),
+            Self::Echo => {
+                link.accepted.new += 1;
+                Box::new(Echo)
+            }
+        }
+    }
+}
+
+/// What a shard has counted since its start, connections accepted aside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections that ended because [`Shard::evict`] sent them elsewhere.
+    pub moved: u64,
+    /// Times that a raw client stayed although messages of its channel may not have reached it.
+    pub raw_gaps: u64,
+    /// Messages of raw clients that the backplane did not confirm.
+    pub raw_unpublished: u64,
 }
 
 /// One shard of a gateway.
@@ -85,25 +118,19 @@ impl Shard {
     }
 
     /// Takes a connection whose WebSocket handshake is done.
-    pub fn open(&mut self, opening: Opening<'_>, now: Now, out: &mut impl Outbox) -> ConnectionKey {
+    pub fn open(&mut self, opening: Opening, now: Now, out: &mut impl Outbox) -> ConnectionKey {
         let generation = self.generation;
         self.generation = generation.wrapping_add(1);
         // A shard has far fewer than 2^32 connections: a file descriptor is an i32.
         let key = ConnectionKey { slot: self.connections.vacant_key() as u32, generation };
-        let mut link = self.shared.link(key, now, out);
-        let session = match opening {
-            Opening::Centrifuge => Session::Centrifuge(centrifuge::Session::default()),
-            Opening::Raw { channel } => {
-                Session::Raw(raw::Session::open(&raw::backplane_channel(channel), &mut link))
-            }
-            Opening::Echo => {
-                link.accepted.new += 1;
-                Session::Echo(heartbeat::Heartbeat::default())
-            }
-        };
-        *live(&mut self.open, &session) += 1;
-        let timer = self.wheel.insert(key.slot, now.monotonic + session.first_wake(generation));
-        self.connections.insert(Connection::new(generation, timer, session));
+        let transport = Transport::WebSocket;
+        let mut link = self.shared.link(key, transport, now, out);
+        let protocol = opening.start(&mut link);
+        let first_wake = protocol.first_wake(&link);
+        *live(&mut self.open, &*protocol) += 1;
+        let timer = self.wheel.insert(key.slot, now.monotonic + first_wake);
+        self.connections.insert(Connection::new(generation, timer, transport, protocol));
+        self.shared.ask(now, out);
         key
     }
 
@@ -120,7 +147,7 @@ impl Shard {
         });
         if self.is_known(key) {
             let connection = self.connections.remove(key.slot as usize);
-            *live(&mut self.open, &connection.session) -= 1;
+            *live(&mut self.open, &*connection.protocol) -= 1;
             self.wheel.cancel(connection.timer);
         }
         if self.connections.is_empty() {
@@ -141,6 +168,13 @@ impl Shard {
     /// Handles one item of this shard's queue from the backplane.
     pub fn inbound(&mut self, item: Inbound, now: Now, out: &mut impl Outbox) {
         match item {
+            Inbound::Completed { connection: SHARD, request, result } => {
+                let delivered = self.shared.following.answered(request, result.is_ok(), now.monotonic);
+                if let Some(id) = delivered.and_then(|channel| self.shared.hub.find(&channel)) {
+                    self.shared.hub.set_delivered(id, true);
+                }
+                self.shared.ask(now, out);
+            }
             Inbound::Completed { connection, request, result } => {
                 self.with(connection, now, out, |connection, link| {
                     connection.complete(request, result, link)
@@ -153,8 +187,9 @@ impl Shard {
         }
     }
 
-    /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best; returns how many. Calls go round the
-    /// connections, so that repeating it reaches each once.
+    /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best, once the backplane has answered what it asked
+    /// for; returns how many. [`Tally::moved`] counts each when it is closed. Calls go round the connections, so that repeating it
+    /// reaches each once.
     pub fn evict(&mut self, count: u32, now: Now, out: &mut impl Outbox) -> u32 {
         let capacity = self.connections.capacity();
         let mut evicted = 0;
@@ -181,12 +216,13 @@ impl Shard {
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.handle_timeout(link));
         }
+        self.shared.ask(now, out);
     }
 
     /// When `handle_timeout` is due, as monotonic time; never without connections.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        self.wheel.next_deadline()
+        [self.wheel.next_deadline(), self.shared.following.next_timeout()].into_iter().flatten().min()
     }
 
     /// Connections whose sockets are not gone yet; echoes count as raw.
@@ -201,6 +237,12 @@ impl Shard {
     #[must_use]
     pub fn accepted(&self) -> Accepted {
         self.shared.accepted
+    }
+
+    /// What else was counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.shared.tally
     }
 
     /// Channels that a connection of this shard is subscribed to, or about to be.
@@ -223,72 +265,53 @@ impl Shard {
     ) {
         let connection = self.connections.get_mut(key.slot as usize);
         let Some(connection) = connection.filter(|c| c.generation == key.generation) else { return };
-        let mut link = self.shared.link(key, now, out);
+        let mut link = self.shared.link(key, connection.transport, now, out);
         let wake = handle(connection, &mut link);
         if let Some(wake) = connection.catch_up(&mut link).or(wake) {
             self.wheel.reschedule(&connection.timer, now.monotonic + wake);
         }
     }
 
-    /// Sends a channel's message to its subscribers: encoded once per protocol, the bytes shared.
+    /// Sends a channel's message to its subscribers.
     fn broadcast(&mut self, channel: &str, message: &Message, out: &mut impl Outbox) {
-        let Some(id) = self.shared.hub.find(channel) else { return };
-        let origin = match message {
-            Message::Publication(publication) => publication.origin,
+        let Shared { settings, hub, .. } = &self.shared;
+        let Some(id) = hub.find(channel) else { return };
+        let from = match message {
+            Message::Publication(publication) => publication.origin.and_then(|from| settings.own(from)),
             _ => None,
         };
-        let limit = self.shared.settings.config.limits.outbound_queue_bytes as usize;
-        let (mut centrifuge, mut raw) = (None, None);
-        for slot in self.shared.hub.subscribers(id) {
+        let limit = settings.config.limits.outbound_queue_bytes as usize;
+        let mut broadcast = Broadcast::new(channel, message, from, limit);
+        for slot in hub.subscribers(id) {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
-            let frame = match &mut connection.session {
-                Session::Centrifuge(session) => {
-                    let frame = centrifuge.get_or_insert_with(|| encode_push(channel, message));
-                    frame.as_ref().filter(|frame| !session.hold(frame, limit))
-                }
-                Session::Raw(_) if origin == Some(self.shared.settings.origin(key)) => None,
-                Session::Raw(_) => raw.get_or_insert_with(|| raw::encode(message)).as_ref(),
-                Session::Echo(_) => None,
-            };
-            if let Some(frame) = frame {
-                out.send(key, frame.clone());
+            if let Some(bytes) = connection.protocol.push(&mut broadcast, key, connection.transport) {
+                out.send(key, bytes.clone());
             }
         }
     }
 
-    /// Publications of a channel may be missing: whoever is subscribed has to come again, from where it is.
+    /// Publications of a channel may be missing.
     fn discontinue(&mut self, channel: &Arc<str>, now: Now, out: &mut impl Outbox) {
         let Some(id) = self.shared.hub.find(channel) else { return };
-        let (subscribers, left) = self.shared.hub.evict(id);
-        for slot in subscribers {
+        self.shared.hub.set_delivered(id, false);
+        for slot in self.shared.hub.subscribers(id).collect::<Vec<_>>() {
             let Some(connection) = self.connections.get(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
             self.with(key, now, out, |connection, link| connection.discontinued(id, channel, link));
         }
-        if let Left::Vacated(channel) = left {
-            out.submit(None, Op::Release { channel });
+        // Who is still there cannot ask again itself.
+        if self.shared.hub.find(channel).is_some_and(|id| self.shared.hub.has_subscribers(id)) {
+            self.shared.following.want(channel.clone());
+            self.shared.ask(now, out);
         }
     }
 }
 
-/// The counter that a session belongs to.
-fn live<'a>(open: &'a mut Connections, session: &Session) -> &'a mut u32 {
-    match session {
-        Session::Centrifuge(_) => &mut open.centrifuge,
-        Session::Raw(_) | Session::Echo(_) => &mut open.raw,
+/// The counter that a connection belongs to.
+fn live<'a>(open: &'a mut Connections, protocol: &dyn Protocol) -> &'a mut u32 {
+    match protocol.kind() {
+        Kind::Centrifuge => &mut open.centrifuge,
+        Kind::Raw => &mut open.raw,
     }
-}
-
-/// A channel's message as the frame that centrifuge clients get.
-fn encode_push(channel: &str, message: &Message) -> Option<Bytes> {
-    let push = match message {
-        Message::Publication(publication) => Push::Publication(publication),
-        Message::Join(info) => Push::Join(info),
-        Message::Leave(info) => Push::Leave(info),
-        Message::Discontinued => return None,
-    };
-    let mut text = Vec::new();
-    reply::push(&mut text, channel, &push);
-    Some(frame::text(&text))
 }

@@ -10,3 +10,11 @@ pub struct Now {
     /// Seconds since the Unix epoch; only for what other machines stamped (`exp` and `iat` of a token).
     pub unix_seconds: u64,
 }
+
+impl Now {
+    /// The monotonic time of a moment of the calendar; now, if it has passed.
+    #[must_use]
+    pub fn at(&self, unix_seconds: u64) -> Duration {
+        self.monotonic.saturating_add(Duration::from_secs(unix_seconds.saturating_sub(self.unix_seconds)))
+    }
+}

@@ -20,6 +20,8 @@ pub struct Wheel<K> {
     tick: Duration,
     /// The first tick that has not been visited.
     next_tick: u64,
+    /// No slot is occupied whose next visit comes before this tick.
+    vacant_until: u64,
     nodes: Slab<Node<K>>,
     /// One list per tick of a revolution; a tick of a later revolution shares its list.
     slots: Box<[List]>,
@@ -62,6 +64,7 @@ impl<K: Copy> Wheel<K> {
         Self {
             tick: tick.max(Duration::from_millis(1)),
             next_tick: 0,
+            vacant_until: u64::MAX,
             nodes: Slab::new(),
             slots: vec![EMPTY; slots.max(1)].into_boxed_slice(),
             due: EMPTY,
@@ -107,7 +110,7 @@ impl<K: Copy> Wheel<K> {
         let slots = self.slots.len() as u64;
         let occupied = |tick: &u64| self.slots[self.slot(*tick)].first != NONE;
         let tick = if self.due.first == NONE {
-            (self.next_tick..self.next_tick + slots).find(occupied)?
+            (self.next_tick.max(self.vacant_until)..self.next_tick + slots).find(occupied)?
         } else {
             self.next_tick.saturating_sub(1)
         };
@@ -139,10 +142,13 @@ impl<K: Copy> Wheel<K> {
     fn place(&mut self, index: u32, deadline: Duration) {
         let whole = self.ticks(deadline);
         let at = if self.time(whole) < deadline { whole + 1 } else { whole };
+        let at = at.max(self.next_tick);
         if let Some(node) = self.nodes.get_mut(index as usize) {
-            node.at = at.max(self.next_tick);
+            node.at = at;
         }
         self.append(index, Place::Slot);
+        let visit = self.next_tick + (at - self.next_tick) % self.slots.len() as u64;
+        self.vacant_until = self.vacant_until.min(visit);
     }
 
     fn append(&mut self, index: u32, place: Place) {

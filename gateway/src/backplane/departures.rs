@@ -8,8 +8,8 @@ use std::{
 
 use gateway_core::backplane::ClientInfo;
 
-/// Departures that wait at most.
-const LIMIT: usize = 262_144;
+/// Bytes of the departures that wait at most.
+const LIMIT: usize = 64 * 1024 * 1024;
 
 /// An `Op::Leave` that is due, or will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,25 +28,33 @@ pub(super) struct Departures {
     queue: BTreeMap<Due, Departure>,
     due: HashMap<(Arc<str>, Arc<str>), Due>,
     counter: u64,
+    bytes: usize,
 }
 
 impl Departures {
-    /// Adds a departure. With too many waiting, the earliest is due now.
-    pub(super) fn push(&mut self, departure: Departure, now: Instant, grace: Duration) -> Option<Departure> {
+    /// Adds a departure; [`Departures::pop_excess`] says what comes of there being too many.
+    pub(super) fn push(&mut self, departure: Departure, now: Instant, grace: Duration) {
+        self.cancel(&departure.channel, &departure.info.client);
         self.counter += 1;
         let due = (now + grace, self.counter);
-        if let Some(earlier) = self.due.insert(key(&departure), due) {
-            self.queue.remove(&earlier);
-        }
+        self.due.insert(key(&departure), due);
+        self.bytes += departure.info.bytes();
         self.queue.insert(due, departure);
-        if self.queue.len() > LIMIT { self.pop_any() } else { None }
     }
 
     /// The client is back: its presence does not end.
     pub(super) fn cancel(&mut self, channel: &Arc<str>, client: &Arc<str>) {
-        if let Some(due) = self.due.remove(&(channel.clone(), client.clone())) {
-            self.queue.remove(&due);
+        if let Some(due) = self.due.remove(&(channel.clone(), client.clone()))
+            && let Some(departure) = self.queue.remove(&due)
+        {
+            self.bytes -= departure.info.bytes();
         }
+    }
+
+    /// The earliest departure, while there are more than can wait.
+    pub(super) fn pop_excess(&mut self) -> Option<Departure> {
+        let excess = self.bytes > LIMIT;
+        self.take(|_| excess)
     }
 
     /// When the next departure is due.
@@ -59,17 +67,13 @@ impl Departures {
         self.take(|due| due <= now)
     }
 
-    /// The next departure, due or not.
-    pub(super) fn pop_any(&mut self) -> Option<Departure> {
-        self.take(|_| true)
-    }
-
     fn take(&mut self, ready: impl FnOnce(Instant) -> bool) -> Option<Departure> {
         let entry = self.queue.first_entry()?;
         if !ready(entry.key().0) {
             return None;
         }
         let departure = entry.remove();
+        self.bytes -= departure.info.bytes();
         self.due.remove(&key(&departure));
         Some(departure)
     }
@@ -94,24 +98,36 @@ mod tests {
     fn departures_are_carried_out_in_order_once_their_grace_is_over() {
         let now = Instant::now();
         let mut departures = Departures::default();
-        assert_eq!(departures.push(departure("late"), now, GRACE * 2), None);
-        assert_eq!(departures.push(departure("first"), now, GRACE), None);
-        assert_eq!(departures.push(departure("second"), now, GRACE), None);
+        departures.push(departure("late"), now, GRACE * 2);
+        departures.push(departure("first"), now, GRACE);
+        departures.push(departure("second"), now, GRACE);
         assert_eq!(departures.next_due(), Some(now + GRACE));
         assert_eq!(departures.pop(now), None);
-        assert_eq!(departures.pop(now + GRACE), Some(departure("first")));
-        assert_eq!(departures.pop(now + GRACE), Some(departure("second")));
-        assert_eq!(departures.pop(now + GRACE), None);
-        assert_eq!(departures.pop_any(), Some(departure("late")));
+        let due: Vec<_> = std::iter::from_fn(|| departures.pop(now + GRACE)).collect();
+        assert_eq!(due, [departure("first"), departure("second")]);
+        assert_eq!(departures.pop(now + GRACE * 2), Some(departure("late")));
+        assert_eq!(departures.bytes, 0);
     }
 
     #[test]
     fn a_client_that_comes_back_in_its_grace_does_not_depart() {
         let now = Instant::now();
         let mut departures = Departures::default();
-        assert_eq!(departures.push(departure("a"), now, GRACE), None);
+        departures.push(departure("a"), now, GRACE);
         departures.cancel(&"c".into(), &"a".into());
-        assert_eq!(departures.pop_any(), None);
-        assert_eq!(departures.next_due(), None);
+        assert_eq!((departures.pop(now + GRACE), departures.next_due(), departures.bytes), (None, None, 0));
+    }
+
+    #[test]
+    fn the_earliest_departures_do_not_wait_when_all_of_them_hold_too_much() {
+        let now = Instant::now();
+        let mut departures = Departures::default();
+        for number in 0..6 {
+            let mut departure = departure(&number.to_string());
+            departure.info.conn_info = Some(vec![0; LIMIT / 4].into());
+            departures.push(departure, now, GRACE);
+        }
+        let excess = std::iter::from_fn(|| departures.pop_excess()).map(|departure| departure.info.client);
+        assert_eq!(excess.collect::<Vec<_>>(), ["0".into(), "1".into(), "2".into()] as [Arc<str>; 3]);
     }
 }

@@ -6,20 +6,21 @@ use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Outcome},
     sequencer::ShardSet,
 };
-use tokio::sync::mpsc;
 
-use super::Reply;
+use super::{Reply, Waiter, inbox::InboxSender};
 
 /// The shards' queues, by index. A full queue is waited for; one whose shard is gone swallows what it is sent.
 #[derive(Debug)]
-pub(super) struct Inboxes(Vec<mpsc::Sender<Inbound>>);
+pub(super) struct Inboxes(Vec<InboxSender>);
 
 impl Inboxes {
-    pub(super) fn new(shards: Vec<mpsc::Sender<Inbound>>) -> Self {
+    pub(super) fn new(shards: Vec<InboxSender>) -> Self {
         Self(shards)
     }
 
-    pub(super) async fn complete(&self, reply: Reply, result: Result<Outcome, BackplaneError>) {
+    /// Tells whoever waits for an operation; what it held is given back once they are told.
+    pub(super) async fn complete(&self, waiter: Waiter, result: Result<Outcome, BackplaneError>) {
+        let Waiter { reply, charge: _charge } = waiter;
         match reply {
             Reply::Shard { waiter: None, .. } => {}
             Reply::Shard { shard, waiter: Some((connection, request)) } => {
@@ -38,8 +39,7 @@ impl Inboxes {
 
     async fn send(&self, shard: u16, item: Inbound) {
         if let Some(inbox) = self.0.get(usize::from(shard)) {
-            // A shard that ended needs nothing any more.
-            let _ = inbox.send(item).await;
+            inbox.send(item).await;
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::state::{Publish, State};
 use super::{
-    Command, Reply,
+    Submitted, Waiter,
     departures::{Departure, Departures},
     inboxes::Inboxes,
 };
@@ -20,11 +20,13 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
-    mut commands: mpsc::Receiver<Command>,
+    page_bytes: usize,
+    mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let mut actor = Actor { inboxes, state: State::default(), departures: Departures::default() };
+    let mut actor =
+        Actor { inboxes, state: State::new(page_bytes, Instant::now()), departures: Departures::default() };
     let mut sweep = tokio::time::interval(SWEEP);
     let mut stopping = false;
     loop {
@@ -47,9 +49,6 @@ pub(super) async fn run(
             actor.depart(departure).await;
         }
     }
-    while let Some(departure) = actor.departures.pop_any() {
-        actor.depart(departure).await;
-    }
 }
 
 async fn sleep_until(due: Option<Instant>) {
@@ -66,15 +65,15 @@ struct Actor {
 }
 
 impl Actor {
-    async fn serve(&mut self, command: Command) {
-        let Command { op, reply } = command;
+    async fn serve(&mut self, command: Submitted) {
+        let Submitted { op, waiter } = command;
         let now = Instant::now();
         match op {
             Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
                 let publication = Publication { offset: 0, payload, info, origin };
                 let publish = Publish { channel: channel.clone(), publication, retention, idempotency_key };
                 let (position, delivery) = self.state.publish(publish, now);
-                self.inboxes.complete(reply, Ok(Outcome::Published { position })).await;
+                self.inboxes.complete(waiter, Ok(Outcome::Published { position })).await;
                 if let Some((shards, publication)) = delivery {
                     self.inboxes.deliver(shards, &channel, &Message::Publication(publication)).await;
                 }
@@ -82,31 +81,27 @@ impl Actor {
             Op::Enter { channel, info, announce } => {
                 self.departures.cancel(&channel, &info.client);
                 let (shards, info) = self.state.enter(&channel, info);
-                self.inboxes.complete(reply, Ok(Outcome::Done)).await;
+                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
                 if announce {
                     self.inboxes.deliver(shards, &channel, &Message::Join(info)).await;
                 }
             }
             Op::Leave { channel, info, announce, grace } => {
-                if let Some(displaced) =
-                    self.departures.push(Departure { channel, info, announce }, now, grace)
-                {
+                self.departures.push(Departure { channel, info, announce }, now, grace);
+                while let Some(displaced) = self.departures.pop_excess() {
                     self.depart(displaced).await;
                 }
-                self.inboxes.complete(reply, Ok(Outcome::Done)).await;
+                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
             }
             op => {
-                let result = self.answer(op, &reply, now);
-                self.inboxes.complete(reply, result).await;
+                let result = self.answer(op, &waiter, now);
+                self.inboxes.complete(waiter, result).await;
             }
         }
     }
 
-    fn answer(&mut self, op: Op, reply: &Reply, now: Instant) -> Result<Outcome, BackplaneError> {
-        let shard = match reply {
-            Reply::Shard { shard, .. } => Some(*shard),
-            Reply::Api(_) => None,
-        };
+    fn answer(&mut self, op: Op, waiter: &Waiter, now: Instant) -> Result<Outcome, BackplaneError> {
+        let shard = waiter.shard();
         match op {
             Op::Subscribe { channel, retention, since, limit } => {
                 let shard = shard.ok_or(BackplaneError::Unavailable)?;
@@ -121,14 +116,15 @@ impl Actor {
             Op::History { channel, since, limit, reverse, .. } => {
                 self.state.history(&channel, since.as_ref(), limit, reverse, now)
             }
-            Op::Presence { channel } => Ok(Outcome::Presence { clients: self.state.presence(&channel) }),
+            Op::Presence { channel, limit } => self.state.presence(&channel, limit),
+            Op::PresenceStats { channel } => Ok(self.state.presence_stats(&channel)),
             Op::Publish { .. } | Op::Enter { .. } | Op::Leave { .. } => Ok(Outcome::Done),
         }
     }
 
     async fn depart(&mut self, departure: Departure) {
         let Departure { channel, info, announce } = departure;
-        if let Some((shards, info)) = self.state.leave(&channel, info)
+        if let Some((shards, info)) = self.state.leave(&channel, &info.client)
             && announce
         {
             self.inboxes.deliver(shards, &channel, &Message::Leave(info)).await;

@@ -6,12 +6,18 @@
 
 mod actor;
 mod batches;
+mod chores;
 mod commands;
 mod envelope;
 mod keys;
 mod live;
+mod log;
 mod members;
 mod pending;
+mod pipeline;
+mod presence;
+mod questions;
+mod reads;
 mod requests;
 mod scripts;
 mod trouble;
@@ -22,13 +28,22 @@ mod wire;
 use std::time::{Duration, Instant};
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 
 use self::actor::Actor;
-use super::{Command, Health, inboxes::Inboxes};
+use super::{Health, Submitted, inboxes::Inboxes};
 
+/// What the names of all keys and pub/sub channels begin with.
+const PREFIX: &str = "mooring";
+/// Characters of another one at most.
+const LONGEST_PREFIX: usize = 64;
 /// How long a node's clients stay present after its last sign of life.
 const LEASE: Duration = Duration::from_secs(15);
+/// The size of the publications that one answer brings at most.
+const PAGE_BYTES: usize = 1024 * 1024;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the actor goes on after it was told to stop.
@@ -40,8 +55,10 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
     info: ConnectionInfo,
+    prefix: String,
     node: u64,
     lease: Duration,
+    page_bytes: usize,
 }
 
 /// Why a URL names no Redis.
@@ -53,6 +70,13 @@ pub struct InvalidUrl {
     url: String,
     reason: String,
 }
+
+/// Why a prefix can't begin the names of a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--redis-prefix is {0:?}; it has 1 to {LONGEST_PREFIX} letters, digits, and any of . _ : / -, like team:chat"
+)]
+pub struct InvalidPrefix(String);
 
 impl RedisConfig {
     /// `url` is `redis://[user@]host[:port][/db]`; `password` wins over one in the URL. `node` is the random id of this process.
@@ -69,7 +93,25 @@ impl RedisConfig {
                 info.set_redis_settings(settings)
             }
         };
-        Ok(Self { info, node, lease: LEASE })
+        Ok(Self { info, prefix: PREFIX.to_owned(), node, lease: LEASE, page_bytes: PAGE_BYTES })
+    }
+
+    /// What the names of all keys and pub/sub channels begin with; `mooring` unless told otherwise.
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self, InvalidPrefix> {
+        // Braces would move the hash tag, and @ is how another database's pub/sub channels are told apart.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
+        if prefix.is_empty() || prefix.len() > LONGEST_PREFIX || !prefix.chars().all(allowed) {
+            return Err(InvalidPrefix(prefix.to_owned()));
+        }
+        prefix.clone_into(&mut self.prefix);
+        Ok(self)
+    }
+
+    /// The size of the publications that one answer brings at most; 1 MiB unless told otherwise.
+    #[must_use]
+    pub fn with_page_bytes(mut self, page_bytes: usize) -> Self {
+        self.page_bytes = page_bytes;
+        self
     }
 
     /// How long this node's clients stay present after its last sign of life; 15 s unless told otherwise.
@@ -93,13 +135,15 @@ fn without_password(url: &str) -> String {
 /// Serves commands until told to stop, then those already queued.
 pub(super) async fn run(
     config: RedisConfig,
-    mut commands: mpsc::Receiver<Command>,
+    mut commands: mpsc::Receiver<Submitted>,
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
     health: Health,
 ) {
     let mut actor = Actor::new(config, inboxes, health);
     let mut tick = tokio::time::interval(TICK);
+    // After waiting for a slow shard, what has arrived is read before it is missed.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut batch = Vec::with_capacity(BATCH);
     let mut last_words = None;
     loop {
@@ -123,7 +167,9 @@ pub(super) async fn run(
                 commands.close();
             }
         }
+        actor.ask_next().await;
         actor.depart(Instant::now());
+        actor.do_chores();
     }
     let deadline = last_words.unwrap_or_else(|| tokio::time::Instant::now() + LAST_WORDS);
     // Past the deadline the lease runs out, and the other nodes clear up.
@@ -141,5 +187,15 @@ mod tests {
         assert!(!error.contains("secret"), "{error}");
         assert!(RedisConfig::new("host:6379", None, 1).is_err());
         assert!(RedisConfig::new("redis://chat-redis.default.svc:6379", Some("secret"), 1).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_that_could_be_taken_for_something_else_is_refused_with_what_it_may_be() {
+        let config = |prefix: &str| RedisConfig::new("redis://host:1", None, 1).unwrap().with_prefix(prefix);
+        for prefix in ["", "a{b", "a}", "a@1", "a b", "ä", &"x".repeat(65)] {
+            let error = config(prefix).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--redis-prefix is {prefix:?}; it has 1 to 64")), "{error}");
+        }
+        assert!(config("default/chat").is_ok());
     }
 }

@@ -22,6 +22,8 @@ use crate::{backplane::BackplaneHandle, node::Node};
 
 /// Channels of one broadcast.
 const MAX_CHANNELS: usize = 1_000;
+/// Bytes of the clients of one presence reply.
+const MAX_PRESENCE_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Why a call fails.
 #[derive(Debug)]
@@ -119,8 +121,8 @@ struct PresenceResult {
 
 #[derive(Serialize)]
 struct PresenceStats {
-    num_clients: usize,
-    num_users: usize,
+    num_clients: u64,
+    num_users: u64,
 }
 
 #[derive(Serialize)]
@@ -229,13 +231,15 @@ impl Calls<'_> {
         key: Option<String>,
     ) -> Result<Position, Failure> {
         let options = self.options(channel)?;
+        self.node.metrics.publications.inc();
         let op = Op::Publish {
             channel: channel.into(),
             payload: Payload::Json(Bytes::copy_from_slice(data.get().as_bytes())),
             info: None,
             origin: None,
             retention: retention(&options),
-            idempotency_key: key.map(Into::into),
+            // An empty key is none, as SDKs that always write the field mean it.
+            idempotency_key: key.filter(|key| !key.is_empty()).map(Into::into),
         };
         match self.backplane.call(op).await? {
             Outcome::Published { position } => Ok(Position {
@@ -253,22 +257,29 @@ impl Calls<'_> {
     }
 
     async fn presence_stats(&self) -> Result<PresenceStats, Failure> {
-        let clients = self.clients().await?;
-        let mut users: Vec<&str> = clients.iter().map(|info| &*info.user).collect();
-        users.sort_unstable();
-        users.dedup();
-        Ok(PresenceStats { num_clients: clients.len(), num_users: users.len() })
+        let channel = self.channel_with_presence()?;
+        match self.backplane.call(Op::PresenceStats { channel }).await? {
+            Outcome::PresenceStats { clients, users } => {
+                Ok(PresenceStats { num_clients: clients, num_users: users })
+            }
+            _ => Err(ErrorCode::Internal.into()),
+        }
     }
 
     async fn clients(&self) -> Result<Vec<ClientInfo>, Failure> {
+        let op = Op::Presence { channel: self.channel_with_presence()?, limit: MAX_PRESENCE_BYTES };
+        match self.backplane.call(op).await? {
+            Outcome::Presence { clients } => Ok(clients),
+            _ => Err(ErrorCode::Internal.into()),
+        }
+    }
+
+    fn channel_with_presence(&self) -> Result<Arc<str>, Failure> {
         let OfChannel { channel } = self.parse()?;
         if !self.options(&channel)?.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        match self.backplane.call(Op::Presence { channel: channel.into() }).await? {
-            Outcome::Presence { clients } => Ok(clients),
-            _ => Err(ErrorCode::Internal.into()),
-        }
+        Ok(channel.into())
     }
 
     async fn history(&self) -> Result<HistoryResult, Failure> {

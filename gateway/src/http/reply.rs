@@ -68,7 +68,12 @@ pub fn method_not_allowed(allowed: &'static [Method]) -> Reply {
 
 /// 503 with the seconds after which to try again.
 pub fn unavailable(retry_after: u32, message: &str) -> Reply {
-    let mut reply = refuse(StatusCode::SERVICE_UNAVAILABLE, message);
+    refuse_for_now(StatusCode::SERVICE_UNAVAILABLE, retry_after, message)
+}
+
+/// A refusal with the seconds after which to try again.
+pub fn refuse_for_now(status: StatusCode, retry_after: u32, message: &str) -> Reply {
+    let mut reply = refuse(status, message);
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
     reply
 }

@@ -70,9 +70,9 @@ impl Link {
         }
     }
 
-    /// Bytes that the socket has not taken.
+    /// Memory that what the socket has not taken costs.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.bytes())
+        self.queue.as_ref().map_or(0, |queue| queue.cost())
     }
 
     /// Writes frames; keeps those that the socket does not take yet. `run` is empty afterwards unless the socket is broken.

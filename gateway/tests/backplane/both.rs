@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use gateway_core::{
-    backplane::{BackplaneError, Message, Op, Outcome, Retention, StreamPosition},
+    backplane::{BackplaneError, ClientInfo, Message, Op, Outcome, Retention, StreamPosition},
     control::BackplaneHealth,
 };
 
 use crate::{
     redis_server::RedisServer,
-    support::{Node, RETENTION, client, enter, leave, numbers, publish, text},
+    support::{Node, RETENTION, client, enter, leave, numbers, presence, publish, text},
 };
 
 /// Two shards that share nothing but the backplane.
@@ -60,9 +60,10 @@ on_both! {
     a_publish_repeated_with_its_key_delivers_nothing_and_names_the_first_one
     a_channel_without_history_delivers_without_positions
     history_is_read_from_either_end
+    a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back
     a_released_channel_delivers_no_more
+    clients_and_users_are_counted_as_they_come_and_go
     clients_are_present_from_enter_to_leave_and_the_others_are_told
-    a_departure_in_its_grace_is_carried_out_at_the_end
     a_stopped_backplane_refuses_operations
 }
 
@@ -70,16 +71,18 @@ async fn messages_arrive_everywhere_once_in_order(mut pair: Pair) {
     let (start, _, _) = pair.first().subscribe("c", None).await;
     pair.second().subscribe("c", None).await;
     assert_eq!(start.offset, 0);
-    for number in 1..=50 {
+    let first = pair.nodes[0].publish("c", "1").await.unwrap();
+    assert_eq!(first.offset, 1);
+    for number in 2..=50 {
         let position = pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
-        assert_eq!(position, StreamPosition { offset: number, ..start.clone() });
+        assert_eq!(position, StreamPosition { offset: number, ..first.clone() });
     }
     assert_eq!(pair.first().texts(50).await, numbers(1..=50));
     assert_eq!(pair.second().texts(50).await, numbers(1..=50));
 }
 
 async fn publishes_that_come_together_get_a_place_each_and_arrive_in_order(mut pair: Pair) {
-    let (start, ..) = pair.first().subscribe("c", None).await;
+    pair.first().subscribe("c", None).await;
     pair.second().subscribe("d", None).await;
     let handle = pair.nodes[0].handle.clone();
     let together = (1..=30).flat_map(|number| {
@@ -92,13 +95,16 @@ async fn publishes_that_come_together_get_a_place_each_and_arrive_in_order(mut p
     let outcomes = join_all(together);
     let (outcomes, c) = tokio::join!(outcomes, pair.first().texts(30));
     assert_eq!((c, pair.second().texts(30).await), (numbers(1..=30), numbers(1..=30)));
-    let offsets = outcomes.into_iter().step_by(2).map(|outcome| match outcome {
-        Ok(Outcome::Published { position: Some(position) }) if position.epoch == start.epoch => {
-            position.offset
-        }
-        outcome => panic!("{outcome:?}"),
-    });
-    assert_eq!(offsets.collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>());
+    let positions: Vec<_> = outcomes
+        .into_iter()
+        .step_by(2)
+        .map(|outcome| match outcome {
+            Ok(Outcome::Published { position: Some(position) }) => position,
+            outcome => panic!("{outcome:?}"),
+        })
+        .collect();
+    let expected = (1..=30).map(|offset| StreamPosition { offset, ..positions[0].clone() });
+    assert_eq!(positions, expected.collect::<Vec<_>>());
 }
 
 async fn a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows(mut pair: Pair) {
@@ -107,9 +113,9 @@ async fn a_subscriber_that_comes_back_gets_what_it_missed_and_then_what_follows(
     for number in 1..=9 {
         pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
     }
-    let since = StreamPosition { offset: 4, ..start.clone() };
+    let since = StreamPosition { offset: 4, ..start };
     let (position, recovered, was_recovered) = pair.second().subscribe("c", Some(since)).await;
-    assert_eq!(position, StreamPosition { offset: 9, ..start });
+    assert_eq!(position.offset, 9);
     assert_eq!((recovered, was_recovered), (numbers(5..=9), true));
     pair.nodes[0].publish("c", "10").await.unwrap();
     assert_eq!(pair.second().texts(1).await, ["10"]);
@@ -187,6 +193,25 @@ async fn history_is_read_from_either_end(pair: Pair) {
     assert_eq!(read(trimmed, 9, false).await, Err(BackplaneError::UnrecoverablePosition));
 }
 
+async fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back(mut pair: Pair) {
+    let (start, ..) = pair.first().subscribe("c", None).await;
+    pair.first().call(Op::Release { channel: "c".into() }).await.unwrap();
+    pair.second().subscribe("c", None).await;
+    let (again, _, was_recovered) = pair.first().subscribe("c", Some(start.clone())).await;
+    assert_eq!((again.offset, was_recovered), (0, true), "nothing was published, and so nothing missed");
+    pair.first().call(Op::Release { channel: "c".into() }).await.unwrap();
+    for number in 1..=3 {
+        pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
+    }
+    assert_eq!(pair.second().texts(3).await, numbers(1..=3), "who stayed goes on");
+    let (position, recovered, was_recovered) = pair.first().subscribe("c", Some(start.clone())).await;
+    assert_eq!((position.offset, recovered, was_recovered), (3, numbers(1..=3), true));
+    // What came live has offsets only: they count in the epoch that the client was told.
+    let two = StreamPosition { offset: 2, ..start };
+    let (_, recovered, was_recovered) = pair.first().subscribe("c", Some(two)).await;
+    assert_eq!((recovered, was_recovered), (numbers(3..=3), true));
+}
+
 async fn a_released_channel_delivers_no_more(mut pair: Pair) {
     pair.second().subscribe("c", None).await;
     assert_eq!(pair.second().call(Op::Release { channel: "c".into() }).await, Ok(Outcome::Done));
@@ -195,6 +220,31 @@ async fn a_released_channel_delivers_no_more(mut pair: Pair) {
     assert_eq!(position.offset, 1);
     pair.nodes[0].publish("c", "heard").await.unwrap();
     assert_eq!(pair.second().texts(1).await, ["heard"]);
+}
+
+async fn clients_and_users_are_counted_as_they_come_and_go(mut pair: Pair) {
+    let enter_as = |name: &str, user: &str| Op::Enter {
+        channel: "c".into(),
+        info: ClientInfo { user: user.into(), ..client(name) },
+        announce: false,
+    };
+    let counted = async |pair: &Pair| {
+        let node = pair.nodes.last().unwrap();
+        node.handle.call(Op::PresenceStats { channel: "c".into() }).await
+    };
+    for (name, user) in [("1", "a"), ("2", "a"), ("3", "b"), ("3", "b"), ("4", "")] {
+        pair.first().call(enter_as(name, user)).await.unwrap();
+    }
+    // Only what is asked on the same node comes after what was told there.
+    pair.nodes[0].presence("c").await;
+    assert_eq!(counted(&pair).await, Ok(Outcome::PresenceStats { clients: 4, users: 3 }));
+    for (name, user) in [("1", "a"), ("3", "b"), ("3", "b")] {
+        let info = ClientInfo { user: user.into(), ..client(name) };
+        let op = Op::Leave { channel: "c".into(), info, announce: false, grace: Duration::ZERO };
+        pair.first().call(op).await.unwrap();
+    }
+    pair.nodes[0].presence("c").await;
+    assert_eq!(counted(&pair).await, Ok(Outcome::PresenceStats { clients: 2, users: 2 }));
 }
 
 async fn clients_are_present_from_enter_to_leave_and_the_others_are_told(mut pair: Pair) {
@@ -214,24 +264,10 @@ async fn clients_are_present_from_enter_to_leave_and_the_others_are_told(mut pai
     assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
 }
 
-async fn a_departure_in_its_grace_is_carried_out_at_the_end(mut pair: Pair) {
-    pair.second().subscribe("c", None).await;
-    pair.first().call(enter("c", "a")).await.unwrap();
-    pair.first().call(leave("c", "a", Duration::from_secs(3600))).await.unwrap();
-    assert_eq!(pair.nodes[0].presence("c").await, ["a"]);
-    pair.nodes.remove(0).stop().await;
-    // In memory the shard ended with the node.
-    if !pair.nodes.is_empty() {
-        assert_eq!(pair.second().message().await, Message::Join(client("a").into()));
-        assert_eq!(pair.second().message().await, Message::Leave(client("a").into()));
-        assert_eq!(pair.nodes[0].presence("c").await, Vec::<String>::new());
-    }
-}
-
 async fn a_stopped_backplane_refuses_operations(mut pair: Pair) {
     assert_eq!(pair.nodes[0].handle.health(), BackplaneHealth::Healthy);
     let node = pair.nodes.remove(0);
     let handle = node.handle.clone();
     node.stop().await;
-    assert_eq!(handle.call(Op::Presence { channel: "c".into() }).await, Err(BackplaneError::Unavailable));
+    assert_eq!(handle.call(presence("c")).await, Err(BackplaneError::Unavailable));
 }

@@ -1,11 +1,21 @@
 //! Redis goes away in every way it can.
 
-use gateway_core::backplane::{BackplaneError, Message, Op, StreamPosition};
+use std::time::Duration;
+
+use gateway_core::backplane::{BackplaneError, ClientInfo, Message, Op, Outcome, StreamPosition};
 
 use crate::{
     redis_server::RedisServer,
-    support::{Node, client, enter, numbers, until},
+    support::{Node, RETENTION, client, enter, is_present, leave, numbers, presence, publish, until},
 };
+
+/// More than may wait for Redis to come back.
+const DEPARTURES: usize = 262_144 + 64;
+
+/// Milliseconds, as leases have them.
+fn now() -> String {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string()
+}
 
 #[tokio::test]
 async fn messages_published_while_live_messages_are_cut_off_arrive_in_order_once() {
@@ -30,7 +40,7 @@ async fn subscribers_without_history_are_told_when_live_messages_were_cut_off() 
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(node.shards[0].message().await, Message::Discontinued);
     node.shards[0].call(subscribe()).await.unwrap();
-    node.handle.call(crate::support::publish("live", "heard", None, None)).await.unwrap();
+    node.handle.call(publish("live", "heard", None, None)).await.unwrap();
     assert_eq!(node.shards[0].texts(1).await, ["heard"]);
 }
 
@@ -47,7 +57,7 @@ async fn a_killed_redis_that_kept_its_file_loses_nothing() {
             published += 1;
             // Whether an unanswered publish was carried out, its key tells.
             let key = published.to_string();
-            let op = || crate::support::publish("c", &key, Some(crate::support::RETENTION), Some(&key));
+            let op = || publish("c", &key, Some(RETENTION), Some(&key));
             until("published", async || nodes[published % 2].handle.call(op()).await.is_ok()).await;
         }
         if round < 2 {
@@ -76,6 +86,31 @@ async fn a_redis_that_lost_everything_discontinues_its_channels() {
     let (position, recovered, was_recovered) = node.shards[0].subscribe("c", Some(since)).await;
     assert_eq!((position.offset, recovered, was_recovered), (0, vec![], false));
     assert_ne!(position.epoch, start.epoch);
+}
+
+#[tokio::test]
+async fn who_followed_a_channel_from_before_its_first_message_is_told_when_redis_was_emptied_under_its_gateways()
+ {
+    let server = RedisServer::start();
+    let mut follower = Node::redis(&server, 1).await;
+    let publisher = Node::redis(&server, 2).await;
+    let (start, ..) = follower.shards[0].subscribe("c", None).await;
+    publisher.publish("c", "before").await.unwrap();
+    assert_eq!(follower.shards[0].texts(1).await, ["before"]);
+    server.command(&["FLUSHALL"]);
+    publisher.publish("c", "after").await.unwrap();
+    assert_eq!(follower.shards[0].message().await, Message::Discontinued);
+    let since = StreamPosition { offset: 1, ..start };
+    let (_, recovered, was_recovered) = follower.shards[0].subscribe("c", Some(since.clone())).await;
+    assert_eq!((recovered, was_recovered), (vec![], false), "by the node that saw it, at once");
+    let mut newcomer = Node::redis(&server, 3).await;
+    until("told by a node that saw nothing of it", async || {
+        let (_, _, was_recovered) = newcomer.shards[0].subscribe("c", Some(since.clone())).await;
+        let released = newcomer.shards[0].call(Op::Release { channel: "c".into() }).await;
+        assert_eq!(released, Ok(Outcome::Done));
+        !was_recovered
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -134,8 +169,7 @@ async fn clients_stay_present_when_redis_forgets_them() {
     server.lose_everything();
     server.start_again();
     until("present again", async || {
-        let op = Op::Presence { channel: "c".into() };
-        matches!(node.handle.call(op).await, Ok(outcome) if format!("{outcome:?}").contains("\"a\""))
+        node.handle.call(presence("c")).await.is_ok_and(|outcome| is_present(&outcome, "a"))
     })
     .await;
 }
@@ -195,4 +229,138 @@ async fn a_node_that_is_slow_to_read_slows_nobody_down_and_misses_nothing() {
     }
     assert_eq!(nodes[1].shards[0].texts(90).await, numbers(1..=90));
     assert_eq!(nodes[1].publish("c", "91").await.map(|position| position.offset), Ok(91));
+}
+
+#[tokio::test]
+async fn every_reply_meets_its_own_question_after_an_outage_in_which_more_clients_left_than_can_wait() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    for channel in ["a", "b"] {
+        node.publish(channel, channel).await.unwrap();
+    }
+    for number in 0..64 {
+        node.shards[0].call(enter("c", &number.to_string())).await.unwrap();
+    }
+    server.kill();
+    until("out of reach", async || node.publish("a", "lost").await == Err(BackplaneError::Unavailable)).await;
+    for number in 0..DEPARTURES {
+        node.shards[0].tell(leave("c", &number.to_string(), Duration::from_secs(3600))).await;
+    }
+    server.start_again();
+    node.healthy().await;
+    for channel in ["a", "b"] {
+        assert_eq!(node.history(channel).await, [channel]);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_left_in_an_outage_are_not_present_after_it_however_many_and_large_they_were() {
+    let mut server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    let large = |number: usize| {
+        let conn_info = Some(vec![b' '; 64 * 1024].into());
+        ClientInfo { client: number.to_string().into(), user: "user".into(), conn_info, chan_info: None }
+    };
+    for number in 0..1_100 {
+        let info = large(number);
+        node.shards[0].call(Op::Enter { channel: "c".into(), info, announce: false }).await.unwrap();
+    }
+    node.shards[0].call(enter("c", "stays")).await.unwrap();
+    server.kill();
+    until("out of reach", async || node.publish("a", "lost").await == Err(BackplaneError::Unavailable)).await;
+    for number in 0..1_100 {
+        let (info, grace) = (large(number), Duration::ZERO);
+        node.shards[0].tell(Op::Leave { channel: "c".into(), info, announce: false, grace }).await;
+    }
+    server.start_again();
+    node.healthy().await;
+    let left = Ok(Outcome::Presence { clients: vec![client("stays")] });
+    until("only one is left", async || node.handle.call(presence("c")).await == left).await;
+}
+
+#[tokio::test]
+async fn a_client_on_its_way_to_another_node_stays_present_beyond_its_node_s_end_and_until_its_lease_is_over()
+{
+    let server = RedisServer::start();
+    let (mut ending, mut other) = (Node::redis(&server, 1).await, Node::redis(&server, 2).await);
+    other.shards[0].subscribe("c", None).await;
+    ending.shards[0].call(enter("c", "a")).await.unwrap();
+    assert_eq!(other.shards[0].message().await, Message::Join(client("a").into()));
+    ending.shards[0].call(leave("c", "a", Duration::from_secs(3600))).await.unwrap();
+    ending.stop().await;
+    assert_eq!(other.presence("c").await, ["a"]);
+    assert_eq!(other.shards[0].message().await, Message::Leave(client("a").into()));
+    assert_eq!(other.presence("c").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn publishes_that_a_redis_that_hangs_does_not_take_are_bounded_in_bytes_and_refused_beyond() {
+    let server = RedisServer::start();
+    let node = Node::redis(&server, 1).await;
+    server.signal("STOP");
+    let text = "x".repeat(64 * 1024);
+    let submit = || node.shards[0].try_tell(publish("c", &text, Some(RETENTION), None));
+    let accepted = (0..4_000).take_while(|_| submit().is_ok()).count();
+    assert!((900..=1_024).contains(&accepted), "{accepted} of 64 KiB each, where 64 MiB may wait");
+    assert_eq!(submit(), Err(BackplaneError::Busy));
+    server.signal("CONT");
+    until("room again", async || submit().is_ok()).await;
+    node.healthy().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_full_refuses_publishes_and_serves_all_that_needs_no_memory_also_on_new_connections()
+{
+    let server = RedisServer::start();
+    let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    nodes[0].publish("c", "before").await.unwrap();
+    nodes[0].shards[0].call(enter("c", "early")).await.unwrap();
+    assert_eq!(nodes[0].presence("c").await, ["early"]);
+    server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    // New channels are no way around it.
+    for channel in ["c", "new"] {
+        until("refused", async || nodes[1].publish(channel, "no").await == Err(BackplaneError::Unavailable))
+            .await;
+    }
+    for node in &mut nodes {
+        until("read again", async || node.handle.call(presence("c")).await.is_ok()).await;
+        assert_eq!(node.history("c").await, ["before"]);
+        node.shards[0].subscribe("c", None).await;
+        node.shards[0].subscribe("new", None).await;
+    }
+    nodes[1].shards[1].call(enter("c", "late")).await.unwrap();
+    // Longer than a lease, which nobody can renew.
+    until("the lease is over", async || {
+        server.command(&["ZCOUNT", "mooring:nodes", "-inf", &now()]) == redis::Value::Int(2)
+    })
+    .await;
+    server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    until("both are present", async || {
+        let outcome = nodes[0].handle.call(presence("c")).await;
+        outcome.is_ok_and(|outcome| is_present(&outcome, "early") && is_present(&outcome, "late"))
+    })
+    .await;
+    nodes[1].publish("c", "after").await.unwrap();
+    let mut messages = Vec::new();
+    while !matches!(messages.last(), Some(Message::Publication(_))) {
+        messages.push(nodes[0].shards[0].message().await);
+    }
+    assert!(
+        !messages.iter().any(|message| matches!(message, Message::Leave(_))),
+        "nobody left: {messages:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_a_node_without_a_word_is_told_of_its_clients_again() {
+    let server = RedisServer::start();
+    let mut node = Node::redis(&server, 1).await;
+    node.shards[0].call(enter("c", "a")).await.unwrap();
+    assert_eq!(node.presence("c").await, ["a"]);
+    server.command(&["FLUSHALL"]);
+    until("present again", async || {
+        node.handle.call(presence("c")).await.is_ok_and(|outcome| is_present(&outcome, "a"))
+    })
+    .await;
 }

@@ -30,6 +30,10 @@ impl RedisServer {
         Self { _reserved: reserved, port, directory, process }
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -66,6 +70,21 @@ impl RedisServer {
     pub fn lose_everything(&self) {
         fs::remove_dir_all(&self.directory).unwrap();
         fs::create_dir_all(&self.directory).unwrap();
+    }
+
+    /// How often a command was called.
+    pub fn calls(&self, command: &str) -> u64 {
+        let statistics: String = redis::from_redis_value(self.command(&["INFO", "commandstats"])).unwrap();
+        let line =
+            statistics.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = redis::from_redis_value(self.command(&["KEYS", "*"])).unwrap();
+        keys.sort();
+        keys
     }
 
     /// One command, as an operator would type it.

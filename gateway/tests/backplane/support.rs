@@ -12,9 +12,9 @@ use gateway_core::{
     key::ConnectionKey,
 };
 use mooring_gateway::backplane::{
-    BackplaneHandle, BackplaneThread, Command, RedisConfig, Reply, spawn_memory, spawn_redis,
+    BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisConfig, Reply, inbox, spawn_memory,
+    spawn_redis,
 };
-use tokio::sync::mpsc;
 
 use crate::redis_server::{PASSWORD, RedisServer};
 
@@ -33,29 +33,34 @@ pub struct Node {
 pub struct Shard {
     index: u16,
     handle: BackplaneHandle,
-    inbox: mpsc::Receiver<Inbound>,
+    inbox: Inbox,
+    taken: Vec<Inbound>,
 }
 
 impl Node {
     pub fn memory() -> Self {
         let (senders, inboxes) = inboxes();
-        Self::new(spawn_memory(senders).unwrap(), inboxes)
+        Self::new(spawn_memory(1024 * 1024, senders).unwrap(), inboxes)
     }
 
     pub async fn redis(server: &RedisServer, id: u64) -> Self {
+        Self::of_cluster(&server.url(), "mooring", id).await
+    }
+
+    pub async fn of_cluster(url: &str, prefix: &str, id: u64) -> Self {
         let (senders, inboxes) = inboxes();
-        let config = RedisConfig::new(&server.url(), Some(PASSWORD), id).unwrap().with_lease(LEASE);
+        let config = RedisConfig::new(url, Some(PASSWORD), id).unwrap().with_lease(LEASE);
+        let config = config.with_prefix(prefix).unwrap();
         let node = Self::new(spawn_redis(config, senders).unwrap(), inboxes);
         node.healthy().await;
         node
     }
 
-    fn new(
-        (handle, thread): (BackplaneHandle, BackplaneThread),
-        inboxes: Vec<mpsc::Receiver<Inbound>>,
-    ) -> Self {
-        let shards =
-            (0..).zip(inboxes).map(|(index, inbox)| Shard { index, handle: handle.clone(), inbox }).collect();
+    fn new((handle, thread): (BackplaneHandle, BackplaneThread), inboxes: Vec<Inbox>) -> Self {
+        let shards = (0..)
+            .zip(inboxes)
+            .map(|(index, inbox)| Shard { index, handle: handle.clone(), inbox, taken: Vec::new() })
+            .collect();
         Self { handle, thread, shards }
     }
 
@@ -79,16 +84,33 @@ impl Node {
         }
     }
 
+    /// The texts of a channel's whole stream.
+    pub async fn history(&self, channel: &str) -> Vec<String> {
+        let op = Op::History {
+            channel: channel.into(),
+            retention: RETENTION,
+            since: None,
+            limit: 100,
+            reverse: false,
+        };
+        match self.handle.call(op).await {
+            Ok(Outcome::History { publications, .. }) => {
+                publications.iter().map(|publication| text(publication)).collect()
+            }
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
     pub async fn presence(&self, channel: &str) -> Vec<String> {
-        match self.handle.call(Op::Presence { channel: channel.into() }).await {
+        match self.handle.call(presence(channel)).await {
             Ok(Outcome::Presence { clients }) => clients.iter().map(|info| info.client.to_string()).collect(),
             outcome => panic!("{outcome:?}"),
         }
     }
 }
 
-fn inboxes() -> (Vec<mpsc::Sender<Inbound>>, Vec<mpsc::Receiver<Inbound>>) {
-    (0..2).map(|_| mpsc::channel(64)).unzip()
+fn inboxes() -> (Vec<InboxSender>, Vec<Inbox>) {
+    (0..2).map(|_| inbox(64)).unzip()
 }
 
 impl Shard {
@@ -97,8 +119,24 @@ impl Shard {
         self.handle.try_submit(Command { op, reply: Reply::Shard { shard: self.index, waiter } }).unwrap();
     }
 
+    /// Submits what nobody waits for, once there is room.
+    pub async fn tell(&self, op: Op) {
+        let mut command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+        while let Err(refused) = self.handle.try_submit(command) {
+            command = refused.command;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Submits what nobody waits for, if there is room.
+    pub fn try_tell(&self, op: Op) -> Result<(), BackplaneError> {
+        let command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+        self.handle.try_submit(command).map_err(|refused| refused.error)
+    }
+
     pub async fn next(&mut self) -> Inbound {
-        within(self.inbox.recv(), "the next item").await.expect("the backplane runs")
+        within(self.inbox.recv_many(&mut self.taken, 1), "the next item").await;
+        self.taken.pop().expect("the backplane runs")
     }
 
     /// Submits, and returns the completion; nothing else may come before it.
@@ -181,6 +219,14 @@ pub fn enter(channel: &str, name: &str) -> Op {
 
 pub fn leave(channel: &str, name: &str, grace: Duration) -> Op {
     Op::Leave { channel: channel.into(), info: client(name), announce: true, grace }
+}
+
+pub fn presence(channel: &str) -> Op {
+    Op::Presence { channel: channel.into(), limit: 1024 * 1024 }
+}
+
+pub fn is_present(outcome: &Outcome, name: &str) -> bool {
+    matches!(outcome, Outcome::Presence { clients } if clients.iter().any(|info| *info.client == *name))
 }
 
 pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {

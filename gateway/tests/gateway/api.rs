@@ -25,6 +25,32 @@ async fn an_idempotency_key_publishes_once() {
 }
 
 #[tokio::test]
+async fn an_empty_idempotency_key_is_none() {
+    let server = Server::start(|s| s.config.channels.default.history = Some(Default::default()));
+    let mut offsets = Vec::new();
+    for call in [
+        r#"{"channel":"news","data":1,"idempotency_key":""}"#,
+        r#"{"channel":"news","data":2,"idempotency_key":""}"#,
+    ] {
+        offsets.push(server.api("publish", call).await["result"]["offset"].clone());
+    }
+    server.api("broadcast", r#"{"channels":["news"],"data":3,"idempotency_key":""}"#).await;
+    let history = server.api("history", r#"{"channel":"news","limit":-1}"#).await;
+    let publications = history["result"]["publications"].as_array().unwrap();
+    let data: Vec<_> = publications.iter().map(|publication| publication["data"].clone()).collect();
+    assert_eq!((offsets, data), (vec![json!(1), json!(2)], vec![json!(1), json!(2), json!(3)]));
+}
+
+#[tokio::test]
+async fn what_the_server_api_publishes_is_counted() {
+    let server = Server::start(|_| {});
+    server.api("publish", r#"{"channel":"a","data":1}"#).await;
+    server.api("broadcast", r#"{"channels":["a","b","nowhere:c"],"data":1}"#).await;
+    let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+    assert!(metrics.contains("\nmooring_publications_total 3\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_broadcast_answers_for_each_channel() {
     let server = Server::start(|_| {});
     let answer = server.api("broadcast", r#"{"channels":["a","nowhere:b"],"data":1}"#).await;
@@ -101,7 +127,15 @@ async fn with_a_key_only_its_holders_are_served() {
 }
 
 #[tokio::test]
-async fn without_a_key_no_web_page_is_served() {
+async fn without_a_key_nobody_is_served_from_wherever_he_comes() {
+    let server = Server::start(|s| s.insecure_api = false);
+    let answer = server.http(server.client, "POST /api/info", &[], b"{}").await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.body.contains("--api-key-file"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_served_without_a_key_is_served_to_no_web_page() {
     let server = Server::start(|_| {});
     let answer = server.http(server.client, "POST /api/info", &["Origin: https://evil.example"], b"{}").await;
     assert_eq!(answer.status, 401);

@@ -54,6 +54,56 @@ async fn what_is_no_http_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn a_request_that_two_readers_could_read_differently_is_a_bad_request_on_both_ports() {
+    let server = Server::start(|_| {});
+    let cases = [
+        ("no Host", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
+        ("two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\nConnection: close\r\n\r\n"),
+        ("a line that ends with LF", "GET / HTTP/1.1\r\nHost: a\nConnection: close\r\n\r\n"),
+        ("an empty line that ends with LF", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\n"),
+        (
+            "a length and chunks",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunks and a length",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\ncontent-length: 3\r\n\r\n0\r\n\r\n",
+        ),
+    ];
+    for port in [server.client, server.control] {
+        for (flaw, request) in cases {
+            let answer = server.exchange(port, request.as_bytes()).await;
+            assert_eq!(answer.status, 400, "{flaw} on {port}: {answer:?}");
+        }
+        let old = server.exchange(port, b"GET / HTTP/1.0\r\n\r\n").await;
+        assert_ne!(old.status, 400, "HTTP/1.0 needs no Host");
+    }
+}
+
+#[tokio::test]
+async fn the_flaw_of_a_later_request_of_a_connection_is_seen_as_well() {
+    let server = Server::start(|_| {});
+    let publish = "POST /raw/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\na\nb\n\n";
+    let bytes = [publish, publish, "GET / HTTP/1.1\nHost: a\r\n\r\n"].concat();
+    let answer = server.exchange(server.client, bytes.as_bytes()).await;
+    let statuses: Vec<&str> = answer.body.split("HTTP/1.1 ").skip(1).filter_map(|a| a.get(..3)).collect();
+    assert_eq!((answer.status, statuses), (200, vec!["200", "400"]), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_one_body() {
+    let server = Server::start(|s| s.config.limits.max_message_bytes = 1024);
+    let mut listener = server.raw("a").await;
+    let post = |chunks: usize| {
+        let head = "POST /raw/a HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+        [head, &"1\r\nx\r\n".repeat(chunks), "0\r\n\r\n"].concat()
+    };
+    assert_eq!(server.exchange(server.client, post(1024).as_bytes()).await.status, 200);
+    assert_eq!(listener.message().await, Message::text("x".repeat(1024)));
+    assert_eq!(server.exchange(server.client, post(1025).as_bytes()).await.status, 413);
+}
+
+#[tokio::test]
 async fn a_request_head_without_end_is_refused() {
     let server = Server::start(|_| {});
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}", "x".repeat(64 * 1024));

@@ -51,7 +51,7 @@ async fn a_subscriber_that_comes_back_gets_what_it_missed_once_and_then_what_is_
 async fn a_client_without_a_token_is_sent_away_where_one_is_needed() {
     let server = Server::start(|s| {
         s.config.auth.anonymous = false;
-        s.secrets.jwt_hmac_secret = Some(mooring_gateway::settings::Secret::new("secret"));
+        s.secrets.jwt_hmac_secrets = vec![mooring_gateway::settings::Secret::new("secret")];
     });
     let mut socket = server.web_socket("/connection/websocket").await;
     socket.text(r#"{"id":1,"connect":{}}"#).await;

@@ -1,5 +1,10 @@
 //! Bare WebSocket messages in a channel.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::{EncodingKey, Header};
+use mooring_gateway::settings::Secret;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::Server;
@@ -83,6 +88,20 @@ async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_with_its_token() {
+    let server = Server::start(|s| {
+        s.config.auth.anonymous = false;
+        s.secrets.jwt_hmac_secrets = vec![Secret::new("secret")];
+    });
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = serde_json::json!({"sub": "ada", "exp": now + 2});
+    let token =
+        jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"secret")).unwrap();
+    let socket = server.web_socket(&format!("/raw/a?token={token}")).await;
+    assert_eq!(socket.close_code().await, 3000);
+}
+
+#[tokio::test]
 async fn a_full_gateway_refuses_with_503_until_a_connection_ends() {
     let server = Server::start(|s| s.config.limits.max_connections = 1);
     let first = server.web_socket("/raw/a").await;
@@ -108,5 +127,46 @@ async fn everything_comes_back_from_echo() {
     for message in [Message::text("hi"), long] {
         socket.send(message.clone()).await;
         assert_eq!(socket.message().await, message);
+    }
+}
+
+#[tokio::test]
+async fn a_raw_channel_admits_whom_its_name_admits() {
+    let secret = "a secret of thirty-two bytes, ok";
+    let server = Server::start(|s| s.secrets.jwt_hmac_secrets = vec![Secret::new(secret)]);
+    let sign = |claims: &Value| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+    };
+    let ada = sign(&json!({"sub": "ada"}));
+    let private = sign(&json!({"sub": "ada", "channel": "$room"}));
+    let cases = [
+        ("room", None, 200),
+        ("$room", None, 401),
+        ("talk%23ada", None, 401),
+        ("talk%23ada", Some(&ada), 200),
+        ("talk%23bob", Some(&ada), 401),
+        ("$room", Some(&ada), 401),
+        ("$room", Some(&private), 200),
+        ("room", Some(&private), 401),
+    ];
+    for (channel, token, status) in cases {
+        let token = token.map(|token| format!("?token={token}")).unwrap_or_default();
+        let answer = server.http(server.client, &format!("POST /raw/{channel}{token}"), &[], b"x").await;
+        assert_eq!(answer.status, status, "{channel} {token}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_a_public_key_verifies_opens_a_raw_channel_and_a_wrong_one_does_not() {
+    let server = Server::start(|s| {
+        s.config.auth.anonymous = false;
+        s.secrets.jwt_public_keys = vec![Secret::new(include_str!("../../core/src/token/ec.pem"))];
+    });
+    let token = include_str!("../../core/src/token/ec.jwt").trim_end();
+    let wrong = format!("{}AAAA", &token[..token.len() - 4]);
+    for (token, status) in [(token, 200), (&*wrong, 401)] {
+        let answer = server.http(server.client, &format!("POST /raw/a?token={token}"), &[], b"x").await;
+        assert_eq!(answer.status, status, "{answer:?}");
     }
 }

@@ -59,6 +59,7 @@ impl Server {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut settings =
             Settings { listen: any, control: any, shards: 2, settle: Duration::ZERO, ..Settings::default() };
+        settings.insecure_api = true;
         change(&mut settings);
         let gateway = Gateway::start(settings).unwrap();
         let (client, control) = (gateway.client_address(), gateway.control_address());

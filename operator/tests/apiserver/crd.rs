@@ -55,7 +55,8 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             json!({"backplane": {"redis": {"url": "redis://a", "managed": {}}}}),
             ["spec.backplane.redis", "exactly one"],
         ),
-        (json!({"backplane": {"redis": {"url": "http://a"}}}), ["spec.backplane.redis.url", "rediss?://"]),
+        (json!({"backplane": {"redis": {"url": "http://a"}}}), ["spec.backplane.redis.url", "redis://redis"]),
+        (json!({"backplane": {"redis": {"url": "rediss://a"}}}), ["spec.backplane.redis.url", "without TLS"]),
         (json!({"listener": {"port": 0}}), ["spec.listener.port", "greater than or equal to 1"]),
         (json!({"listener": {"port": 65_536}}), ["spec.listener.port", "less than or equal to 65535"]),
         (

@@ -82,6 +82,8 @@ async fn after_a_restart_of_the_api_server_everything_is_seen_again_soon() {
     let (mut server, client, operator) = start("restart").await;
     operator.passes(1).await;
     server.restart().await;
+    // Where that took longer than a lease lasts, the first one has ended.
+    let _successor = Operator::start(&server, "second");
     let delete = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     let pod = Api::<Pod>::default_namespaced(client.clone())
         .list(&Default::default())

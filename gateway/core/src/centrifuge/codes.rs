@@ -89,6 +89,20 @@ pub enum DisconnectCode {
 }
 
 impl DisconnectCode {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Shutdown,
+        Self::Expired,
+        Self::Slow,
+        Self::InsufficientState,
+        Self::NoPong,
+        Self::InvalidToken,
+        Self::BadRequest,
+        Self::Stale,
+        Self::ChannelLimit,
+        Self::InappropriateProtocol,
+    ];
+
     /// The number on the wire.
     #[must_use]
     pub const fn code(self) -> u16 {

@@ -1,7 +1,7 @@
 //! What the server tells a client: replies, pushes and pings, each one line of a text message.
 //!
 //! Every function appends a line to `out`, after a line break when there is one before it, so that several of them make one
-//! message ([`crate::frame::text`]). As in the protocol's JSON form, a member that is false, 0 or empty is left out.
+//! message. As in the protocol's JSON form, a member that is false, 0 or empty is left out.
 //!
 //! Bodies: JSON is embedded verbatim, on one line. What came as a raw text message appears as a JSON string, always, even when
 //! it happens to read as JSON; a raw binary message appears as a string of standard base64 with padding.
@@ -9,12 +9,13 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 
 use super::{
     codes::{ErrorCode, UnsubscribeCode},
     json::{self, Object},
 };
-use crate::backplane::{ClientInfo, Payload, Publication, StreamPosition};
+use crate::backplane::{ClientInfo, Message, Payload, Publication, StreamPosition};
 
 /// The result of a command.
 #[derive(Clone, Debug)]
@@ -108,6 +109,19 @@ pub enum Push<'a> {
     Leave(&'a ClientInfo),
     /// The server unsubscribed the client.
     Unsubscribe(UnsubscribeCode),
+}
+
+impl<'a> Push<'a> {
+    /// What clients are told of a channel's message, if anything.
+    #[must_use]
+    pub fn of(message: &'a Message) -> Option<Self> {
+        match message {
+            Message::Publication(publication) => Some(Self::Publication(publication)),
+            Message::Join(info) => Some(Self::Join(info)),
+            Message::Leave(info) => Some(Self::Leave(info)),
+            Message::Discontinued => None,
+        }
+    }
 }
 
 /// Appends a command's result.
@@ -257,6 +271,29 @@ fn client_info(o: &mut Object<'_>, info: &ClientInfo) {
         o.raw("chan_info", document);
     }
 }
+
+/// Bytes that a publication takes at most within an array of them.
+#[must_use]
+pub fn publication_bound(publication: &Publication) -> usize {
+    let body = match &publication.payload {
+        Payload::Json(document) => document.len(),
+        Payload::Text(text) => ESCAPED * text.len(),
+        Payload::Binary(bytes) => bytes.len().div_ceil(3) * 4,
+    };
+    MEMBERS + body + publication.info.as_ref().map_or(0, client_info_bound)
+}
+
+/// Bytes that a client takes at most among those present.
+#[must_use]
+pub fn client_info_bound(info: &ClientInfo) -> usize {
+    let documents = [&info.conn_info, &info.chan_info].into_iter().flatten().map(Bytes::len);
+    MEMBERS + ESCAPED * (2 * info.client.len() + info.user.len()) + documents.sum::<usize>()
+}
+
+/// What the names of an object's members take, its numbers and its punctuation.
+const MEMBERS: usize = 96;
+/// A byte of text that has to be escaped, as in `\u001f`; one that is no UTF-8 takes less.
+const ESCAPED: usize = 6;
 
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,13 @@
 
 mod greeting;
 mod identity;
+mod page;
 mod request;
 mod subscription;
 
-use std::{mem, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::{
@@ -18,33 +20,44 @@ use self::{
     subscription::Subscribing,
 };
 use super::{
-    codes::{DisconnectCode, ErrorCode},
+    codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
     command::{Answer, Command, Commands, Method},
     reply::{self, Reply},
 };
 use crate::{
     backplane::{BackplaneError, Op, Outcome},
-    frame,
     hub::ChannelId,
-    key::RequestId,
+    key::{ConnectionKey, RequestId},
+    protocol::{Cause, Kind, Parting, Protocol, Received},
     shard::{
+        broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
-        link::{Goodbye, Link, MAX_WAITING},
+        link::{Link, MAX_WAITING},
     },
+    transport::{Goodbye, Transport},
 };
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
+
+/// What a command that reads counts against [`MAX_WAITING`]: its answer may be as large as what may wait for the client.
+const READ: u32 = 32;
+
+/// Deliberate departures that are announced at once; then one more each second.
+const DEPARTURES: u32 = 16;
 
 /// One connection.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     stage: Stage,
     arrival: Arrival,
-    heartbeat: Heartbeat,
     next_request: RequestId,
     subscriptions: SmallVec<[ChannelId; 4]>,
     pending: Vec<Pending>,
+    /// Of what is pending.
+    weight: u32,
+    /// Monotonic seconds up to which its deliberate departures are paid for.
+    departed: u32,
     /// What tokens have said; absent for who never showed one.
     identity: Option<Box<Identity>>,
     /// Present while the server-side subscriptions of its token are under way.
@@ -57,6 +70,8 @@ enum Stage {
     /// Its connect command is awaited.
     #[default]
     Connecting,
+    /// Its connect command failed in a way that another one may mend.
+    Refused,
     /// It may do what its token allows.
     Connected,
     /// The same, and it is being pinged.
@@ -92,21 +107,72 @@ enum Waiting {
     PresenceStats,
 }
 
+impl Waiting {
+    /// What it counts against [`MAX_WAITING`].
+    fn weight(&self) -> u32 {
+        match self {
+            // Their number has a limit of its own.
+            Self::Subscribed(subscribing) if subscribing.since.is_none() => 0,
+            Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
+            Self::Published => 1,
+        }
+    }
+}
+
+/// How a command ends that is not answered as it hoped.
+#[derive(Debug)]
+enum Failure {
+    /// With an error; the connection goes on.
+    Error(ErrorCode),
+    /// With the connection.
+    Disconnect(DisconnectCode),
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<BackplaneError> for Failure {
+    fn from(error: BackplaneError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
 impl From<DisconnectCode> for Goodbye {
     fn from(code: DisconnectCode) -> Self {
         Self { code: code.code(), reason: code.reason() }
     }
 }
 
-impl Session {
-    /// Handles one text message: one or more commands. Those that come when too many wait for the backplane are kept for later.
-    pub(crate) fn receive(&mut self, message: &str, link: &mut Link<'_>) -> Result<(), Goodbye> {
+impl Protocol for Session {
+    fn kind(&self) -> Kind {
+        Kind::Centrifuge
+    }
+
+    fn goodbye(&self, cause: Cause) -> Goodbye {
+        match cause {
+            Cause::Moved => DisconnectCode::Shutdown.into(),
+            Cause::Slow => DisconnectCode::Slow.into(),
+        }
+    }
+
+    fn first_wake(&self, _: &Link<'_>) -> Duration {
+        CONNECT_TIMEOUT
+    }
+
+    /// One or more commands. Those that come when too many wait for the backplane are kept for later.
+    fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
+        let Received::Text(message) = message else {
+            return Err(DisconnectCode::InappropriateProtocol.into());
+        };
         let mut commands = Commands::new(message, MAX_COMMANDS);
         while let Some(command) = commands.next() {
             match command.map_err(|error| error.answer()) {
                 Ok(command) => self.handle(command, link)?,
                 Err(Answer::Reply { id, code }) if self.stage > Stage::Connecting => {
-                    self.fail(id, code, link)
+                    self.fail(id, code, link);
                 }
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
@@ -122,12 +188,103 @@ impl Session {
         Ok(())
     }
 
+    fn complete(
+        &mut self,
+        request: RequestId,
+        result: Result<Outcome, BackplaneError>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        let Some(index) = self.pending.iter().position(|pending| pending.request == request) else {
+            return Ok(());
+        };
+        let Pending { command, waiting, .. } = self.take_pending(index);
+        match self.finish(command, waiting, result, link) {
+            Ok(()) => {}
+            Err(Failure::Error(code)) => self.fail(command, code, link),
+            Err(Failure::Disconnect(code)) => return Err(code.into()),
+        }
+        Ok(())
+    }
+
+    fn push<'b>(
+        &mut self,
+        broadcast: &'b mut Broadcast<'_>,
+        _: ConnectionKey,
+        transport: Transport,
+    ) -> Option<&'b Bytes> {
+        let limit = broadcast.limit;
+        let bytes = broadcast.bytes(Encoding::CentrifugeJson, transport)?;
+        if self.hold(bytes, limit) { None } else { Some(bytes) }
+    }
+
+    /// The client subscribes again from where it is.
+    ///
+    /// # Errors
+    /// The server subscribed the client to it, who can only start again as a whole.
+    fn discontinued(
+        &mut self,
+        channel: ChannelId,
+        name: &Arc<str>,
+        link: &mut Link<'_>,
+    ) -> Result<(), Goodbye> {
+        let by_server = self.grant(channel).is_some_and(|grant| grant.by_server);
+        self.drop_subscription(channel, PRESENCE_GRACE, link);
+        if by_server {
+            return Err(DisconnectCode::InsufficientState.into());
+        }
+        self.push_unsubscribe(name, UnsubscribeCode::InsufficientState, link);
+        Ok(())
+    }
+
+    /// The heartbeat, and what has expired.
+    fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
+        self.count_arrival(link);
+        match self.stage {
+            Stage::Connecting | Stage::Refused => return Err(DisconnectCode::Stale.into()),
+            Stage::Connected => {
+                self.stage = Stage::Beating;
+                return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));
+            }
+            Stage::Beating => {}
+        }
+        self.expire(link)?;
+        match heartbeat.regular() {
+            Beat::Ping(next) => {
+                link.write(reply::ping);
+                Ok(next)
+            }
+            Beat::Rest(next) => Ok(next),
+            Beat::Dead => Err(DisconnectCode::NoPong.into()),
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// True also while one command is under way that all others have to wait for.
+    fn is_waiting_for(&self, count: usize) -> bool {
+        self.greeting.is_some() || self.weight as usize >= count
+    }
+
+    /// A client that may be on its way to another node stays present for a while.
+    fn end(&mut self, parting: Parting, link: &mut Link<'_>) {
+        self.count_arrival(link);
+        self.leave_all(parting, link);
+    }
+}
+
+impl Session {
     fn handle(&mut self, command: Command<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
         let Command { id, method } = command;
         let outcome = match method {
             Method::Pong => Ok(()),
             Method::Connect(connect) => return self.connect(id, &connect, link),
             _ if self.stage == Stage::Connecting => return Err(DisconnectCode::BadRequest.into()),
+            // No backend takes messages: they are dropped.
+            Method::Send(_) => Ok(()),
+            // SDKs send what they want to do right behind the connect command, before they can know that it fails.
+            _ if self.stage == Stage::Refused => Err(ErrorCode::Internal),
             Method::Subscribe(request) => self.subscribe(id, &request, link),
             Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
             Method::Publish(request) => self.publish(id, &request, link),
@@ -140,8 +297,7 @@ impl Session {
                 self.reply(id, &Reply::Ping, link);
                 Ok(())
             }
-            // No backend takes messages and calls: a message without reply is dropped, a call is told so.
-            Method::Send(_) => Ok(()),
+            // Nor calls, which are told so.
             Method::Rpc(_) => Err(ErrorCode::NotAvailable),
             Method::Refresh(request) => return self.refresh(id, &request, link),
             Method::SubRefresh(request) => self.sub_refresh(id, &request, link),
@@ -152,24 +308,6 @@ impl Session {
         Ok(())
     }
 
-    /// Takes a completion; one that nothing waits for any more is of no interest.
-    pub(crate) fn complete(
-        &mut self,
-        request: RequestId,
-        result: Result<Outcome, BackplaneError>,
-        link: &mut Link<'_>,
-    ) {
-        let Some(index) = self.pending.iter().position(|pending| pending.request == request) else { return };
-        let Pending { command, waiting, .. } = self.pending.remove(index);
-        if self.pending.is_empty() {
-            // An idle connection keeps no buffer.
-            self.pending = Vec::new();
-        }
-        if let Err(code) = self.finish(command, waiting, result, link) {
-            self.fail(command, code, link);
-        }
-    }
-
     /// Does what waited for the backplane.
     fn finish(
         &mut self,
@@ -177,84 +315,54 @@ impl Session {
         waiting: Waiting,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), Failure> {
         match (waiting, result) {
             (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
                 self.greeted(id, *subscribing, result, link)?;
             }
-            (Waiting::Subscribed(subscribing), result) => {
-                let subscribed = self.enter(*subscribing, result, link)?;
-                self.reply(id, &Reply::Subscribe(subscribed.result()), link);
-            }
+            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
             (_, Err(error)) => return Err(error.into()),
             (Waiting::Published, Ok(_)) => self.reply(id, &Reply::Publish, link),
             (Waiting::History, Ok(Outcome::History { position, publications })) => {
-                self.reply(id, &Reply::History { position: &position, publications: &publications }, link);
+                self.show_history(id, &position, publications, link)?;
             }
             (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
-                self.reply(id, &Reply::Presence(&clients), link);
+                self.show_presence(id, &clients, link)?;
             }
-            (Waiting::PresenceStats, Ok(Outcome::Presence { clients })) => {
-                self.reply(id, &request::count(&clients), link);
+            (Waiting::PresenceStats, Ok(Outcome::PresenceStats { clients, users })) => {
+                self.reply(id, &Reply::PresenceStats { clients, users }, link);
             }
             (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
-                return Err(ErrorCode::Internal);
+                return Err(ErrorCode::Internal.into());
             }
         }
         Ok(())
     }
 
-    /// Whether nothing waits for the backplane.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// Whether so many commands, subscribes aside, wait for the backplane.
-    pub(crate) fn is_waiting_for(&self, count: usize) -> bool {
-        self.pending.len() >= count && self.pending.len() - self.subscribing() >= count
-    }
-
-    /// Something arrived from the client.
-    pub(crate) fn heard(&mut self) {
-        self.heartbeat.heard();
-    }
-
-    /// Handles the connection's timer: the heartbeat, and what has expired. Returns the time until the next one.
-    pub(crate) fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        self.count_arrival(link);
-        match self.stage {
-            Stage::Connecting => return Err(DisconnectCode::Stale.into()),
-            Stage::Connected => {
-                self.stage = Stage::Beating;
-                return Ok(first_beat(link.key.generation).saturating_sub(CONNECT_TIMEOUT));
-            }
-            Stage::Beating => {}
+    /// Takes a command off those that wait.
+    fn take_pending(&mut self, index: usize) -> Pending {
+        let pending = self.pending.remove(index);
+        self.weight -= pending.waiting.weight();
+        if self.pending.is_empty() {
+            // An idle connection keeps no buffer.
+            self.pending = Vec::new();
         }
-        self.expire(link)?;
-        match self.heartbeat.regular() {
-            Beat::Ping(next) => {
-                self.say(link, reply::ping);
-                Ok(next)
-            }
-            Beat::Rest(next) => Ok(next),
-            Beat::Dead => Err(DisconnectCode::NoPong.into()),
-        }
+        pending
     }
 
-    /// Leaves every channel; the session is over. The client may be on its way to another node, so it stays present for a while.
-    pub(crate) fn end(&mut self, link: &mut Link<'_>) {
-        self.count_arrival(link);
-        self.leave_all(link);
-    }
-
-    fn leave_all(&mut self, link: &mut Link<'_>) {
+    fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
+        let grace = match parting {
+            Parting::ForGood => Duration::ZERO,
+            Parting::MayReturn => PRESENCE_GRACE,
+        };
+        self.weight = 0;
         for pending in mem::take(&mut self.pending) {
             if let Waiting::Subscribed(subscribing) = pending.waiting {
                 link.abandon(subscribing.channel);
             }
         }
         for channel in mem::take(&mut self.subscriptions) {
-            self.depart(channel, &link.hub.name(channel), PRESENCE_GRACE, link);
+            self.depart(channel, &link.hub.name(channel), grace, link);
             link.leave(channel);
         }
     }
@@ -271,22 +379,17 @@ impl Session {
     fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
+        self.weight += waiting.weight();
         self.pending.push(Pending { request, command, waiting });
         link.request(request, op);
     }
 
     fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {
-        self.say(link, |out| reply::reply(out, id, result));
+        link.write(|out| reply::reply(out, id, result));
     }
 
     fn fail(&self, id: u32, code: ErrorCode, link: &mut Link<'_>) {
-        self.say(link, |out| reply::error(out, id, code));
-    }
-
-    fn say(&self, link: &mut Link<'_>, line: impl FnOnce(&mut Vec<u8>)) {
-        let mut message = Vec::new();
-        line(&mut message);
-        link.send(frame::text(&message));
+        link.write(|out| reply::error(out, id, code));
     }
 }
 
@@ -294,6 +397,7 @@ impl From<BackplaneError> for ErrorCode {
     fn from(error: BackplaneError) -> Self {
         match error {
             BackplaneError::Busy => Self::TooManyRequests,
+            BackplaneError::TooLarge => Self::LimitExceeded,
             BackplaneError::Unavailable | BackplaneError::Unanswered => Self::Internal,
             BackplaneError::UnrecoverablePosition => Self::UnrecoverablePosition,
         }

@@ -160,6 +160,12 @@ impl Decoder {
         self.0.get_or_insert_default().next(input, limit)
     }
 
+    /// Whether a message or a frame has begun and not ended, once [`Decoder::next`] has yielded nothing.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Frees what a finished message or control frame took.
     fn release(&mut self) {
         self.0.take_if(|partial| {

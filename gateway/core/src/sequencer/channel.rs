@@ -8,7 +8,7 @@ use super::{
 };
 use crate::backplane::{Message, Outcome};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channel {
     pub(super) generation: Generation,
     registered: bool,
@@ -42,8 +42,24 @@ pub(super) fn deliver(name: &Arc<str>, shards: ShardSet, message: Message, effec
 }
 
 impl Channel {
+    pub(super) fn new(page_bytes: usize) -> Self {
+        Self {
+            generation: 0,
+            registered: false,
+            interest: ShardSet::default(),
+            waiting: Vec::new(),
+            stream: Stream::new(page_bytes),
+            missed: false,
+            stalled: false,
+        }
+    }
+
     pub(super) fn is_unused(&self) -> bool {
         self.interest.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.stream.held_bytes()
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -87,10 +103,11 @@ impl Channel {
         name: &Arc<str>,
         epoch: &Arc<str>,
         entry: Entry,
+        room: usize,
         effects: &mut Vec<Effect>,
     ) {
         if self.stream.has_position() || self.waiting.iter().any(|waiting| waiting.subscribe.stream) {
-            self.stream.live(epoch, entry);
+            self.stream.live(epoch, entry, room);
             self.deliver_next(name, effects);
         } else {
             deliver(name, self.interest, Message::Publication(entry.publication), effects);
@@ -120,7 +137,7 @@ impl Channel {
     pub(super) fn discontinue(&mut self, name: &Arc<str>, effects: &mut Vec<Effect>) {
         deliver(name, self.interest, Message::Discontinued, effects);
         self.interest = ShardSet::default();
-        self.stream = Stream::default();
+        self.stream.forget();
         self.waiting.iter_mut().for_each(|waiting| waiting.read = false);
     }
 
@@ -132,8 +149,9 @@ impl Channel {
         }
         self.answer(None, effects);
         let waiting = self.waiting.iter().filter(|waiting| waiting.subscribe.stream);
+        // A place that the stream never had says nothing about what the others miss.
         let wanted = waiting.clone().filter_map(|waiting| waiting.subscribe.since.as_ref());
-        let since = wanted.map(|since| since.offset).min();
+        let since = wanted.filter(|since| self.stream.may_have(since)).map(|since| since.offset).min();
         let limit = waiting.clone().map(|waiting| waiting.subscribe.limit).max();
         let needed = limit.is_some() || self.stream.has_position() && self.stream.is_doubtful();
         if !needed {
@@ -144,9 +162,8 @@ impl Channel {
         effects.push(Effect::Read(Read {
             channel: name.clone(),
             generation: self.generation,
-            from: range.from,
-            limit: range.limit,
-            latest: range.latest,
+            range,
+            bytes: self.stream.page_bytes(),
         }));
     }
 
@@ -183,9 +200,14 @@ impl Waiting {
         let answer = |publications, recovered| {
             Some(Outcome::Subscribed { position: Some(position.clone()), publications, recovered })
         };
-        let Some(since) = since.as_ref().filter(|since| since.epoch == position.epoch) else {
+        let Some(since) = since else {
             return answer(Vec::new(), false);
         };
+        if !stream.knows(&since.epoch) {
+            // The client may know of a stream whose first message is on its way here.
+            let settled = !stream.is_provisional() || self.read && read.is_some();
+            return settled.then(|| answer(Vec::new(), false)).flatten();
+        }
         let Some(missed) = position.offset.checked_sub(since.offset) else {
             // The client saw more than this node: what it saw is on its way here, or the client is mistaken.
             let mistaken = self.read && read.is_some_and(|(_, top)| top < since.offset);

@@ -5,27 +5,35 @@ use std::{
     sync::Arc,
 };
 
-use super::{Entry, Page};
-use crate::backplane::{Publication, StreamPosition};
+use super::{Entry, POSITION_OUTLIVES, Page, Range};
+use crate::{
+    backplane::{Publication, StreamPosition},
+    provisional::ProvisionalEpoch,
+};
 
 /// Live messages held per channel while something before them is read. More are let go and read again.
 const HELD: usize = 512;
-/// Publications delivered during a read that are kept for those who wait for it.
-const RECENT: usize = 4096;
+/// Publications of one window at most.
+const WINDOW: usize = 4096;
 /// Entries read beyond what is known to be there.
 const AHEAD: u32 = 512;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stream {
+    /// What is read, held or kept at once at most.
+    page_bytes: usize,
     last: Option<Last>,
     /// Nothing up to `last` is missing and what follows arrives. Otherwise deliveries wait for a read.
     verified: bool,
     reading: Option<Reading>,
     held: BTreeMap<u64, Held>,
+    held_bytes: usize,
     /// Highest offset let go since the read under way was issued.
     let_go: u64,
     /// A message of another epoch came since the read under way was issued.
     stray: bool,
+    /// The store lost a stream of the channel while this node followed it: no provisional epoch says any more what came after it.
+    lost: bool,
 }
 
 /// The last publication handed to the shards.
@@ -33,6 +41,22 @@ pub(super) struct Stream {
 struct Last {
     position: StreamPosition,
     tag: u64,
+    /// The provisional epoch that came before this one, or is this one.
+    began: Option<ProvisionalEpoch>,
+}
+
+impl Last {
+    /// Whether nothing was published yet.
+    fn is_provisional(&self) -> bool {
+        self.began.is_some_and(|began| *began.to_string() == *self.position.epoch)
+    }
+
+    /// Whether a page of another epoch tells of the stream that this provisional one became.
+    fn became(&self, page: &Page) -> bool {
+        let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));
+        self.is_provisional()
+            && began.zip(self.began).is_some_and(|(now, then)| now.continues(then, POSITION_OUTLIVES))
+    }
 }
 
 #[derive(Debug)]
@@ -43,19 +67,10 @@ struct Held {
 
 #[derive(Debug)]
 struct Reading {
-    range: Range,
     /// The last publication when the read was issued: the store had it already.
     base: Option<Last>,
     /// Delivered since.
-    recent: VecDeque<Entry>,
-}
-
-/// Which entries to read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
-    pub(super) from: u64,
-    pub(super) limit: u32,
-    pub(super) latest: bool,
+    recent: Window,
 }
 
 /// What a page says about the stream.
@@ -71,29 +86,92 @@ pub(super) enum Found {
     Window(Window),
 }
 
-/// Publications without a gap, up to the last one delivered.
-#[derive(Debug, Default)]
-pub(super) struct Window(VecDeque<Entry>);
+/// Publications without a gap, up to the last one delivered; of more than fit, the last ones.
+#[derive(Debug)]
+pub(super) struct Window {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    most: usize,
+}
 
 impl Window {
+    fn new(most: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, most }
+    }
+
     pub(super) fn push(&mut self, entry: Entry) {
-        if self.0.back().is_some_and(|last| last.publication.offset + 1 != entry.publication.offset) {
-            self.0.clear();
+        if self.entries.back().is_some_and(|last| last.publication.offset + 1 != entry.publication.offset) {
+            *self = Self::new(self.most);
         }
-        self.0.push_back(entry);
+        self.bytes += entry.publication.bytes();
+        self.entries.push_back(entry);
+        while self.entries.len() > WINDOW || self.bytes > self.most && self.entries.len() > 1 {
+            let Some(first) = self.entries.pop_front() else { return };
+            self.bytes -= first.publication.bytes();
+        }
     }
 
     /// Everything after `offset`, when it is all there.
     pub(super) fn after(&self, offset: u64) -> Option<Vec<Arc<Publication>>> {
-        let first = self.0.front()?.publication.offset;
+        let first = self.entries.front()?.publication.offset;
         let skip = usize::try_from(offset.checked_add(1)?.checked_sub(first)?).ok()?;
-        Some(self.0.iter().skip(skip).map(|entry| entry.publication.clone()).collect())
+        Some(self.entries.iter().skip(skip).map(|entry| entry.publication.clone()).collect())
     }
 }
 
 impl Stream {
+    pub(super) fn new(page_bytes: usize) -> Self {
+        Self {
+            page_bytes,
+            last: None,
+            verified: false,
+            reading: None,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            let_go: 0,
+            stray: false,
+            lost: false,
+        }
+    }
+
+    /// Starts anew.
+    pub(super) fn forget(&mut self) {
+        *self = Self { lost: self.lost, ..Self::new(self.page_bytes) };
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    pub(super) fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// Whether a position's epoch is the stream's, or the provisional one that it had before, or has.
+    pub(super) fn knows(&self, epoch: &Arc<str>) -> bool {
+        let Some(last) = &self.last else { return false };
+        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch && !self.lost) else {
+            return last.position.epoch == *epoch;
+        };
+        ProvisionalEpoch::parse(epoch).is_some_and(|known| {
+            // Nothing was published since this node looked, so whoever looked later saw the same.
+            let later = last.is_provisional() && known.continues(began, POSITION_OUTLIVES);
+            later || began.continues(known, POSITION_OUTLIVES)
+        })
+    }
+
+    /// Whether a client may have been at a position, as far as is known.
+    pub(super) fn may_have(&self, since: &StreamPosition) -> bool {
+        self.last.as_ref().is_none_or(|last| self.knows(&since.epoch) && since.offset <= last.position.offset)
+    }
+
     pub(super) fn has_position(&self) -> bool {
         self.last.is_some()
+    }
+
+    /// Whether nothing was published yet, as far as this node has heard.
+    pub(super) fn is_provisional(&self) -> bool {
+        self.last.as_ref().is_some_and(Last::is_provisional)
     }
 
     pub(super) fn is_reading(&self) -> bool {
@@ -121,6 +199,7 @@ impl Stream {
         self.verified = false;
         self.reading = None;
         self.held.clear();
+        self.held_bytes = 0;
         self.let_go = 0;
         self.stray = false;
     }
@@ -129,12 +208,17 @@ impl Stream {
         self.reading = None;
     }
 
-    pub(super) fn live(&mut self, epoch: &Arc<str>, entry: Entry) {
+    pub(super) fn live(&mut self, epoch: &Arc<str>, entry: Entry, room: usize) {
         let offset = entry.publication.offset;
         if let Some(last) = &self.last {
             if last.position.epoch != *epoch {
                 self.verified = false;
-                self.stray = true;
+                // It may be the first of a stream that has just begun.
+                if last.is_provisional() {
+                    self.hold(epoch, entry, room);
+                } else {
+                    self.stray = true;
+                }
                 return;
             }
             if offset <= last.position.offset {
@@ -146,10 +230,25 @@ impl Stream {
                 return;
             }
         }
-        if self.held.len() < HELD {
-            self.held.insert(offset, Held { epoch: epoch.clone(), entry });
+        self.hold(epoch, entry, room);
+    }
+
+    fn hold(&mut self, epoch: &Arc<str>, entry: Entry, room: usize) {
+        let (offset, bytes) = (entry.publication.offset, entry.publication.bytes());
+        // What comes next is never let go: only with it can there be progress.
+        let is_next = self.last.as_ref().is_some_and(|last| offset == last.position.offset + 1);
+        let fits = bytes <= room && self.held_bytes + bytes <= self.page_bytes;
+        if is_next || self.held.len() < HELD && fits {
+            self.put(offset, Held { epoch: epoch.clone(), entry });
         } else {
             self.let_go = self.let_go.max(offset);
+        }
+    }
+
+    fn put(&mut self, offset: u64, held: Held) {
+        self.held_bytes += held.entry.publication.bytes();
+        if let Some(replaced) = self.held.insert(offset, held) {
+            self.held_bytes -= replaced.entry.publication.bytes();
         }
     }
 
@@ -157,14 +256,16 @@ impl Stream {
     pub(super) fn take_next(&mut self) -> Vec<Entry> {
         let mut next = Vec::new();
         let Some(last) = self.last.as_mut().filter(|_| self.verified) else { return next };
-        while let Some(held) = self.held.remove(&(last.position.offset + 1)) {
+        while let Some(first) = self.held.first_entry()
+            && *first.key() == last.position.offset + 1
+            && first.get().epoch == last.position.epoch
+        {
+            let held = first.remove();
             last.position.offset += 1;
             last.tag = held.entry.tag;
+            self.held_bytes -= held.entry.publication.bytes();
             if let Some(reading) = &mut self.reading {
-                reading.recent.push_back(held.entry.clone());
-                if reading.recent.len() > RECENT {
-                    reading.recent.pop_front();
-                }
+                reading.recent.push(held.entry.clone());
             }
             next.push(held.entry);
         }
@@ -176,22 +277,24 @@ impl Stream {
         let wanted = since.map(|since| since.saturating_add(1));
         let range = match &self.last {
             None => Range {
+                pivot: None,
                 from: wanted.unwrap_or(1),
-                limit: if since.is_some() { limit } else { 0 },
-                latest: true,
+                up_to: if since.is_some() { limit } else { 0 },
+                after: 0,
             },
             Some(last) => {
                 let last = last.position.offset;
-                // From the last publication on, so that its tag can be compared.
+                // With the last publication, so that its tag can be compared.
                 let oldest = last.saturating_sub(u64::from(limit)).saturating_add(1);
                 let from = wanted.map_or(last, |wanted| wanted.max(oldest).min(last)).max(1);
-                let known = u32::try_from(last.saturating_sub(from).saturating_add(1)).unwrap_or(u32::MAX);
-                Range { from, limit: known.saturating_add(AHEAD), latest: false }
+                let known = last.saturating_add(1).saturating_sub(from);
+                let up_to = u32::try_from(known).unwrap_or(u32::MAX);
+                Range { pivot: Some(last), from, up_to, after: AHEAD }
             }
         };
         self.stray = false;
         self.let_go = 0;
-        self.reading = Some(Reading { range, base: self.last.clone(), recent: VecDeque::new() });
+        self.reading = Some(Reading { base: self.last.clone(), recent: Window::new(self.page_bytes) });
         range
     }
 
@@ -199,49 +302,76 @@ impl Stream {
         let Some(reading) = self.reading.take() else { return Found::Nothing };
         let Some(base) = reading.base else { return self.start(page) };
         if page.top.epoch != base.position.epoch {
-            return Found::Over;
+            if !base.became(&page) {
+                self.lost |= !base.is_provisional();
+                // A store that does not know of any stream where there was one would let a client's provisional epoch name the next.
+                return match ProvisionalEpoch::parse(&page.top.epoch) {
+                    Some(_) if !base.is_provisional() => self.roll_back(base),
+                    _ => Found::Over,
+                };
+            }
+            if page.top.offset > 0 {
+                self.begin(&page);
+            }
         }
         let last = self.last.as_ref().unwrap_or(&base);
         let delivered = last.position.offset;
-        match continuity(&base, last, &page, reading.range) {
+        match continuity(&base, last, &page) {
             Continuity::Kept => {}
             Continuity::Trimmed => return Found::Over,
-            Continuity::RolledBack => {
-                // Nothing is read or delivered until the epoch is replaced.
-                self.verified = false;
-                self.reading = Some(Reading { recent: VecDeque::new(), base: None, ..reading });
-                return Found::RolledBack { epoch: base.position.epoch };
-            }
+            Continuity::RolledBack => return self.roll_back(base),
         }
         self.verified = !self.stray;
-        let mut window = Window::default();
+        let mut window = Window::new(self.page_bytes);
         for entry in page.entries {
             let offset = entry.publication.offset;
             if offset > delivered {
-                self.held.insert(offset, Held { epoch: page.top.epoch.clone(), entry });
+                self.put(offset, Held { epoch: page.top.epoch.clone(), entry });
             } else if offset <= base.position.offset {
                 window.push(entry);
             }
         }
         self.let_go = self.let_go.max(page.top.offset);
-        reading.recent.into_iter().for_each(|entry| window.push(entry));
+        reading.recent.entries.into_iter().for_each(|entry| window.push(entry));
         Found::Window(window)
+    }
+
+    /// Nothing is read or delivered until the epoch is replaced.
+    fn roll_back(&mut self, base: Last) -> Found {
+        self.verified = false;
+        self.reading = Some(Reading { recent: Window::new(self.page_bytes), base: None });
+        Found::RolledBack { epoch: base.position.epoch }
+    }
+
+    /// The stream that this page tells of has begun since.
+    fn begin(&mut self, page: &Page) {
+        if let Some(last) = &mut self.last {
+            last.position.epoch = page.top.epoch.clone();
+            last.began = page.began;
+        }
+        self.keep_held(&page.top.epoch, 0);
+    }
+
+    /// Lets go what is held of other epochs, which may be newer than the page, and what is not beyond an offset.
+    fn keep_held(&mut self, epoch: &Arc<str>, offset: u64) {
+        let held = self.held.len();
+        self.held.retain(|_, held| held.epoch == *epoch);
+        self.stray |= self.held.len() < held;
+        self.held = self.held.split_off(&offset.saturating_add(1));
+        self.held_bytes = self.held.values().map(|held| held.entry.publication.bytes()).sum();
     }
 
     /// The first page: the position is its top.
     fn start(&mut self, page: Page) -> Found {
-        let held = self.held.len();
-        self.held.retain(|_, held| held.epoch == page.top.epoch);
-        // One of another epoch may be newer than the page.
-        self.stray |= self.held.len() < held;
-        self.held = self.held.split_off(&page.top.offset.saturating_add(1));
+        self.keep_held(&page.top.epoch, page.top.offset);
         self.verified = !self.stray;
-        let mut window = Window::default();
+        let mut window = Window::new(self.page_bytes);
         page.entries.into_iter().for_each(|entry| window.push(entry));
-        if window.0.back().is_some_and(|last| last.publication.offset != page.top.offset) {
-            window = Window::default();
+        if window.entries.back().is_some_and(|last| last.publication.offset != page.top.offset) {
+            window = Window::new(self.page_bytes);
         }
-        self.last = Some(Last { position: page.top, tag: page.tag });
+        let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));
+        self.last = Some(Last { position: page.top, tag: page.tag, began });
         Found::Window(window)
     }
 }
@@ -257,7 +387,7 @@ enum Continuity {
 }
 
 /// How a page of the same epoch relates to the last publication delivered, and to the one at the time the read was issued.
-fn continuity(base: &Last, last: &Last, page: &Page, range: Range) -> Continuity {
+fn continuity(base: &Last, last: &Last, page: &Page) -> Continuity {
     let (top, delivered) = (page.top.offset, last.position.offset);
     let ends_at = |last: &Last| top == last.position.offset && page.tag != last.tag;
     if top < base.position.offset || ends_at(base) || ends_at(last) {
@@ -275,9 +405,7 @@ fn continuity(base: &Last, last: &Last, page: &Page, range: Range) -> Continuity
         Some(entry) if entry.tag == last.tag => Continuity::Kept,
         Some(_) => Continuity::RolledBack,
         // More was delivered during the read than the page could hold; the next one goes on from there.
-        None if u64::try_from(page.entries.len()).is_ok_and(|len| len >= u64::from(range.limit)) => {
-            Continuity::Kept
-        }
+        None if page.entries.last().is_some_and(|entry| entry.publication.offset < top) => Continuity::Kept,
         None => Continuity::Trimmed,
     }
 }

@@ -1,25 +1,28 @@
-//! One connection of a shard: its framing, its protocol's session, and how far its end is.
+//! One connection of a shard: what carries it, what it speaks, and how far its end is.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-
 use super::{
-    heartbeat::{CONNECT_TIMEOUT, Heartbeat, first_beat},
-    link::{Backlog, Goodbye, Link, MAX_WAITING},
+    heartbeat::Heartbeat,
+    link::{Backlog, Link, MAX_WAITING},
 };
 use crate::{
-    backplane::{BackplaneError, Outcome, Payload},
-    centrifuge::{codes::DisconnectCode, session as centrifuge},
-    frame::{self, Decoder, Event},
+    backplane::{BackplaneError, Outcome},
+    frame::{Decoder, Event},
     hub::ChannelId,
     key::RequestId,
-    raw,
+    protocol::{Cause, Parting, Protocol, Received},
+    transport::{Goodbye, Transport},
     wheel::Timer,
 };
 
 /// How long the other side may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a message may take from its first byte to its last, looked at with each heartbeat. What arrives meanwhile counts as a sign of
+/// life, so that nothing else would end a message that never ends.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
 
 /// A connection, in its shard's slab.
 #[derive(Debug)]
@@ -28,9 +31,13 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Nothing is read, because too much of what was read waits for the backplane.
     paused: bool,
+    heartbeat: Heartbeat,
     pub(super) timer: Timer,
+    pub(super) transport: Transport,
+    /// Monotonic seconds at which the message that is arriving began; 0 for none.
+    message_since: u32,
     decoder: Decoder,
-    pub(super) session: Session,
+    pub(super) protocol: Box<dyn Protocol>,
 }
 
 /// How far a connection's end is; never back.
@@ -45,24 +52,32 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// The protocol's state.
-#[derive(Debug)]
-pub(super) enum Session {
-    Centrifuge(centrifuge::Session),
-    Raw(raw::Session),
-    Echo(Heartbeat),
-}
-
 impl Connection {
-    pub(super) fn new(generation: u32, timer: Timer, session: Session) -> Self {
-        Self { generation, phase: Phase::Open, paused: false, timer, decoder: Decoder::default(), session }
+    pub(super) fn new(
+        generation: u32,
+        timer: Timer,
+        transport: Transport,
+        protocol: Box<dyn Protocol>,
+    ) -> Self {
+        Self {
+            generation,
+            phase: Phase::Open,
+            paused: false,
+            heartbeat: Heartbeat::default(),
+            timer,
+            transport,
+            message_since: 0,
+            decoder: Decoder::default(),
+            protocol,
+        }
     }
 
     /// Handles bytes from the socket. Returns the time until the next wake-up when that has changed.
     pub(super) fn receive(&mut self, bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
-        self.session.heard();
+        self.heartbeat.heard();
         let was_paused = self.paused;
         let wake = self.read(bytes, link);
+        self.time_message(link);
         if self.paused && !was_paused {
             link.out.pause(link.key);
         }
@@ -74,7 +89,7 @@ impl Connection {
         let limit = link.settings.config.limits.max_message_bytes as usize;
         let mut wake = None;
         while self.phase < Phase::Closed {
-            if self.paused || self.phase == Phase::Open && self.session.is_waiting_for(MAX_WAITING) {
+            if self.paused || self.phase == Phase::Open && self.protocol.is_waiting_for(MAX_WAITING) {
                 self.paused = true;
                 link.keep_bytes(bytes);
                 break;
@@ -83,15 +98,29 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(Event::Close(close))) => {
                     let code = close.map_or(1000, |close| close.code);
-                    self.finish(Goodbye { code, reason: "" }, link);
+                    let parting = if code == 1000 { Parting::ForGood } else { Parting::MayReturn };
+                    self.finish(Goodbye { code, reason: "" }, parting, link);
                     break;
                 }
                 Err(error) => {
-                    self.finish(Goodbye { code: error.close_code(), reason: "" }, link);
+                    let code = error.close_code();
+                    self.finish(Goodbye { code, reason: "" }, Parting::MayReturn, link);
                     break;
                 }
                 Ok(Some(_)) if self.phase > Phase::Open => Ok(()),
-                Ok(Some(event)) => self.session.receive(event, link),
+                Ok(Some(Event::Text(text))) => {
+                    self.message_since = 0;
+                    self.protocol.receive(Received::Text(text), link)
+                }
+                Ok(Some(Event::Binary(bytes))) => {
+                    self.message_since = 0;
+                    self.protocol.receive(Received::Binary(bytes), link)
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    link.pong(payload);
+                    Ok(())
+                }
+                Ok(Some(Event::Pong(_))) => Ok(()),
             };
             if let Err(goodbye) = verdict {
                 wake = Some(self.close(goodbye, link));
@@ -103,23 +132,34 @@ impl Connection {
     /// Handles what was kept and reads on, once half of what waited is answered, or the session is over. Returns the time until the next
     /// wake-up when that has changed.
     pub(super) fn catch_up(&mut self, link: &mut Link<'_>) -> Option<Duration> {
-        if !self.paused || self.phase < Phase::Closing && self.session.is_waiting_for(MAX_WAITING / 2 + 1) {
+        if !self.paused || self.phase < Phase::Closing && self.protocol.is_waiting_for(MAX_WAITING / 2 + 1) {
             return None;
         }
         self.paused = false;
         // The answer to a ping may still be in the socket.
-        self.session.heard();
+        self.heartbeat.heard();
         let Backlog { lines, mut bytes } = link.take_backlog();
         let mut verdict = Ok(());
         if self.phase == Phase::Open && !lines.is_empty() {
-            verdict = self.session.receive(Event::Text(&lines), link);
+            verdict = self.protocol.receive(Received::Text(&lines), link);
         }
         let wake = verdict.err().map(|goodbye| self.close(goodbye, link));
+        self.message_since = 0;
         let wake = self.read(&mut bytes, link).or(wake);
+        self.time_message(link);
         if !self.paused && self.phase < Phase::Closed {
             link.out.resume(link.key);
         }
         wake
+    }
+
+    /// Notes when a message began that is still arriving. While nothing is read it does not age.
+    fn time_message(&mut self, link: &Link<'_>) {
+        if self.paused || !self.decoder.is_unfinished() {
+            self.message_since = 0;
+        } else if self.message_since == 0 {
+            self.message_since = u32::try_from(link.now.monotonic.as_secs()).unwrap_or(u32::MAX).max(1);
+        }
     }
 
     /// Takes a completion. Returns the time until the next wake-up when that has changed.
@@ -132,15 +172,7 @@ impl Connection {
         if self.phase > Phase::Leaving {
             return None;
         }
-        let verdict = match &mut self.session {
-            Session::Centrifuge(session) => {
-                session.complete(request, result, link);
-                Ok(())
-            }
-            Session::Raw(session) => session.complete(request, result, link),
-            Session::Echo(_) => Ok(()),
-        };
-        match verdict {
+        match self.protocol.complete(request, result, link) {
             Err(goodbye) => Some(self.close(goodbye, link)),
             Ok(()) if self.phase == Phase::Leaving => self.move_away(link),
             Ok(()) => None,
@@ -151,36 +183,22 @@ impl Connection {
     /// when that has changed.
     pub(super) fn move_away(&mut self, link: &mut Link<'_>) -> Option<Duration> {
         self.phase = self.phase.max(Phase::Leaving);
-        let (settled, goodbye) = match &self.session {
-            Session::Centrifuge(session) => (session.is_settled(), DisconnectCode::Shutdown.into()),
-            Session::Raw(session) => (session.is_settled(), raw::MOVED),
-            Session::Echo(_) => (true, raw::MOVED),
-        };
-        settled.then(|| self.close(goodbye, link))
+        self.protocol.is_settled().then(|| self.close(self.protocol.goodbye(Cause::Moved), link))
     }
 
     /// Gives up on a client that reads too slowly; what waits for it is lost to it.
     pub(super) fn overflow(&mut self, link: &mut Link<'_>) {
-        let goodbye = match &self.session {
-            Session::Centrifuge(_) => DisconnectCode::Slow.into(),
-            Session::Raw(_) | Session::Echo(_) => raw::SLOW,
-        };
-        self.finish(goodbye, link);
+        self.finish(self.protocol.goodbye(Cause::Slow), Parting::MayReturn, link);
     }
 
-    /// The hub has taken the connection out of a channel because deliveries may be missing. Returns the time until the next wake-up
-    /// when that has changed.
+    /// Publications of a channel may be missing. Returns the time until the next wake-up when that has changed.
     pub(super) fn discontinued(
         &mut self,
         channel: ChannelId,
         name: &Arc<str>,
         link: &mut Link<'_>,
     ) -> Option<Duration> {
-        let verdict = match &mut self.session {
-            Session::Centrifuge(session) => session.discontinued(channel, name, link),
-            Session::Raw(session) => Err(session.discontinued()),
-            Session::Echo(_) => Ok(()),
-        };
+        let verdict = self.protocol.discontinued(channel, name, link);
         verdict.err().map(|goodbye| self.close(goodbye, link))
     }
 
@@ -197,26 +215,34 @@ impl Connection {
         }
         if self.paused {
             // Nobody listens to the peer at present, so its silence says nothing.
-            self.session.heard();
+            self.heartbeat.heard();
         }
-        match self.session.beat(link) {
+        let age = link.now.monotonic.saturating_sub(Duration::from_secs(self.message_since.into()));
+        if self.message_since > 0 && age >= MESSAGE_TIMEOUT {
+            return Some(self.close(DRIPPING, link));
+        }
+        match self.protocol.beat(&mut self.heartbeat, link) {
             Ok(next) => Some(next),
             Err(goodbye) => Some(self.close(goodbye, link)),
         }
     }
 
     /// Starts the closing handshake. Returns how long it may take.
-    pub(super) fn close(&mut self, goodbye: Goodbye, link: &mut Link<'_>) -> Duration {
-        self.end(link);
-        link.send(frame::close(goodbye.code, goodbye.reason));
-        self.phase = Phase::Closing;
+    fn close(&mut self, goodbye: Goodbye, link: &mut Link<'_>) -> Duration {
+        self.part(goodbye, Parting::MayReturn, link);
         CLOSE_TIMEOUT
     }
 
+    fn part(&mut self, goodbye: Goodbye, parting: Parting, link: &mut Link<'_>) {
+        self.end(parting, link);
+        link.say_goodbye(goodbye);
+        self.phase = Phase::Closing;
+    }
+
     /// Says the last word and closes the TCP connection: the other side has said its own, or cannot be understood.
-    fn finish(&mut self, goodbye: Goodbye, link: &mut Link<'_>) {
+    fn finish(&mut self, goodbye: Goodbye, parting: Parting, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
-            self.close(goodbye, link);
+            self.part(goodbye, parting, link);
         }
         if self.phase < Phase::Closed {
             self.phase = Phase::Closed;
@@ -227,74 +253,15 @@ impl Connection {
 
     /// The socket is gone.
     pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
-        self.end(link);
+        self.end(Parting::MayReturn, link);
         self.phase = Phase::Closed;
     }
 
     /// Ends the session, if nothing has yet.
-    fn end(&mut self, link: &mut Link<'_>) {
+    fn end(&mut self, parting: Parting, link: &mut Link<'_>) {
         if self.phase < Phase::Closing {
-            match &mut self.session {
-                Session::Centrifuge(session) => session.end(link),
-                Session::Raw(session) => session.end(link),
-                Session::Echo(_) => {}
-            }
-        }
-    }
-}
-
-impl Session {
-    fn heard(&mut self) {
-        match self {
-            Self::Centrifuge(session) => session.heard(),
-            Self::Raw(session) => session.heard(),
-            Self::Echo(heartbeat) => heartbeat.heard(),
-        }
-    }
-
-    /// Whether so much of what the client asked for, its subscriptions aside, waits for the backplane.
-    fn is_waiting_for(&self, count: usize) -> bool {
-        match self {
-            Self::Centrifuge(session) => session.is_waiting_for(count),
-            Self::Raw(session) => session.is_waiting_for(count),
-            Self::Echo(_) => false,
-        }
-    }
-
-    fn receive(&mut self, event: Event<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
-        match (self, event) {
-            (Self::Centrifuge(session), Event::Text(message)) => return session.receive(message, link),
-            (Self::Centrifuge(_), Event::Binary(_)) => {
-                return Err(DisconnectCode::InappropriateProtocol.into());
-            }
-            (Self::Raw(session), Event::Text(message)) => {
-                session.publish(Payload::Text(Bytes::copy_from_slice(message.as_bytes())), link);
-            }
-            (Self::Raw(session), Event::Binary(message)) => {
-                session.publish(Payload::Binary(Bytes::copy_from_slice(message)), link);
-            }
-            (Self::Echo(_), Event::Text(message)) => link.send(frame::text(message.as_bytes())),
-            (Self::Echo(_), Event::Binary(message)) => link.send(frame::binary(message)),
-            (_, Event::Ping(payload)) => link.send(frame::pong(payload)),
-            (_, Event::Pong(_) | Event::Close(_)) => {}
-        }
-        Ok(())
-    }
-
-    /// The heartbeat's timer fired. Returns the time until the next one.
-    fn beat(&mut self, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
-        match self {
-            Self::Centrifuge(session) => session.beat(link),
-            Self::Raw(session) => session.beat(link),
-            Self::Echo(heartbeat) => raw::beat(heartbeat, link),
-        }
-    }
-
-    /// How long after its opening a connection's timer fires first.
-    pub(super) fn first_wake(&self, generation: u32) -> Duration {
-        match self {
-            Self::Centrifuge(_) => CONNECT_TIMEOUT,
-            Self::Raw(_) | Self::Echo(_) => first_beat(generation),
+            link.tally.moved += u64::from(self.phase == Phase::Leaving);
+            self.protocol.end(parting, link);
         }
     }
 }
@@ -302,11 +269,13 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{centrifuge::session as centrifuge, raw};
 
     #[test]
-    fn an_idle_connection_with_up_to_four_subscriptions_is_this_many_bytes_in_its_shard() {
-        // Whatever it speaks; its timer is a node of the wheel's besides, and each subscription an entry in a B-tree of slots.
-        assert_eq!(size_of::<Connection>(), 104);
+    fn an_idle_connection_is_this_many_bytes_in_its_shard_and_its_session_as_many_beside() {
+        // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
+        assert_eq!(size_of::<Connection>(), 40);
+        assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 32));
         assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::Settings;
+use super::{Settings, Tally, following::Following};
 use crate::{
     backplane::Op,
     control::Accepted,
@@ -12,6 +12,7 @@ use crate::{
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
     time::Now,
+    transport::{Goodbye, Message, Transport},
 };
 
 /// What one connection may have waiting for the backplane, its subscriptions aside, which have a limit of their own: it is read no
@@ -32,44 +33,101 @@ pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
+    pub(super) tally: Tally,
+    pub(super) following: Following,
     /// By slot; only connections that are not read at present have one.
     pub(super) backlogs: BTreeMap<u32, Backlog>,
+    /// Where messages are written before they are sent; empty in between.
+    scratch: Vec<u8>,
 }
+
+/// What stays allocated of the scratch.
+const SCRATCH: usize = 64 * 1024;
 
 impl Shared {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, hub: Hub::default(), accepted: Accepted::default(), backlogs: BTreeMap::new() }
+        Self {
+            settings,
+            hub: Hub::default(),
+            accepted: Accepted::default(),
+            tally: Tally::default(),
+            following: Following::default(),
+            backlogs: BTreeMap::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// The access of one connection, while it handles one input.
-    pub(super) fn link<'a>(&'a mut self, key: ConnectionKey, now: Now, out: &'a mut dyn Outbox) -> Link<'a> {
-        let Self { settings, hub, accepted, backlogs } = self;
-        Link { key, now, settings, hub, accepted, backlogs, out }
+    pub(super) fn link<'a>(
+        &'a mut self,
+        key: ConnectionKey,
+        transport: Transport,
+        now: Now,
+        out: &'a mut dyn Outbox,
+    ) -> Link<'a> {
+        let Self { settings, hub, accepted, tally, following, backlogs, scratch } = self;
+        Link { key, transport, now, settings, hub, accepted, tally, following, backlogs, scratch, out }
+    }
+
+    /// Asks the backplane for the channels that the shard follows.
+    pub(super) fn ask(&mut self, now: Now, out: &mut dyn Outbox) {
+        self.following.ask(&self.settings, now.monotonic, out);
     }
 }
 
 /// One connection's access to its shard.
 pub(crate) struct Link<'a> {
     pub(crate) key: ConnectionKey,
+    transport: Transport,
     pub(crate) now: Now,
     pub(crate) settings: &'a Settings,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,
+    pub(crate) tally: &'a mut Tally,
+    following: &'a mut Following,
     backlogs: &'a mut BTreeMap<u32, Backlog>,
+    scratch: &'a mut Vec<u8>,
     pub(crate) out: &'a mut dyn Outbox,
 }
 
-/// Why a session ends its connection: a close code and reason as its protocol defines them (RFC 6455, section 7.4, for raw ones).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Goodbye {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-}
-
 impl Link<'_> {
-    /// Sends one encoded frame to this connection.
-    pub(crate) fn send(&mut self, frame: Bytes) {
-        self.out.send(self.key, frame);
+    /// Sends a message to this connection.
+    pub(crate) fn send(&mut self, message: Message<'_>) {
+        self.out.send(self.key, self.transport.message(message));
+    }
+
+    /// Sends a text message, which is UTF-8 as it is written.
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.scratch.clear();
+        write(self.scratch);
+        self.out.send(self.key, self.transport.message(Message::Text(self.scratch)));
+        self.scratch.shrink_to(SCRATCH);
+    }
+
+    /// Sends what was written for several already.
+    pub(crate) fn forward(&mut self, bytes: Bytes) {
+        self.out.send(self.key, bytes);
+    }
+
+    /// Bytes that may be sent to this client before it reads too slowly.
+    pub(crate) fn room(&self) -> usize {
+        let limit = self.settings.config.limits.outbound_queue_bytes as usize;
+        limit.saturating_sub(self.out.waiting(self.key))
+    }
+
+    /// Asks the client for a sign of life.
+    pub(crate) fn ping(&mut self) {
+        self.out.send(self.key, self.transport.ping());
+    }
+
+    /// Answers the client's ping.
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        self.out.send(self.key, self.transport.pong(payload));
+    }
+
+    /// Tells the client that this is the end.
+    pub(super) fn say_goodbye(&mut self, goodbye: Goodbye) {
+        self.out.send(self.key, self.transport.goodbye(goodbye));
     }
 
     /// Submits an operation whose completion comes back to this connection.
@@ -105,6 +163,15 @@ impl Link<'_> {
         self.backlogs.entry(self.key.slot).or_default()
     }
 
+    /// This connection gets what happens in a channel, from as soon as the backplane delivers it. The shard sees to that.
+    pub(crate) fn follow(&mut self, name: &str) -> ChannelId {
+        let channel = self.hub.follow(name, self.key.slot);
+        if !self.hub.is_delivered(channel) {
+            self.following.want(self.hub.name(channel));
+        }
+        channel
+    }
+
     /// This connection is no longer subscribed.
     pub(crate) fn leave(&mut self, channel: ChannelId) {
         let left = self.hub.leave(channel, self.key.slot);
@@ -120,6 +187,7 @@ impl Link<'_> {
     fn release(&mut self, left: Left) {
         // Operations are carried out in order: a later Subscribe starts the deliveries anew.
         if let Left::Vacated(channel) = left {
+            self.following.forget(&channel);
             self.tell(Op::Release { channel });
         }
     }

@@ -26,6 +26,11 @@ impl Settings {
         Origin { node: self.node_id, shard: self.shard, connection }
     }
 
+    /// The connection of this shard that a message comes from.
+    pub(crate) fn own(&self, origin: Origin) -> Option<ConnectionKey> {
+        (origin.node == self.node_id && origin.shard == self.shard).then_some(origin.connection)
+    }
+
     /// A connection's id, unique in the cluster; a function of its key, so that no connection stores it.
     pub(crate) fn client_id(&self, connection: ConnectionKey) -> Arc<str> {
         let ConnectionKey { slot, generation } = connection;

@@ -11,6 +11,7 @@ const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 /// Public keys, and a token of the user `ada` signed with the private half of each.
 const RSA: (&[u8], &str) = (include_bytes!("rsa.pem"), include_str!("rsa.jwt"));
 const EC: (&[u8], &str) = (include_bytes!("ec.pem"), include_str!("ec.jwt"));
+const ED25519: (&[u8], &str) = (include_bytes!("ed25519.pem"), include_str!("ed25519.jwt"));
 
 fn verifier() -> Verifier {
     Verifier::new(vec![Key::hmac(SECRET).unwrap()], &Auth::default())
@@ -67,9 +68,9 @@ fn every_hmac_algorithm_verifies_with_the_secret_and_no_other() {
 
 #[test]
 fn a_public_key_verifies_what_its_private_key_signed() {
-    for (key, token) in [RSA, EC] {
-        let verifier =
-            Verifier::new(vec![Key::hmac(SECRET).unwrap(), Key::public(key).unwrap()], &Auth::default());
+    for (key, token) in [RSA, EC, ED25519] {
+        let keys = [Key::hmac(SECRET).unwrap()].into_iter().chain(Key::public(key).unwrap());
+        let verifier = Verifier::new(keys.collect(), &Auth::default());
         assert_eq!(&*verifier.connection(token.trim_end(), NOW).unwrap().user, "ada");
         let (head, signature) = token.trim_end().rsplit_once('.').unwrap();
         let altered = format!("{head}.{}", signature.chars().rev().collect::<String>());
@@ -78,9 +79,38 @@ fn a_public_key_verifies_what_its_private_key_signed() {
 }
 
 #[test]
+fn while_keys_are_exchanged_tokens_of_the_old_and_of_the_new_one_are_good() {
+    let hmac = |secret: &[u8]| Key::hmac(secret).unwrap();
+    let verifier = Verifier::new(vec![hmac(b"the new secret"), hmac(SECRET)], &Auth::default());
+    let verify = |secret: &[u8]| {
+        let token = sign_with(Algorithm::HS256, secret, &json!({"sub": "ada"}));
+        verifier.connection(&token, NOW).map(|token| token.user.to_string())
+    };
+    assert_eq!(verify(SECRET), Ok("ada".to_owned()));
+    assert_eq!(verify(b"the new secret"), Ok("ada".to_owned()));
+    assert_eq!(verify(b"another secret"), invalid(Flaw::Signature));
+}
+
+#[test]
+fn one_file_holds_public_keys_of_all_kinds_one_after_the_other() {
+    let file = [RSA.0, b"\nThe next one:\n", EC.0, ED25519.0, b"\n"].concat();
+    let verifier = Verifier::new(Key::public(&file).unwrap(), &Auth::default());
+    for (_, token) in [RSA, EC, ED25519] {
+        assert_eq!(&*verifier.connection(token.trim_end(), NOW).unwrap().user, "ada");
+    }
+    assert_eq!(Key::public(&[RSA.0, b"and a line"].concat()).err(), Some(KeyError::NotAPublicKey));
+}
+
+#[test]
+fn only_public_keys_are_slow() {
+    assert!(!verifier().is_slow());
+    assert!(Verifier::new(Key::public(ED25519.0).unwrap(), &Auth::default()).is_slow());
+}
+
+#[test]
 fn a_public_key_is_no_hmac_secret() {
-    for (key, _) in [RSA, EC] {
-        let verifier = Verifier::new(vec![Key::public(key).unwrap()], &Auth::default());
+    for (key, _) in [RSA, EC, ED25519] {
+        let verifier = Verifier::new(Key::public(key).unwrap(), &Auth::default());
         let confused = sign_with(Algorithm::HS256, key, &json!({"sub": "admin"}));
         assert_eq!(verifier.connection(&confused, NOW), invalid(Flaw::Signature));
     }
@@ -103,6 +133,28 @@ fn a_token_that_asks_for_an_extension_is_refused() {
     let token =
         jsonwebtoken::encode(&header, &json!({"sub": "ada"}), &EncodingKey::from_secret(SECRET)).unwrap();
     assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Extension));
+    let mut header = Header::new(Algorithm::HS256);
+    header.extras.insert("b64", false);
+    let token =
+        jsonwebtoken::encode(&header, &json!({"sub": "ada"}), &EncodingKey::from_secret(SECRET)).unwrap();
+    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Extension));
+}
+
+#[test]
+fn a_claim_that_is_null_is_one_that_is_absent() {
+    let absent = connection(&json!({"sub": "ada"}));
+    let null = json!({
+        "sub": "ada", "exp": null, "nbf": null, "aud": null, "iss": null, "expire_at": null, "info": null,
+        "b64info": null, "channels": null, "subs": null, "channel": null,
+    });
+    assert!(absent.is_ok());
+    assert_eq!(connection(&null), absent);
+    assert_eq!(&*connection(&json!({"sub": null})).unwrap().user, "");
+}
+
+#[test]
+fn a_subscription_token_opens_no_connection() {
+    assert_eq!(connection(&json!({"sub": "ada", "channel": "chat"})), invalid(Flaw::Purpose));
 }
 
 #[test]
@@ -124,8 +176,8 @@ fn expire_at_outlives_the_token_and_zero_never_ends() {
 
 #[test]
 fn a_token_for_later_or_of_another_shape_is_invalid() {
-    assert_eq!(connection(&json!({"nbf": 1_001})), invalid(Flaw::NotYetValid));
-    assert_eq!(connection(&json!({"nbf": 1_000})).map(|_| ()), Ok(()));
+    assert_eq!(connection(&json!({"nbf": 1_011})), invalid(Flaw::NotYetValid));
+    assert_eq!(connection(&json!({"nbf": 1_010})).map(|_| ()), Ok(()), "clocks differ by some seconds");
     assert_eq!(connection(&json!({"sub": 42})), invalid(Flaw::Malformed));
     assert_eq!(connection(&json!({"exp": "tomorrow"})), invalid(Flaw::Malformed));
     assert_eq!(connection(&json!({"b64info": "bm90IGpzb24="})), invalid(Flaw::Malformed));
@@ -165,6 +217,19 @@ fn a_subscription_token_is_good_for_its_channel_and_user() {
     assert_eq!(verify("chat", "ada", 2_000), Err(TokenError::Expired));
     let connection_token = sign(&json!({"sub": "ada"}));
     assert_eq!(verifier().subscription(&connection_token, "chat", "ada", NOW), invalid(Flaw::Channel));
+}
+
+#[test]
+fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for() {
+    let (user, channel) = (json!({"sub": "ada", "exp": 2_000}), json!({"sub": "ada", "channel": "$chat"}));
+    let entry = |claims: &Value, channel| verifier().entry(&sign(claims), channel, NOW);
+    assert_eq!(entry(&user, "chat"), Ok(Some(2_000)));
+    assert_eq!(entry(&user, "talk#ada"), Ok(Some(2_000)));
+    assert_eq!(entry(&channel, "$chat"), Ok(None));
+    for (claims, other) in [(&user, "$chat"), (&user, "talk#bob"), (&channel, "chat"), (&channel, "$news")] {
+        assert_eq!(entry(claims, other), invalid(Flaw::Channel), "{claims} in {other}");
+    }
+    assert_eq!(entry(&json!({"sub": "ada", "exp": 1_000}), "chat"), Err(TokenError::Expired));
 }
 
 #[test]

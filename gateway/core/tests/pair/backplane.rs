@@ -10,6 +10,9 @@ use gateway_core::backplane::{BackplaneError, Inbound, Message, Op, Outcome, Pub
 
 use crate::node::Waiter;
 
+/// Publications that it reads at once, so that a client that missed more of them comes again.
+const PAGE: usize = 3;
+
 /// Streams, who is subscribed, and what is on its way to each shard.
 #[derive(Debug, Default)]
 pub struct Backplane {
@@ -31,12 +34,11 @@ impl Stream {
         StreamPosition { epoch: Arc::from("epoch"), offset: self.publications.len() as u64 }
     }
 
-    fn since(&self, since: &StreamPosition, limit: u32) -> Option<Vec<Arc<Publication>>> {
+    /// What is there after a place; nothing where that is not all.
+    fn since(&self, since: &StreamPosition) -> Option<&[Arc<Publication>]> {
         let top = self.publications.len() as u64;
-        let fits = *since.epoch == *"epoch"
-            && (self.trimmed..=top).contains(&since.offset)
-            && top - since.offset <= limit.into();
-        fits.then(|| self.publications[since.offset as usize..].to_vec())
+        let is_there = *since.epoch == *"epoch" && (self.trimmed..=top).contains(&since.offset);
+        is_there.then(|| &self.publications[since.offset as usize..])
     }
 }
 
@@ -45,29 +47,39 @@ impl Backplane {
     pub fn execute(&mut self, shard: usize, waiter: Waiter, op: Op, fault: Option<BackplaneError>) {
         let carried_out = fault.is_none_or(|fault| fault == BackplaneError::Unanswered);
         let (channel, outcome) = match op {
-            Op::Subscribe { channel, retention, since, limit } => {
+            Op::Subscribe { channel, retention, since, .. } => {
                 if carried_out {
                     self.subscribed.insert((shard, channel.clone()));
                 }
                 let stream = self.streams.entry(channel.clone()).or_default();
-                let recovered = since.and_then(|since| stream.since(&since, limit));
+                let missed = since.as_ref().and_then(|since| stream.since(since));
+                let recovered = missed.filter(|missed| missed.len() <= PAGE);
                 let outcome = Outcome::Subscribed {
                     position: retention.map(|_| stream.position()),
                     recovered: recovered.is_some(),
-                    publications: recovered.unwrap_or_default(),
+                    publications: recovered.unwrap_or_default().to_vec(),
                 };
+                (channel, Ok(outcome))
+            }
+            Op::History { channel, since: Some(since), reverse: false, .. } => {
+                let stream = self.streams.entry(channel.clone()).or_default();
+                let page = stream.since(&since).ok_or(BackplaneError::UnrecoverablePosition);
+                let outcome = page.map(|page| Outcome::History {
+                    position: stream.position(),
+                    publications: page[..page.len().min(PAGE)].to_vec(),
+                });
                 (channel, outcome)
             }
             Op::Release { channel } => {
                 self.subscribed.remove(&(shard, channel.clone()));
-                (channel, Outcome::Done)
+                (channel, Ok(Outcome::Done))
             }
             Op::Publish { channel, payload, info, origin, retention: None, .. } => {
                 if carried_out {
                     let publication = Arc::new(Publication { offset: 0, payload, info, origin });
                     self.deliver(&channel, &Message::Publication(publication));
                 }
-                (channel, Outcome::Published { position: None })
+                (channel, Ok(Outcome::Published { position: None }))
             }
             Op::Publish { channel, payload, info, origin, .. } => {
                 if carried_out {
@@ -78,13 +90,15 @@ impl Backplane {
                     self.deliver(&channel, &Message::Publication(publication));
                 }
                 let position = self.streams.get(&channel).map(Stream::position);
-                (channel, Outcome::Published { position })
+                (channel, Ok(Outcome::Published { position }))
             }
-            Op::Enter { channel, .. } | Op::Leave { channel, .. } => (channel, Outcome::Done),
-            Op::History { .. } | Op::Presence { .. } => panic!("no client of the model asks for that"),
+            Op::Enter { channel, .. } | Op::Leave { channel, .. } => (channel, Ok(Outcome::Done)),
+            Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
+                panic!("no client of the model asks for that")
+            }
         };
         if let Some((connection, request)) = waiter {
-            let result = fault.map_or(Ok(outcome), Err);
+            let result = fault.map_or(outcome, Err);
             self.lane(shard, &channel).push_back(Inbound::Completed { connection, request, result });
         }
     }

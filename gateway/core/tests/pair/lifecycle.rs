@@ -40,6 +40,18 @@ fn a_client_that_closes_gets_its_code_back_and_the_connection_ends() {
 }
 
 #[test]
+fn who_says_goodbye_is_absent_at_once_and_who_may_come_back_after_the_grace() {
+    for (body, grace) in [(&[][..], 0), (&1000_u16.to_be_bytes(), 0), (&1001_u16.to_be_bytes(), 10)] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        node.receive(key, masked(CLOSE, body));
+        let ops = node.ops();
+        assert!(matches!(&ops[0], Op::Leave { grace: is, .. } if is.as_secs() == grace), "{body:?} {ops:?}");
+    }
+}
+
+#[test]
 fn the_server_waits_for_the_clients_close_frame_but_not_for_ever() {
     for answers in [true, false] {
         let mut node = node();
@@ -101,7 +113,7 @@ fn a_client_gets_a_ping_every_25_seconds_and_has_8_to_answer() {
 #[test]
 fn a_raw_client_is_pinged_only_when_silent_and_lives_on_any_answer() {
     let mut node = node();
-    let key = node.open(Opening::Raw { channel: "a" });
+    let key = node.open(Opening::raw("a"));
     node.confirm_subscriptions();
     for _ in 0..10 {
         node.receive(key, masked(TEXT, b"busy"));
@@ -136,9 +148,29 @@ fn a_moved_client_is_answered_first() {
 }
 
 #[test]
+fn a_client_that_waits_for_its_answers_counts_as_moved_once_it_is_closed() {
+    for hangs_up in [false, true] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        node.say(key, r#"{"id":3,"publish":{"channel":"a","data":1}}"#);
+        let (waiter, _) = node.sink.submitted.pop_front().expect("a publish");
+        assert_eq!((node.evict(10), node.shard.tally().moved), (1, 0));
+        if hangs_up {
+            node.hang_up(key);
+        } else {
+            node.complete(waiter, Ok(Outcome::Published { position: None }));
+        }
+        assert_eq!(node.shard.tally().moved, 1);
+        node.hang_up(key);
+        assert_eq!(node.shard.tally().moved, 1);
+    }
+}
+
+#[test]
 fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
     let mut node = node();
-    let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+    let keys = [node.connect(), node.open(Opening::raw("a")), node.open(Opening::Echo)];
     assert_eq!(node.shard.connections(), Connections { centrifuge: 1, raw: 2 });
     assert_eq!([2, 2, 2].map(|count| node.evict(count)), [2, 1, 0]);
     assert_eq!(keys.map(|key| closed(&mut node, key)), [3001, 1012, 1012]);
@@ -150,7 +182,7 @@ fn eviction_reaches_each_connection_once_in_the_way_of_its_protocol() {
 #[test]
 fn a_slow_consumer_is_cut_off_with_a_reason() {
     let mut node = node();
-    let keys = [node.subscribe("a"), node.open(Opening::Raw { channel: "a" })];
+    let keys = [node.subscribe("a"), node.open(Opening::raw("a"))];
     for (key, code) in keys.into_iter().zip([3008, 1008]) {
         node.shard.overflow(key, node.now, &mut node.sink);
         assert_eq!(closed(&mut node, key), code);
@@ -168,7 +200,7 @@ fn a_broken_frame_is_answered_with_the_code_of_its_rfc_section() {
         (masked(TEXT, &[0xFF]), 1007),
         (oversized, 1009),
     ] {
-        for opening in [Opening::Centrifuge, Opening::Raw { channel: "a" }, Opening::Echo] {
+        for opening in [Opening::Centrifuge, Opening::raw("a"), Opening::Echo] {
             let mut node = node();
             let key = node.open(opening);
             node.receive(key, bytes.clone());
@@ -199,7 +231,7 @@ proptest! {
     #[test]
     fn no_bytes_make_a_shard_fail(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..20)) {
         let mut node = node();
-        let keys = [node.connect(), node.open(Opening::Raw { channel: "a" }), node.open(Opening::Echo)];
+        let keys = [node.connect(), node.open(Opening::raw("a")), node.open(Opening::Echo)];
         for chunk in chunks {
             keys.iter().for_each(|key| node.receive(*key, chunk.clone()));
         }
@@ -217,4 +249,44 @@ proptest! {
         node.hang_up(key);
         prop_assert_eq!(node.shard.channels(), 0);
     }
+}
+
+#[test]
+fn a_message_that_only_drips_in_has_an_end() {
+    for opening in [Opening::Centrifuge, Opening::raw("a"), Opening::Echo] {
+        for in_fragments in [false, true] {
+            let mut node = node();
+            let key = node.open(opening.clone());
+            if opening == Opening::Centrifuge {
+                node.say(key, r#"{"id":1,"connect":{}}"#);
+                node.frames(key);
+            }
+            let frame = masked(TEXT, &[b'x'; 100]);
+            let mut closes = vec![];
+            for second in 0.. {
+                let fragment = masked(if second == 0 { 0x01 } else { 0x00 }, b"x");
+                node.receive(key, if in_fragments { fragment } else { vec![frame[second]] });
+                node.pass(Duration::from_secs(1));
+                let frames = node.frames(key);
+                closes.extend(frames.into_iter().filter(|frame| matches!(frame, Frame::Close(..))));
+                if !closes.is_empty() {
+                    assert!((59..95).contains(&second), "{second} s");
+                    break;
+                }
+            }
+            assert_eq!(closes, [Frame::Close(1008, "message timeout".to_owned())], "{opening:?}");
+        }
+    }
+}
+
+#[test]
+fn who_sends_many_messages_slowly_but_each_in_time_stays() {
+    let mut node = node();
+    let key = node.open(Opening::Echo);
+    let messages: Vec<u8> = (0..20).flat_map(|_| masked(TEXT, &[b'x'; 20])).collect();
+    for byte in messages {
+        node.receive(key, vec![byte]);
+        node.pass(Duration::from_secs(1));
+    }
+    assert_eq!(node.frames(key), vec![Frame::Text("x".repeat(20)); 20]);
 }

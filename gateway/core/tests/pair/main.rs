@@ -1,12 +1,17 @@
 //! Shards of different nodes over a model of the backplane, in virtual time: what clients see, and what they never see.
 #![expect(clippy::expect_used, clippy::panic, reason = "what a test takes for granted fails it")]
 
+mod answers;
 mod backplane;
+mod conversation;
 mod lifecycle;
+mod model;
 mod node;
 mod pause;
 mod protocol;
 mod raw;
 mod recovery;
+mod rights;
 mod tokens;
+mod vocabulary;
 mod world;

@@ -23,6 +23,8 @@ pub struct Sink {
     pub sent: VecDeque<(ConnectionKey, Frame)>,
     pub closed: Vec<ConnectionKey>,
     pub paused: Vec<ConnectionKey>,
+    /// Bytes that the sockets are said not to have taken.
+    pub waiting: usize,
     pub submitted: VecDeque<(Waiter, Op)>,
 }
 
@@ -30,6 +32,10 @@ impl Outbox for Sink {
     fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
         assert!(!self.closed.contains(&connection), "a frame for a connection that is closed");
         self.sent.push_back((connection, Frame::decode(&frame)));
+    }
+
+    fn waiting(&self, _: ConnectionKey) -> usize {
+        self.waiting
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -86,10 +92,15 @@ impl Frame {
         }
     }
 
+    /// A text message.
+    pub fn text(&self) -> &str {
+        let Self::Text(text) = self else { panic!("not text: {self:?}") };
+        text
+    }
+
     /// The lines of a text message.
     pub fn lines(&self) -> Vec<Value> {
-        let Self::Text(text) = self else { panic!("not text: {self:?}") };
-        text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+        self.text().lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 }
 
@@ -140,7 +151,7 @@ impl Node {
         Self { shard: Shard::new(Arc::new(settings)), sink: Sink::default(), now }
     }
 
-    pub fn open(&mut self, opening: Opening<'_>) -> ConnectionKey {
+    pub fn open(&mut self, opening: Opening) -> ConnectionKey {
         self.shard.open(opening, self.now, &mut self.sink)
     }
 

@@ -88,7 +88,7 @@ fn a_client_that_asks_for_more_than_may_wait_is_read_no_further_until_half_of_it
 #[test]
 fn a_raw_client_is_held_back_likewise_and_loses_nothing() {
     let mut node = Node::new(GatewayConfig::default(), 1);
-    let key = node.open(Opening::Raw { channel: "a" });
+    let key = node.open(Opening::raw("a"));
     node.confirm_subscriptions();
     node.receive(key, (0..600).flat_map(|n| masked(TEXT, n.to_string().as_bytes())).collect());
     assert_eq!((node.sink.submitted.len(), &node.sink.paused[..]), (BOUND, &[key][..]));
@@ -132,7 +132,7 @@ fn a_client_that_is_not_read_is_not_missed_although_its_pongs_are_unread() {
 #[test]
 fn a_raw_client_that_is_not_read_is_not_missed_either() {
     let mut node = Node::new(GatewayConfig::default(), 1);
-    let key = node.open(Opening::Raw { channel: "a" });
+    let key = node.open(Opening::raw("a"));
     node.confirm_subscriptions();
     node.receive(key, (0..256).flat_map(|_| masked(TEXT, b"m")).collect());
     node.pass(Duration::from_secs(120));

@@ -1,19 +1,19 @@
 //! Raw channels: bare messages, to everyone else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication},
-    config::GatewayConfig,
+    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, Retention},
+    config::{Channels, GatewayConfig},
     key::ConnectionKey,
-    raw::backplane_channel,
+    raw::{self, backplane_channel},
     shard::Opening,
 };
 
-use crate::node::{BINARY, Frame, Node, TEXT, masked};
+use crate::node::{BINARY, Frame, Node, PONG, TEXT, masked};
 
 fn join(node: &mut Node, channel: &str) -> ConnectionKey {
-    let key = node.open(Opening::Raw { channel });
+    let key = node.open(Opening::raw(channel));
     node.confirm_subscriptions();
     key
 }
@@ -55,7 +55,7 @@ fn a_message_reaches_everyone_else_in_its_channel_on_every_node_as_it_was_sent()
 fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
     let mut node = node();
     let first = join(&mut node, "room");
-    let second = node.open(Opening::Raw { channel: "room" });
+    let second = node.open(Opening::raw("room"));
     assert_eq!(node.ops(), vec![]);
     let payload = Payload::Text("hello".into());
     let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
@@ -74,35 +74,139 @@ fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
     let channel = backplane_channel("room");
     assert_eq!(GatewayConfig::default().channels.options(&channel), None);
     let mut node = node();
-    node.open(Opening::Raw { channel: "room" });
-    let subscribe = Op::Subscribe { channel: Arc::from(channel), retention: None, since: None, limit: 0 };
-    assert_eq!(node.ops(), vec![subscribe]);
+    node.open(Opening::raw("room"));
+    assert_eq!(node.ops(), vec![subscribe("room")]);
+}
+
+/// What the shard asks for in its own name.
+fn subscribe(channel: &str) -> Op {
+    let retention = Some(Retention { size: 300, ttl: Duration::from_secs(300) });
+    Op::Subscribe { channel: backplane_channel(channel).into(), retention, since: None, limit: 0 }
+}
+
+fn discontinue(node: &mut Node, channel: &str) {
+    node.inbound(Inbound::Delivered {
+        channel: backplane_channel(channel).into(),
+        message: Message::Discontinued,
+    });
+}
+
+fn deliver(node: &mut Node, channel: &str, text: &'static str) {
+    let publication =
+        Publication { offset: 0, payload: Payload::Text(text.into()), info: None, origin: None };
+    let message = Message::Publication(Arc::new(publication));
+    node.inbound(Inbound::Delivered { channel: backplane_channel(channel).into(), message });
 }
 
 #[test]
-fn a_raw_client_is_told_when_messages_may_be_lost() {
-    let lost = Frame::Close(1012, "messages may have been lost".to_owned());
-    let unavailable = Frame::Close(1013, "backplane unavailable".to_owned());
+fn a_channel_keeps_as_much_as_its_namespace_says_and_an_unknown_one_as_much_as_the_default() {
+    let channels = Channels::default();
+    let kept = |channel: &str| raw::retention(&channels, &backplane_channel(channel)).map(|kept| kept.size);
+    assert_eq!([kept("room"), kept("live:room"), kept("unheard:of")], [Some(300), None, Some(300)]);
+}
 
-    let mut discontinued = node();
-    let key = join(&mut discontinued, "room");
-    let channel: Arc<str> = backplane_channel("room").into();
-    discontinued.inbound(Inbound::Delivered { channel, message: Message::Discontinued });
-    assert_eq!(discontinued.frames(key), vec![lost]);
+#[test]
+fn clients_stay_when_deliveries_are_lost_which_the_shard_asks_for_again_once() {
+    let mut node = node();
+    let keys = [join(&mut node, "room"), join(&mut node, "room"), join(&mut node, "room")];
+    discontinue(&mut node, "room");
+    for failure in [BackplaneError::Unanswered, BackplaneError::Busy] {
+        let (waiter, op) = node.sink.submitted.pop_front().expect("the shard asks");
+        assert_eq!((op, node.ops()), (subscribe("room"), vec![]));
+        node.complete(waiter, Err(failure));
+        node.pass(Duration::from_millis(900));
+        assert_eq!(node.ops(), vec![], "not at once");
+        node.pass(Duration::from_millis(200));
+    }
+    node.confirm_subscriptions();
+    assert_eq!((node.ops(), node.shard.tally().raw_gaps), (vec![], 3));
+    deliver(&mut node, "room", "after");
+    assert!(keys.into_iter().all(|key| node.frames(key) == [Frame::Text("after".to_owned())]));
+}
 
-    let mut refused = node();
-    let key = join(&mut refused, "room");
-    refused.receive(key, masked(TEXT, b"hello"));
-    let (waiter, _) = refused.sink.submitted.pop_front().expect("a publish");
-    refused.complete(waiter, Err(BackplaneError::Busy));
-    assert_eq!(refused.frames(key), vec![unavailable.clone()]);
+#[test]
+fn who_comes_during_an_outage_is_served_once_it_is_over() {
+    let mut node = node();
+    let first = node.open(Opening::raw("room"));
+    let (waiter, _) = node.sink.submitted.pop_front().expect("the shard asks");
+    node.complete(waiter, Err(BackplaneError::Unavailable));
+    let second = node.open(Opening::raw("room"));
+    assert_eq!((node.ops(), node.frames(first)), (vec![], vec![]));
+    node.pass(Duration::from_secs(1));
+    node.confirm_subscriptions();
+    deliver(&mut node, "room", "hello");
+    for key in [first, second] {
+        assert_eq!(node.frames(key), vec![Frame::Text("hello".to_owned())]);
+        node.hang_up(key);
+    }
+    let channel = backplane_channel("room").into();
+    assert_eq!((node.ops(), node.shard.next_timeout()), (vec![Op::Release { channel }], None));
+}
 
-    let mut unreachable = node();
-    let key = unreachable.open(Opening::Raw { channel: "room" });
-    let (waiter, _) = unreachable.sink.submitted.pop_front().expect("a subscribe");
-    unreachable.complete(waiter, Err(BackplaneError::Unavailable));
-    assert_eq!(unreachable.frames(key), vec![unavailable]);
-    assert_eq!(unreachable.shard.channels(), 0);
+#[test]
+fn a_message_that_the_backplane_does_not_take_is_counted_and_its_sender_stays() {
+    let mut node = node();
+    let key = join(&mut node, "room");
+    for failure in [BackplaneError::Busy, BackplaneError::Unavailable, BackplaneError::Unanswered] {
+        node.receive(key, masked(TEXT, b"hello"));
+        let (waiter, _) = node.sink.submitted.pop_front().expect("a publish");
+        node.complete(waiter, Err(failure));
+    }
+    assert_eq!((node.frames(key), node.shard.tally().raw_unpublished), (vec![], 3));
+}
+
+#[test]
+fn channels_that_are_all_lost_at_once_are_asked_for_a_few_at_a_time() {
+    let mut node = node();
+    let names: Vec<String> = (0..600).map(|number| format!("room {number}")).collect();
+    let keys: Vec<ConnectionKey> = names.iter().map(|name| join(&mut node, name)).collect();
+    names.iter().for_each(|name| discontinue(&mut node, name));
+    let mut asked = 0;
+    while let Some((waiter, _)) = node.sink.submitted.pop_front() {
+        asked += 1;
+        assert!(node.sink.submitted.len() < 256, "{} wait", node.sink.submitted.len());
+        node.complete(
+            waiter,
+            Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }),
+        );
+    }
+    assert_eq!(asked, 600);
+    names.iter().for_each(|name| deliver(&mut node, name, "all"));
+    assert!(keys.into_iter().all(|key| node.frames(key) == [Frame::Text("all".to_owned())]));
+}
+
+#[test]
+fn the_answer_for_a_channel_that_was_left_meanwhile_says_nothing_of_who_came_after() {
+    let mut node = node();
+    let first = node.open(Opening::raw("room"));
+    let (stale, _) = node.sink.submitted.pop_front().expect("the shard asks");
+    node.hang_up(first);
+    node.open(Opening::raw("room"));
+    assert_eq!(
+        node.ops(),
+        vec![Op::Release { channel: backplane_channel("room").into() }, subscribe("room")]
+    );
+    node.complete(stale, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
+    node.open(Opening::raw("room"));
+    discontinue(&mut node, "room");
+    assert_eq!((node.ops(), node.shard.tally().raw_gaps), (vec![], 2), "it is still being asked for");
+}
+
+#[test]
+fn a_client_whose_token_ends_is_told_so_and_closed_at_that_moment() {
+    let mut node = node();
+    for seconds in [3, 40] {
+        let expires_at = Some(node.now.unix_seconds + seconds);
+        let key = node.open(Opening::Raw { channel: "room".to_owned(), expires_at });
+        node.confirm_subscriptions();
+        for _ in 1..seconds {
+            node.pass(Duration::from_secs(1));
+            node.receive(key, masked(PONG, b""));
+            assert!(!node.frames(key).iter().any(|frame| matches!(frame, Frame::Close(..))));
+        }
+        node.pass(Duration::from_millis(1_500));
+        assert_eq!(node.frames(key), vec![Frame::Close(3000, "token expired".to_owned())]);
+    }
 }
 
 #[test]

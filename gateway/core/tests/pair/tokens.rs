@@ -12,9 +12,9 @@ use gateway_core::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::node::{Frame, Node};
+use crate::node::{Frame, Node, TEXT, masked};
 
-const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+pub const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
 
 fn node(anonymous: bool) -> Node {
     let auth = Auth { anonymous, ..Auth::default() };
@@ -22,7 +22,7 @@ fn node(anonymous: bool) -> Node {
     Node::with_verifier(GatewayConfig { auth, ..GatewayConfig::default() }, 1, verifier)
 }
 
-fn sign(claims: &Value) -> String {
+pub fn sign(claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET)).expect("signed")
 }
 
@@ -230,4 +230,141 @@ fn lost_deliveries_of_a_tokens_channel_end_the_connection_which_comes_back_to_re
     node.inbound(Inbound::Delivered { channel: Arc::from("a"), message: Message::Discontinued });
     assert_eq!(node.frames(key), vec![Frame::Close(3010, "insufficient state".to_owned())]);
     assert_eq!(node.shard.channels(), 0);
+}
+
+#[test]
+fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connections() {
+    let mut node = node(false);
+    let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());
+    let publication = |offset| Publication { offset, payload: body.clone(), info: None, origin: None };
+    let mut reached = [0_u64; 2];
+    let mut connections = 0;
+    while reached != [40; 2] {
+        let position = |at: u64| json!({"recover": true, "epoch": "e", "offset": at});
+        let left_off = json!({"a": position(reached[0]), "b": position(reached[1])});
+        let key = connect_to_both(&mut node, &left_off.to_string());
+        connections += 1;
+        for at in reached {
+            let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
+            let publications = (at + 1..=40).map(|offset| Arc::new(publication(offset))).collect();
+            let position = Some(StreamPosition { epoch: Arc::from("e"), offset: 40 });
+            node.complete(waiter, Ok(Outcome::Subscribed { position, publications, recovered: true }));
+        }
+        let frames = node.frames(key);
+        assert!(frames[0].text().len() <= 1_048_576 / 2 + 1_000);
+        let subs = &frames[0].lines()[0]["connect"]["subs"];
+        for (at, channel) in reached.iter_mut().zip(["a", "b"]) {
+            assert_eq!(subs[channel]["recovered"], true);
+            *at +=
+                subs[channel]["publications"].as_array().map_or(0, |publications| publications.len() as u64);
+            assert_eq!(subs[channel]["offset"], *at);
+        }
+        let end = [Frame::Close(3010, "insufficient state".to_owned())];
+        assert_eq!(frames[1..], if reached == [40; 2] { vec![] } else { end.to_vec() });
+        node.hang_up(key);
+        node.ops();
+    }
+    assert_eq!(connections, 4);
+}
+
+#[test]
+fn a_recovery_of_a_tokens_channel_that_is_more_than_one_read_comes_over_several_connections() {
+    let mut node = node(false);
+    let end = |offset| StreamPosition { epoch: Arc::from("e"), offset };
+    let publication = |offset: u64| {
+        let payload = Payload::Json(offset.to_string().into());
+        Arc::new(Publication { offset, payload, info: None, origin: None })
+    };
+    for reached in [0, 300, 600] {
+        let left_off = json!({"a": {"recover": true, "epoch": "e", "offset": reached}});
+        let key = connect_to_both(&mut node, &left_off.to_string());
+        let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
+        let is_last = reached == 600;
+        let unread = Outcome::Subscribed {
+            position: Some(end(700)),
+            publications: if is_last { (601..=700).map(publication).collect() } else { vec![] },
+            recovered: is_last,
+        };
+        node.complete(waiter, Ok(unread));
+        confirm(&mut node, Ok(0));
+        if !is_last {
+            let (waiter, op) = node.sink.submitted.pop_front().expect("an operation");
+            let Op::History { since, limit, reverse, .. } = op else { panic!("{op:?}") };
+            assert_eq!((since, limit, reverse), (Some(end(reached)), 300, false));
+            let publications = (reached + 1..=reached + 300).map(publication).collect();
+            node.complete(waiter, Ok(Outcome::History { position: end(700), publications }));
+        }
+        let frames = node.frames(key);
+        let recovered = &frames[0].lines()[0]["connect"]["subs"]["a"];
+        let count = recovered["publications"].as_array().map(Vec::len);
+        let (parts, ends) = if is_last { (100, vec![]) } else { (300, vec![3010]) };
+        assert_eq!((&recovered["recovered"], count), (&json!(true), Some(parts)));
+        assert_eq!(recovered["offset"], reached + parts as u64);
+        let closes = frames[1..].iter().map(|frame| match frame {
+            Frame::Close(code, _) => *code,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(closes.collect::<Vec<_>>(), ends);
+        node.hang_up(key);
+        node.ops();
+    }
+}
+
+#[test]
+fn what_comes_behind_a_connect_command_waits_for_its_reply_however_it_comes() {
+    for separate in [false, true] {
+        let mut node = node(false);
+        let key = node.open(Opening::Centrifuge);
+        let connect = format!(
+            r#"{{"id":1,"connect":{{"token":"{}"}}}}"#,
+            sign(&json!({"sub": "ada", "channels": ["news"]}))
+        );
+        let rest = [r#"{"id":2,"subscribe":{"channel":"room"}}"#, r#"{"id":3,"ping":{}}"#];
+        if separate {
+            let messages = [&connect, rest[0], rest[1]].map(|message| masked(TEXT, message.as_bytes()));
+            node.receive(key, messages.concat());
+        } else {
+            node.say(key, &[&connect, rest[0], rest[1]].join("\n"));
+        }
+        assert_eq!((node.frames(key), &node.sink.paused[..]), (vec![], &[key][..]));
+        confirm(&mut node, Ok(0));
+        let lines = node.lines(key);
+        assert!(lines[0]["connect"]["subs"]["news"].is_object(), "{lines:?}");
+        assert_eq!((lines.len(), &lines[1]), (2, &json!({"id": 3, "ping": {}})));
+        node.confirm_subscriptions();
+        let lines = node.lines(key);
+        assert!(lines.len() == 1 && lines[0]["subscribe"].is_object(), "{lines:?}");
+        assert_eq!(node.sink.paused, []);
+    }
+}
+
+#[test]
+fn what_comes_behind_a_connect_command_that_fails_may_be_tried_again() {
+    for expired in [true, false] {
+        let mut node = node(false);
+        let key = node.open(Opening::Centrifuge);
+        let claims = if expired { json!({"exp": 1_000}) } else { json!({"channels": ["news"]}) };
+        let connect = format!(r#"{{"id":1,"connect":{{"token":"{}"}}}}"#, sign(&claims));
+        node.say(key, &format!("{connect}\n{}", r#"{"id":2,"subscribe":{"channel":"room"}}"#));
+        if !expired {
+            confirm(&mut node, Err(BackplaneError::Unavailable));
+        }
+        let lines = node.lines(key);
+        let codes: Vec<_> = lines.iter().map(|line| (&line["id"], &line["error"]["code"])).collect();
+        let code = if expired { 109 } else { 100 };
+        assert_eq!(codes, [(&json!(1), &json!(code)), (&json!(2), &json!(100))]);
+        assert_eq!(lines[1]["error"]["temporary"], true);
+        node.ops();
+        let token = sign(&json!({"sub": "ada"}));
+        node.say(key, &format!(r#"{{"id":3,"connect":{{"token":"{token}"}}}}"#));
+        assert!(node.lines(key)[0]["connect"].is_object());
+    }
+}
+
+#[test]
+fn a_client_whose_connect_commands_all_failed_is_stale_after_ten_seconds() {
+    let mut node = node(false);
+    let (key, _) = connect(&mut node, &sign(&json!({"exp": 1_000})));
+    node.pass(Duration::from_secs(11));
+    assert_eq!(node.frames(key), vec![Frame::Close(3502, "stale".to_owned())]);
 }

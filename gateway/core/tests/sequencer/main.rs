@@ -3,7 +3,12 @@
 
 mod model;
 
-use gateway_core::sequencer::Subscribe;
+use std::sync::Arc;
+
+use gateway_core::{
+    backplane::{Payload, Publication, StreamPosition},
+    sequencer::{Effect, Entry, Page, Sequencer, Subscribe},
+};
 use model::{Model, RETAINED, SHARDS, Step};
 use proptest::prelude::*;
 
@@ -64,8 +69,10 @@ fn a_gap_that_the_stream_no_longer_holds_discontinues_the_channel() {
 #[test]
 fn a_repeated_message_is_delivered_once() {
     let mut model = Model::subscribed(&[0]);
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
     model.steps(&[Step::Publish, Step::RepeatLive, Step::Live, Step::Live]);
-    assert_eq!(model.delivered(0), [1]);
+    assert_eq!(model.delivered(0), [1, 2]);
 }
 
 #[test]
@@ -92,6 +99,7 @@ fn a_store_that_lost_the_end_of_its_stream_gets_a_new_epoch_before_its_offsets_a
     for _ in 0..3 {
         model.steps(&[Step::Publish, Step::Live]);
     }
+    model.settle();
     let epoch = model.epoch();
     model.steps(&[Step::RollBack { lost: 2 }, Step::Publish, Step::Publish]);
     model.settle();
@@ -118,4 +126,115 @@ fn a_position_past_the_end_of_the_stream_is_not_recovered() {
     model.subscribe(Subscribe { ticket: 9, shard: 0, stream: true, since, limit: 10 });
     model.settle();
     assert_eq!(model.recovered(9), Some(false));
+}
+
+#[test]
+fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back() {
+    let mut model = Model::subscribed(&[0]);
+    let before = model.position(0);
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
+    assert_eq!(
+        (model.delivered(0), model.is_discontinued(0)),
+        (vec![1], false),
+        "the stream that begins is the channel's"
+    );
+    assert_ne!(model.epoch(), before.epoch);
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(true));
+}
+
+#[test]
+fn a_client_that_knows_of_a_stream_before_its_node_does_is_recovered_all_the_same() {
+    let mut model = Model::subscribed(&[0]);
+    // Neither has arrived here.
+    model.steps(&[Step::Publish, Step::Publish]);
+    let since = Some(model.position(1));
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since, limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(true));
+    assert_eq!((model.delivered(0), model.delivered(1)), (vec![1, 2], vec![]));
+}
+
+#[test]
+fn a_position_before_the_first_publication_is_worth_nothing_in_a_store_that_lost_its_data() {
+    let mut model = Model::subscribed(&[0]);
+    let before = model.position(0);
+    model.steps(&[Step::Publish, Step::Live, Step::Flush, Step::Publish]);
+    model.settle();
+    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.settle();
+    assert_eq!(model.recovered(9), Some(false));
+}
+
+#[test]
+fn a_client_s_mistaken_position_does_not_widen_or_move_what_is_read_for_others() {
+    let mut model = Model::subscribed(&[0]);
+    for _ in 0..3 {
+        model.steps(&[Step::Publish, Step::Live]);
+        model.settle();
+    }
+    let right = model.position(2);
+    let beyond = model.position(u64::MAX);
+    let other = StreamPosition { epoch: "other".into(), offset: 0 };
+    for (ticket, since) in [(7, beyond), (8, other), (9, right)] {
+        model.subscribe(Subscribe { ticket, shard: 1, stream: true, since: Some(since), limit: 10 });
+    }
+    model.settle();
+    assert_eq!([7, 8, 9].map(|ticket| model.recovered(ticket)), [Some(false), Some(false), Some(true)]);
+    assert!(model.ranges().iter().all(|range| (1..=3).contains(&range.from)), "{:?}", model.ranges());
+}
+
+#[test]
+fn more_than_a_client_can_be_sent_at_once_is_not_recovered_and_nothing_of_it_is_lost_for_those_who_stayed() {
+    let mut model = Model::subscribed(&[0]);
+    let start = model.position(0);
+    for _ in 0..4 {
+        model.steps(&[Step::Publish, Step::DropLive]);
+    }
+    model.steps(&[Step::Publish, Step::Live]);
+    model.settle();
+    assert!(model.is_discontinued(0), "the store no longer has the first");
+    for back in [4, 1] {
+        let since = StreamPosition { epoch: model.epoch(), offset: 5 - back };
+        model.subscribe(Subscribe { ticket: back, shard: 1, stream: true, since: Some(since), limit: 10 });
+        model.settle();
+    }
+    assert_eq!((model.recovered(4), model.recovered(1)), (Some(false), Some(true)), "{start:?}");
+}
+
+#[test]
+fn what_is_held_for_channels_with_gaps_is_bounded_in_bytes_for_each_and_for_all_together() {
+    const MIB: usize = 1024 * 1024;
+    let mut sequencer = Sequencer::new(MIB);
+    sequencer.connected();
+    let epoch: Arc<str> = "epoch".into();
+    let live = |sequencer: &mut Sequencer, channel: &str, offset: u64| {
+        let payload = Payload::Binary(vec![0; 60_000].into());
+        let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
+        sequencer.live(channel, &epoch, Entry { tag: offset, publication });
+    };
+    let follow = |sequencer: &mut Sequencer, channel: &Arc<str>| {
+        sequencer.subscribe(channel, Subscribe { ticket: 1, shard: 0, stream: true, since: None, limit: 0 });
+        let generation = sequencer.take_effects().iter().find_map(|effect| match effect {
+            Effect::Register { generation, .. } => Some(*generation),
+            _ => None,
+        });
+        sequencer.registered(channel, generation.unwrap());
+        let top = StreamPosition { epoch: epoch.clone(), offset: 1 };
+        sequencer.page(channel, generation.unwrap(), Page { top, began: None, tag: 1, entries: vec![] });
+        let _ = sequencer.take_effects();
+    };
+    let channels: Vec<Arc<str>> = (0..100).map(|n: u32| n.to_string().into()).collect();
+    for channel in &channels {
+        follow(&mut sequencer, channel);
+        let before = sequencer.held_bytes();
+        // The second is missing.
+        (3..100).for_each(|offset| live(&mut sequencer, channel, offset));
+        assert!(sequencer.held_bytes() - before <= MIB);
+    }
+    assert!((63 * MIB..=64 * MIB).contains(&sequencer.held_bytes()), "{}", sequencer.held_bytes());
+    channels.iter().for_each(|channel| sequencer.release(channel, 0));
+    assert_eq!(sequencer.held_bytes(), 0);
 }

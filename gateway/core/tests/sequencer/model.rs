@@ -1,19 +1,22 @@
 //! One channel on a model of Redis, the sequencer of one node, and its shards.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use gateway_core::{
     backplane::{Message, Outcome, Payload, Publication, StreamPosition},
-    sequencer::{Effect, Entry, Generation, Page, Read, Sequencer, Subscribe},
+    provisional::ProvisionalEpoch,
+    sequencer::{Effect, Entry, Generation, Page, Range, Read, Sequencer, Subscribe},
 };
 
 pub const SHARDS: u16 = 3;
 pub const RETAINED: usize = 4;
 const LIMIT: u32 = 3;
+/// Room for three publications.
+const PAGE_BYTES: usize = 800;
 
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -60,7 +63,12 @@ struct Shard {
 pub struct Model {
     channel: Arc<str>,
     sequencer: Sequencer,
-    epoch: Arc<str>,
+    /// What the store keeps of the stream, once there is one: its epoch, and the provisional one before it.
+    stream: Option<(Arc<str>, Option<ProvisionalEpoch>)>,
+    /// What the stream, or the lack of one, was called in answers, and goes by still.
+    names: BTreeSet<Arc<str>>,
+    store: u32,
+    seconds: u32,
     log: Vec<Entry>,
     drawn: u64,
     subscribed: bool,
@@ -72,15 +80,19 @@ pub struct Model {
     shards: Vec<Shard>,
     subscribes: BTreeMap<u64, Subscribe>,
     recovered: BTreeMap<u64, bool>,
-    reads: usize,
+    reads: Vec<Range>,
 }
 
 impl Model {
     pub fn new() -> Self {
         let mut model = Self {
             channel: "channel".into(),
-            sequencer: Sequencer::default(),
-            epoch: "epoch-0".into(),
+            // So small that some pages are cut.
+            sequencer: Sequencer::new(PAGE_BYTES),
+            stream: None,
+            names: BTreeSet::new(),
+            store: 0,
+            seconds: 0,
             log: Vec::new(),
             drawn: 0,
             subscribed: false,
@@ -92,7 +104,7 @@ impl Model {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             subscribes: BTreeMap::new(),
             recovered: BTreeMap::new(),
-            reads: 0,
+            reads: Vec::new(),
         };
         model.step(&Step::Connect);
         model
@@ -141,11 +153,17 @@ impl Model {
             }
             Step::RollBack { lost } => {
                 self.log.truncate(self.log.len().saturating_sub(usize::from(*lost)));
+                if self.log.is_empty() && self.stream.take().is_some() {
+                    // Who was told that there was nothing yet, and got nothing, goes on from there.
+                    self.names.retain(|name| ProvisionalEpoch::parse(name).is_some());
+                }
                 self.restart();
             }
             Step::Flush => {
                 self.log.clear();
-                self.draw_epoch();
+                self.stream = None;
+                self.names.clear();
+                self.store += 1;
                 self.restart();
             }
         }
@@ -182,7 +200,8 @@ impl Model {
             if !shard.active {
                 continue;
             }
-            assert_eq!(position.epoch, self.epoch, "shard {index} follows an epoch that is over");
+            let current = self.epoch() == position.epoch || self.names.contains(&position.epoch);
+            assert!(current, "shard {index} follows {position:?}, which is over");
             let since = usize::try_from(shard.since).unwrap();
             let expected: Vec<_> = self.log[since..].iter().map(|entry| entry.publication.clone()).collect();
             assert_eq!(shard.entries, expected, "shard {index} since {since}");
@@ -207,15 +226,27 @@ impl Model {
     }
 
     pub fn position(&self, offset: u64) -> StreamPosition {
-        StreamPosition { epoch: self.epoch.clone(), offset }
+        StreamPosition { epoch: self.epoch(), offset }
     }
 
     pub fn epoch(&self) -> Arc<str> {
-        self.epoch.clone()
+        match &self.stream {
+            Some((epoch, _)) => epoch.clone(),
+            None => self.provisional().to_string().into(),
+        }
+    }
+
+    fn provisional(&self) -> ProvisionalEpoch {
+        ProvisionalEpoch { store: self.store, seconds: self.seconds }
     }
 
     pub fn reads(&self) -> usize {
-        self.reads
+        self.reads.len()
+    }
+
+    /// What was asked for, read by read.
+    pub fn ranges(&self) -> &[Range] {
+        &self.reads
     }
 
     pub fn completed(&self) -> usize {
@@ -227,6 +258,10 @@ impl Model {
     }
 
     fn publish(&mut self) {
+        self.seconds += 1;
+        if self.stream.is_none() {
+            self.begin(Some(self.provisional()));
+        }
         let tag = self.draw();
         let payload = Payload::Json(Bytes::from(tag.to_string()));
         let offset = self.log.len() as u64 + 1;
@@ -234,7 +269,7 @@ impl Model {
         let entry = Entry { tag, publication };
         self.log.push(entry.clone());
         if self.subscribed {
-            self.lives.push_back((self.epoch.clone(), entry));
+            self.lives.push_back((self.epoch(), entry));
         }
     }
 
@@ -246,9 +281,10 @@ impl Model {
         let answer = match question {
             Question::Read(read) => Answer::Page(read.generation, self.read(&read)),
             Question::Rotate { generation, epoch } => {
-                if self.epoch == epoch {
+                if self.stream.as_ref().is_none_or(|(current, _)| *current == epoch) {
                     self.log.clear();
-                    self.draw_epoch();
+                    self.names.clear();
+                    self.begin(None);
                 }
                 Answer::Rotated(generation)
             }
@@ -256,20 +292,19 @@ impl Model {
         self.answers.push_back(answer);
     }
 
-    fn read(&self, read: &Read) -> Page {
-        let limit = usize::try_from(read.limit).unwrap();
+    fn read(&mut self, read: &Read) -> Page {
+        let Range { pivot, from, up_to, after } = read.range;
         let retained = &self.log[self.log.len().saturating_sub(RETAINED)..];
-        let asked: Vec<_> = retained.iter().filter(|e| e.publication.offset >= read.from).cloned().collect();
-        let entries = match asked.len().checked_sub(limit) {
-            Some(excess) if read.latest => asked[excess..].to_vec(),
-            Some(_) => asked[..limit].to_vec(),
-            None => asked,
-        };
-        Page {
-            top: self.position(self.log.len() as u64),
-            tag: self.log.last().map_or(0, |entry| entry.tag),
-            entries,
-        }
+        let is_before = |entry: &&Entry| pivot.is_none_or(|pivot| entry.publication.offset <= pivot);
+        let before = retained.iter().rev().filter(is_before).filter(|e| e.publication.offset >= from);
+        let mut entries = cut(before, up_to, read.bytes);
+        entries.reverse();
+        entries.extend(cut(retained.iter().filter(|entry| !is_before(entry)), after, read.bytes));
+        self.seconds += 1;
+        let top = self.position(self.log.len() as u64);
+        self.names.insert(top.epoch.clone());
+        let began = self.stream.as_ref().and_then(|(_, began)| *began);
+        Page { top, began, tag: self.log.last().map_or(0, |entry| entry.tag), entries }
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -316,7 +351,8 @@ impl Model {
     fn come_back(&mut self, shard: u16, back: u8) {
         let known = &self.shards[usize::from(shard)];
         // Positions that the store had lost and used again cannot be told from their successors by a client.
-        let since = known.position.as_ref().filter(|position| position.epoch == self.epoch).map(|position| {
+        let is_current = |epoch: &Arc<str>| *epoch == self.epoch() || self.names.contains(epoch);
+        let since = known.position.as_ref().filter(|position| is_current(&position.epoch)).map(|position| {
             StreamPosition { offset: position.offset.saturating_sub(back.into()), ..position.clone() }
         });
         let same = since.as_ref().is_none_or(|since| {
@@ -339,7 +375,7 @@ impl Model {
                 }
                 Effect::Unregister { .. } => self.subscribed = false,
                 Effect::Read(read) => {
-                    self.reads += 1;
+                    self.reads.push(read.range);
                     self.questions.push_back(Question::Read(read));
                 }
                 Effect::Rotate { generation, epoch, .. } => {
@@ -374,21 +410,32 @@ impl Model {
         }
         let shard = &mut self.shards[usize::from(subscribe.shard)];
         if shard.active {
-            assert_eq!(shard.position.as_ref(), Some(&position), "deliveries go on from where they are");
+            let known = shard.position.as_ref().map(|known| known.offset);
+            assert_eq!(known, Some(position.offset), "deliveries go on from where they are");
         } else {
             let since = position.offset;
             *shard = Shard { active: true, since, position: Some(position), ..Shard::default() };
         }
     }
 
-    fn draw_epoch(&mut self) {
-        self.epoch = format!("epoch-{}", self.draw()).into();
+    fn begin(&mut self, began: Option<ProvisionalEpoch>) {
+        self.stream = Some((format!("epoch-{}", self.draw()).into(), began));
     }
 
     fn draw(&mut self) -> u64 {
         self.drawn += 1;
         self.drawn
     }
+}
+
+/// As many as fit, but one at least.
+fn cut<'a>(entries: impl Iterator<Item = &'a Entry>, most: u32, bytes: usize) -> Vec<Entry> {
+    let mut total = 0;
+    let fits = |(index, entry): &(usize, &Entry)| {
+        total += entry.publication.bytes();
+        *index == 0 || total <= bytes
+    };
+    entries.take(most as usize).enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect()
 }
 
 impl Shard {

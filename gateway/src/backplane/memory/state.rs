@@ -8,17 +8,16 @@ use std::{
 
 use gateway_core::{
     backplane::{BackplaneError, ClientInfo, Outcome, Publication, Retention, StreamPosition},
+    provisional::ProvisionalEpoch,
     sequencer::ShardSet,
 };
 
-use super::stream::Stream;
+use super::stream::{POSITION_OUTLIVES, Stream};
 
 /// How long an idempotency key is remembered ([`gateway_core::backplane::Op::Publish`]).
 const REMEMBER: Duration = Duration::from_secs(300);
 /// Idempotency keys remembered at most; the oldest is forgotten before its time.
 const REMEMBERED: usize = 262_144;
-/// The stream of a channel that is only read from: nothing is in it, so nothing expires; its position is kept a while.
-const UNPUBLISHED: Duration = Duration::ZERO;
 
 type Keyed = (Arc<str>, Arc<str>);
 
@@ -32,8 +31,13 @@ pub(super) struct Publish {
 }
 
 /// Everything the memory backplane knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    /// Bytes of publications that one answer brings at most.
+    page_bytes: usize,
+    /// Random id of this process's memory.
+    store: u32,
+    started: Instant,
     channels: HashMap<Arc<str>, Channel>,
     results: HashMap<Keyed, Option<StreamPosition>>,
     forget: VecDeque<(Instant, Keyed)>,
@@ -44,9 +48,28 @@ struct Channel {
     interest: ShardSet,
     stream: Option<Stream>,
     members: BTreeMap<Arc<str>, Arc<ClientInfo>>,
+    /// How many clients each user has among them; kept from the first time on that somebody asks.
+    users: Option<BTreeMap<Arc<str>, u32>>,
 }
 
 impl State {
+    pub(super) fn new(page_bytes: usize, now: Instant) -> Self {
+        Self {
+            page_bytes,
+            store: rand::random(),
+            started: now,
+            channels: HashMap::new(),
+            results: HashMap::new(),
+            forget: VecDeque::new(),
+        }
+    }
+
+    /// What a channel without a stream has for an epoch.
+    fn provisional(&self, now: Instant) -> ProvisionalEpoch {
+        let seconds = now.saturating_duration_since(self.started).as_secs();
+        ProvisionalEpoch { store: self.store, seconds: u32::try_from(seconds).unwrap_or(u32::MAX) }
+    }
+
     /// Where the publication is, and who gets it, unless its key is known already.
     pub(super) fn publish(
         &mut self,
@@ -66,8 +89,9 @@ impl State {
                 self.channels.get(&name).map(|c| c.interest).unwrap_or_default(),
             ),
             Some(retention) => {
+                let began = self.provisional(now);
                 let channel = self.channels.entry(name).or_default();
-                let stream = channel.stream.get_or_insert_with(|| Stream::new(now, retention.ttl));
+                let stream = channel.stream.get_or_insert_with(|| Stream::new(began, now));
                 let publication = stream.append(publication, retention, now);
                 (Some(stream.position()), publication, channel.interest)
             }
@@ -88,13 +112,17 @@ impl State {
         limit: u32,
         now: Instant,
     ) -> Outcome {
+        let (epoch, page_bytes) = (self.provisional(now), self.page_bytes);
         let channel = self.channels.entry(name).or_default();
         channel.interest.insert(shard);
-        let Some(retention) = retention else {
+        if retention.is_none() {
             return Outcome::Subscribed { position: None, publications: Vec::new(), recovered: false };
+        }
+        let Some(stream) = &mut channel.stream else {
+            let recovered = since.is_some_and(|since| is_before_all(since, epoch));
+            return Outcome::Subscribed { position: Some(start(epoch)), publications: Vec::new(), recovered };
         };
-        let stream = channel.stream.get_or_insert_with(|| Stream::new(now, retention.ttl));
-        let missed = since.and_then(|since| stream.missed(since, limit, now));
+        let missed = since.and_then(|since| stream.missed(since, limit, page_bytes, now));
         let recovered = missed.is_some();
         let publications = missed.unwrap_or_default();
         Outcome::Subscribed { position: Some(stream.position()), publications, recovered }
@@ -115,9 +143,15 @@ impl State {
         reverse: bool,
         now: Instant,
     ) -> Result<Outcome, BackplaneError> {
-        let channel = self.channels.entry(name.clone()).or_default();
-        let stream = channel.stream.get_or_insert_with(|| Stream::new(now, UNPUBLISHED));
-        let publications = stream.read(since, limit, reverse, now)?;
+        let (epoch, page_bytes) = (self.provisional(now), self.page_bytes);
+        let Some(stream) = self.channels.get_mut(name).and_then(|channel| channel.stream.as_mut()) else {
+            return if since.is_none_or(|since| is_before_all(since, epoch)) {
+                Ok(Outcome::History { position: start(epoch), publications: Vec::new() })
+            } else {
+                Err(BackplaneError::UnrecoverablePosition)
+            };
+        };
+        let publications = stream.read(since, limit, reverse, page_bytes, now)?;
         Ok(Outcome::History { position: stream.position(), publications })
     }
 
@@ -126,21 +160,54 @@ impl State {
         let channel = self.channels.entry(name.clone()).or_default();
         let info = Arc::new(info);
         let known = channel.members.insert(info.client.clone(), info.clone()).is_some();
+        if !known && let Some(users) = &mut channel.users {
+            *users.entry(info.user.clone()).or_default() += 1;
+        }
         (if known { ShardSet::default() } else { channel.interest }, info)
     }
 
     /// Who is to be told that the client left; nothing when it was not there.
-    pub(super) fn leave(&mut self, name: &Arc<str>, info: ClientInfo) -> Option<(ShardSet, Arc<ClientInfo>)> {
+    pub(super) fn leave(&mut self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
         let channel = self.channels.get_mut(name)?;
-        channel.members.remove(&info.client)?;
+        let info = channel.members.remove(client)?;
+        if let Some(users) = &mut channel.users
+            && let Some(clients) = users.get_mut(&info.user)
+        {
+            *clients -= 1;
+            if *clients == 0 {
+                users.remove(&info.user);
+            }
+        }
         let interest = channel.interest;
         self.tidy(name);
-        Some((interest, Arc::new(info)))
+        Some((interest, info))
     }
 
-    pub(super) fn presence(&self, name: &Arc<str>) -> Vec<ClientInfo> {
-        let members = self.channels.get(name).map(|channel| channel.members.values());
-        members.into_iter().flatten().map(|info| info.as_ref().clone()).collect()
+    pub(super) fn presence(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {
+        let members = || self.channels.get(name).into_iter().flat_map(|channel| channel.members.values());
+        let mut bytes = 0;
+        let fits = members().all(|info| {
+            bytes += info.bytes();
+            bytes <= limit as usize
+        });
+        if !fits {
+            return Err(BackplaneError::TooLarge);
+        }
+        Ok(Outcome::Presence { clients: members().map(|info| info.as_ref().clone()).collect() })
+    }
+
+    pub(super) fn presence_stats(&mut self, name: &Arc<str>) -> Outcome {
+        let Some(channel) = self.channels.get_mut(name) else {
+            return Outcome::PresenceStats { clients: 0, users: 0 };
+        };
+        let users = channel.users.get_or_insert_with(|| {
+            let mut users = BTreeMap::new();
+            for info in channel.members.values() {
+                *users.entry(info.user.clone()).or_default() += 1;
+            }
+            users
+        });
+        Outcome::PresenceStats { clients: channel.members.len() as u64, users: users.len() as u64 }
     }
 
     /// Drops what has outlived its time.
@@ -169,6 +236,17 @@ impl State {
             self.channels.remove(name);
         }
     }
+}
+
+/// The position in a channel without a stream.
+fn start(epoch: ProvisionalEpoch) -> StreamPosition {
+    StreamPosition { epoch: epoch.to_string().into(), offset: 0 }
+}
+
+/// Whether a position in a channel that has no stream now is from before any publication.
+fn is_before_all(since: &StreamPosition, epoch: ProvisionalEpoch) -> bool {
+    let known = ProvisionalEpoch::parse(&since.epoch);
+    since.offset == 0 && known.is_some_and(|known| epoch.continues(known, POSITION_OUTLIVES))
 }
 
 impl Channel {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, mem, sync::Arc};
 
 use gateway_core::backplane::Retention;
 
-use crate::backplane::Reply;
+use crate::backplane::Waiter;
 
 /// Publishes of one batch at most, and their bytes: Redis serves nobody else meanwhile. A full batch waits for nothing.
 const MOST: usize = 64;
@@ -20,7 +20,7 @@ pub(super) struct Batch {
     /// As [`super::envelope::encode_body`] writes them.
     pub(super) bodies: Vec<Vec<u8>>,
     /// Whom to tell, in the order of the bodies.
-    pub(super) replies: Vec<Reply>,
+    pub(super) waiters: Vec<Waiter>,
     bytes: usize,
 }
 
@@ -43,9 +43,9 @@ struct Line {
 
 impl Batch {
     /// One publish by itself.
-    pub(super) fn new(channel: Arc<str>, retention: Retention, body: Vec<u8>, reply: Reply) -> Self {
+    pub(super) fn new(channel: Arc<str>, retention: Retention, body: Vec<u8>, waiter: Waiter) -> Self {
         let bytes = body.len();
-        Self { channel, retention, bodies: vec![body], replies: vec![reply], bytes }
+        Self { channel, retention, bodies: vec![body], waiters: vec![waiter], bytes }
     }
 }
 
@@ -75,7 +75,7 @@ impl Batches {
         if batch.bodies.len() < MOST && batch.bytes + publish.bytes <= MOST_BYTES {
             batch.bytes += publish.bytes;
             batch.bodies.extend(publish.bodies);
-            batch.replies.extend(publish.replies);
+            batch.waiters.extend(publish.waiters);
             return None;
         }
         let full = mem::replace(batch, publish);
@@ -127,11 +127,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::backplane::{Reply, budget::Budget};
 
     const RETENTION: Retention = Retention { size: 1, ttl: Duration::ZERO };
 
     fn publish(channel: &str, body: &[u8]) -> Batch {
-        Batch::new(channel.into(), RETENTION, body.to_vec(), Reply::Shard { shard: 0, waiter: None })
+        let waiter =
+            Waiter { reply: Reply::Shard { shard: 0, waiter: None }, charge: Budget::new(0).take(0) };
+        Batch::new(channel.into(), RETENTION, body.to_vec(), waiter)
     }
 
     fn bodies(batch: Option<Batch>) -> Vec<Vec<u8>> {

@@ -5,35 +5,32 @@ use std::{sync::Arc, time::Instant};
 use gateway_core::{
     backplane::{BackplaneError, Outcome},
     resp::Resp,
-    sequencer::{Generation, Read},
+    sequencer::Generation,
 };
 
-use super::{
-    actor::Actor,
-    keys,
-    pending::{Pending, Request},
-    requests,
-    wire::Event,
-};
-use crate::backplane::Reply;
+use super::{actor::Actor, pending::Pending, pipeline::Event, requests};
+use crate::backplane::Waiter;
+
+/// Reads of the sequencer's that are on their way at most: each may bring a page.
+const RECOVERING: usize = 16;
 
 impl Actor {
-    pub(super) async fn on_commands(&mut self, event: Event) {
+    pub(super) async fn on_commands(&mut self, event: Event<Pending>) {
         match event {
-            Event::Up => self.on_commands_up(),
+            Event::Up(store) => self.on_commands_up(store),
             Event::Replies(replies) => {
                 self.upkeep.answered();
                 for reply in replies {
-                    let Some((_, pending)) = self.in_flight.pop_front() else {
+                    let Some(pending) = self.commands.answered() else {
                         self.commands.fail("Redis answered what was not asked");
                         break;
                     };
                     self.on_reply(pending, reply).await;
                 }
             }
-            Event::Down(error) => {
+            Event::Down { error, unanswered } => {
                 self.trouble("commands", &error, Instant::now());
-                while let Some((_, pending)) = self.in_flight.pop_front() {
+                for pending in unanswered {
                     self.give_up(pending, BackplaneError::Unanswered).await;
                 }
             }
@@ -42,81 +39,68 @@ impl Actor {
         self.keep_health(Instant::now());
     }
 
-    /// Puts a command on the wire.
-    pub(super) fn send(&mut self, request: Request) {
-        self.commands.send(&request.command);
-        self.in_flight.push_back((Instant::now(), request.pending));
-    }
-
-    /// Asks the sequencer's question.
-    pub(super) fn send_read(&mut self, read: &Read) {
-        if !self.commands.is_up() {
-            return self.sequencer.read_failed(&read.channel, read.generation);
+    /// Asks the sequencer's next questions, unless enough of them are on their way.
+    pub(super) fn recover_next(&mut self) {
+        while self.recovering < RECOVERING
+            && let Some(read) = self.recoveries.pop_front()
+        {
+            let command = self.scripts.read(&read);
+            match self.commands.send(&command, Pending::Page(read.channel.clone(), read.generation)) {
+                Ok(()) => self.recovering += 1,
+                Err(_) => self.sequencer.read_failed(&read.channel, read.generation),
+            }
         }
-        let command = self.scripts.read(read);
-        self.send(Request { command, pending: Pending::Page(read.channel.clone(), read.generation) });
     }
 
     /// Starts a new epoch for the sequencer.
     pub(super) fn send_rotation(&mut self, channel: Arc<str>, generation: Generation, epoch: &str) {
-        if !self.commands.is_up() {
-            return self.sequencer.read_failed(&channel, generation);
-        }
         let command = self.scripts.rotate(&channel, epoch);
-        self.send(Request { command, pending: Pending::Rotation(channel, generation) });
+        if self.commands.send(&command, Pending::Rotation(channel.clone(), generation)).is_err() {
+            self.sequencer.read_failed(&channel, generation);
+        }
     }
 
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(reply) | Pending::History(reply, _) | Pending::Presence(reply) => {
-                self.inboxes.complete(reply, Err(error)).await;
-            }
-            Pending::Append(channel, replies) => {
-                for reply in replies {
-                    self.inboxes.complete(reply, Err(error)).await;
+            Pending::Publish(_, waiter) => self.inboxes.complete(waiter, Err(error)).await,
+            Pending::Answer(asked) => self.answer(*asked, &Err(error)).await,
+            Pending::Append(channel, waiters) => {
+                for waiter in waiters {
+                    self.inboxes.complete(waiter, Err(error)).await;
                 }
                 self.appended(&channel);
             }
-            Pending::Page(channel, generation) | Pending::Rotation(channel, generation) => {
+            Pending::Page(channel, generation) => {
+                self.recovering -= 1;
                 self.sequencer.read_failed(&channel, generation);
             }
-            Pending::Leave(departure) => self.depart_later(departure, Instant::now()),
-            Pending::Lease | Pending::Remains(_) | Pending::Script | Pending::Ignored => {}
+            Pending::Rotation(channel, generation) => {
+                self.sequencer.read_failed(&channel, generation);
+            }
+            Pending::Leave(departure) => self.leave_later(departure),
+            Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => self.chores.forget(&node),
+            Pending::Enter => self.upkeep.someone_is_missing(),
+            Pending::Lease => self.upkeep.lease_refused(Instant::now()),
+            Pending::Life(..) | Pending::Disowned | Pending::Script | Pending::Ignored => {}
         }
     }
 
-    fn on_commands_up(&mut self) {
+    fn on_commands_up(&mut self, store: String) {
+        self.scripts.store = store;
+        self.upkeep.commands_up(Instant::now());
         self.load_scripts();
         self.renew_lease();
         // Redis may have been restarted, or this node given up for dead.
-        self.enter_all();
-        while let Some((_, request)) = self.parked.pop_front() {
-            self.send(request);
-        }
-        self.upkeep.commands_up(Instant::now());
+        self.chores.begin(&self.members);
+        self.commands.unpark();
         self.sequencer.retry();
     }
 
     fn load_scripts(&mut self) {
-        for command in self.scripts.load().collect::<Vec<_>>() {
-            self.send(Request { command, pending: Pending::Script });
-        }
-    }
-
-    /// Makes every client of this node present; nobody is told of those that were.
-    fn enter_all(&mut self) {
-        let mut commands = Vec::new();
-        for (channel, clients) in self.members.iter() {
-            let mut index = redis::cmd("SADD");
-            index.arg(keys::node_channels(&self.node)).arg(&**channel);
-            commands.push(index);
-            commands.extend(
-                clients.map(|(info, announce)| self.scripts.enter(&self.node, channel, info, *announce)),
-            );
-        }
-        for command in commands {
-            self.send(Request { command, pending: Pending::Ignored });
+        for command in self.scripts.load() {
+            // The next connection loads them again.
+            let _ = self.commands.send(&command, Pending::Script);
         }
     }
 
@@ -125,11 +109,11 @@ impl Actor {
         if self.upkeep.may_complain(error, Instant::now()) {
             tracing::warn!(error, "Redis refuses commands");
         }
-        let loading = |(_, pending): &(Instant, Pending)| matches!(pending, Pending::Script);
-        if error.starts_with("NOSCRIPT") && !self.in_flight.iter().any(loading) {
+        let loading = self.commands.questions().any(|pending| matches!(pending, Pending::Script));
+        if error.starts_with("NOSCRIPT") && !loading {
             // Somebody flushed the scripts; clients that entered meanwhile were refused, too.
             self.load_scripts();
-            self.enter_all();
+            self.chores.begin(&self.members);
         }
         if error.starts_with("READONLY") {
             // The primary is another one now; its name leads there.
@@ -138,7 +122,7 @@ impl Actor {
         }
     }
 
-    async fn tell(&self, waiters: Vec<Reply>, outcomes: impl Iterator<Item = Outcome>) {
+    async fn complete_all(&self, waiters: Vec<Waiter>, outcomes: impl Iterator<Item = Outcome>) {
         for (waiter, outcome) in waiters.into_iter().zip(outcomes) {
             self.inboxes.complete(waiter, Ok(outcome)).await;
         }
@@ -150,30 +134,44 @@ impl Actor {
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
-            Pending::Publish(waiter) => self.tell(vec![waiter], requests::published(&reply)).await,
+            Pending::Publish(channel, waiter) => {
+                self.complete_all(vec![waiter], requests::published(&reply)).await;
+                self.published(channel, &reply);
+            }
             Pending::Append(channel, waiters) => {
-                self.tell(waiters, requests::published(&reply)).await;
+                self.complete_all(waiters, requests::published(&reply)).await;
                 self.appended(&channel);
+                self.published(channel, &reply);
             }
-            Pending::History(waiter, history) => {
-                let page = requests::page(reply).ok_or(BackplaneError::Unanswered);
-                self.inboxes.complete(waiter, page.and_then(|page| requests::history(&history, page))).await;
-            }
-            Pending::Presence(waiter) => {
-                let presence = requests::presence(reply).ok_or(BackplaneError::Unanswered);
-                self.inboxes.complete(waiter, presence).await;
-            }
-            Pending::Page(channel, generation) => match requests::page(reply) {
-                Some(page) => self.sequencer.page(&channel, generation, page),
-                None => {
-                    tracing::error!(%channel, "the channel's stream in Redis cannot be read");
-                    self.sequencer.read_failed(&channel, generation);
+            Pending::Life(channel, epoch) => self.on_life(&channel, &epoch, &reply),
+            Pending::Disowned => self.commands.fail("Redis lost its data"),
+            Pending::Answer(asked) => self.on_answer(*asked, reply).await,
+            Pending::Page(channel, generation) => {
+                self.recovering -= 1;
+                match requests::page(reply) {
+                    Some(page) => self.sequencer.page(&channel, generation, page),
+                    None => {
+                        tracing::error!(%channel, "the channel's stream in Redis cannot be read");
+                        self.sequencer.read_failed(&channel, generation);
+                    }
                 }
-            },
+            }
             Pending::Rotation(channel, generation) => self.sequencer.rotated(&channel, generation),
-            Pending::Lease => self.on_expired_leases(requests::texts(reply)),
-            Pending::Remains(node) => self.sweep(&node, requests::texts(reply)),
-            Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
+            Pending::Lease => {
+                if let Some((known, expired)) = requests::leases(reply) {
+                    self.on_lease(known, expired);
+                }
+            }
+            Pending::Scan(node) => match requests::scanned(reply) {
+                Some((cursor, channels)) => self.chores.scanned(&node, &cursor, channels),
+                None => self.chores.forget(&node),
+            },
+            Pending::Sweep(node, channel) => match requests::text(reply) {
+                Some(cursor) => self.chores.swept(&node, &channel, &cursor),
+                None => self.chores.forget(&node),
+            },
+            Pending::Bury(node) => self.chores.forget(&node),
+            Pending::Enter | Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
         }
     }
 }

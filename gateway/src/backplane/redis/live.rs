@@ -1,29 +1,26 @@
 //! The connection that carries live messages, and what the sequencer makes of them.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use gateway_core::{
-    resp::Resp,
-    sequencer::{Effect, Generation},
-};
+use gateway_core::{resp::Resp, sequencer::Effect};
 
 use super::{
     actor::Actor,
     envelope::{self, Live},
-    keys,
     pending::Ack,
-    wire::Event,
+    pipeline::Event,
 };
 
 /// Channels per SUBSCRIBE; Redis serves others in between.
 const BATCH: usize = 512;
+/// Confirmations awaited at most before more channels are registered.
+const UNCONFIRMED: usize = 2_048;
 
 impl Actor {
-    pub(super) async fn on_live(&mut self, event: Event) {
+    pub(super) async fn on_live(&mut self, event: Event<Ack>) {
         match event {
-            Event::Up => {
-                self.acks.clear();
+            Event::Up(_) => {
                 self.subscribe_to_canary();
                 self.sequencer.connected();
                 self.upkeep.live_up(Instant::now());
@@ -33,8 +30,10 @@ impl Actor {
                     self.on_live_reply(reply);
                 }
             }
-            Event::Down(error) => {
+            Event::Down { error, .. } => {
                 self.trouble("live messages", &error, Instant::now());
+                self.registrations.clear();
+                self.recoveries.clear();
                 self.sequencer.disconnected();
             }
         }
@@ -44,7 +43,6 @@ impl Actor {
 
     /// Does what the sequencer asks for, and what follows from that.
     pub(super) async fn carry_out(&mut self) {
-        let mut registrations = Vec::new();
         loop {
             let effects = self.sequencer.take_effects();
             if effects.is_empty() {
@@ -53,17 +51,10 @@ impl Actor {
             for effect in effects {
                 match effect {
                     Effect::Register { channel, generation } => {
-                        registrations.push((channel, generation));
-                        if registrations.len() == BATCH {
-                            self.send_registrations(mem::take(&mut registrations));
-                        }
+                        self.registrations.push_back((channel, Some(generation)));
                     }
-                    Effect::Unregister { channel } => {
-                        self.send_registrations(mem::take(&mut registrations));
-                        self.live.send(redis::cmd("UNSUBSCRIBE").arg(keys::live(&channel)));
-                        self.acks.push_back(Ack::Unregistered);
-                    }
-                    Effect::Read(read) => self.send_read(&read),
+                    Effect::Unregister { channel } => self.registrations.push_back((channel, None)),
+                    Effect::Read(read) => self.recoveries.push_back(read),
                     Effect::Rotate { channel, generation, epoch } => {
                         tracing::warn!(%channel, "Redis lost publications of the channel that were delivered; its epoch is over");
                         self.send_rotation(channel, generation, &epoch);
@@ -72,31 +63,48 @@ impl Actor {
                         self.inboxes.deliver(shards, &channel, &message).await;
                     }
                     Effect::Complete { ticket, result } => {
-                        if let Some(reply) = self.subscribes.remove(&ticket) {
-                            self.inboxes.complete(reply, result).await;
+                        if let Some(waiter) = self.subscribes.remove(&ticket) {
+                            self.inboxes.complete(waiter, result).await;
                         }
                     }
                 }
             }
         }
-        self.send_registrations(registrations);
+        self.register_next();
+        self.recover_next();
     }
 
-    fn send_registrations(&mut self, registrations: Vec<(Arc<str>, Generation)>) {
-        if registrations.is_empty() {
-            return;
+    /// Registers and unregisters channels in the order asked for, as long as few confirmations are awaited: after an outage that is
+    /// every channel.
+    fn register_next(&mut self) {
+        while self.live.in_flight() < UNCONFIRMED
+            && let Some((channel, generation)) = self.registrations.pop_front()
+        {
+            let Some(generation) = generation else {
+                let mut command = redis::cmd("UNSUBSCRIBE");
+                command.arg(self.keys.live(&channel));
+                self.live.send_all(&command, [Ack::Unregistered]);
+                continue;
+            };
+            let mut command = redis::cmd("SUBSCRIBE");
+            let mut acks = Vec::new();
+            let mut next = Some((channel, generation));
+            while let Some((channel, generation)) = next {
+                command.arg(self.keys.live(&channel));
+                acks.push(Ack::Registered(channel, generation));
+                let another = self
+                    .registrations
+                    .pop_front_if(|(_, generation)| acks.len() < BATCH && generation.is_some());
+                next = another.and_then(|(channel, generation)| Some((channel, generation?)));
+            }
+            self.live.send_all(&command, acks);
         }
-        let mut command = redis::cmd("SUBSCRIBE");
-        for (channel, generation) in registrations {
-            command.arg(keys::live(&channel));
-            self.acks.push_back(Ack::Registered(channel, generation));
-        }
-        self.live.send(&command);
     }
 
     fn subscribe_to_canary(&mut self) {
-        self.live.send(redis::cmd("SUBSCRIBE").arg(keys::canary(&self.node)));
-        self.acks.push_back(Ack::Canary);
+        let mut command = redis::cmd("SUBSCRIBE");
+        command.arg(&self.canary);
+        self.live.send_all(&command, [Ack::Canary]);
     }
 
     fn on_live_reply(&mut self, reply: Resp) {
@@ -108,7 +116,7 @@ impl Actor {
         };
         match (&kind[..], rest) {
             (b"message", Resp::Text(payload)) => self.on_message(&name, payload),
-            (b"subscribe" | b"unsubscribe", _) => match self.acks.pop_front() {
+            (b"subscribe" | b"unsubscribe", _) => match self.live.answered() {
                 Some(Ack::Registered(channel, generation)) => self.sequencer.registered(&channel, generation),
                 Some(Ack::Unregistered) => {}
                 Some(Ack::Canary) => self.upkeep.canary_audible(),
@@ -120,8 +128,8 @@ impl Actor {
 
     fn on_message(&mut self, name: &Bytes, payload: Bytes) {
         let Ok(name) = std::str::from_utf8(name) else { return };
-        let Some(channel) = keys::channel_of(name) else {
-            if name == keys::canary(&self.node) {
+        let Some(channel) = self.keys.channel_of(name) else {
+            if name == self.canary {
                 self.upkeep.canary_returned(&payload, Instant::now());
             }
             return;

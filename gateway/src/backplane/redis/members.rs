@@ -1,7 +1,8 @@
 //! Who is present through this node, so that a Redis that forgot it can be told again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
 
@@ -12,7 +13,7 @@ type Clients = BTreeMap<Arc<str>, (ClientInfo, bool)>;
 
 /// Clients of this node by channel.
 #[derive(Debug, Default)]
-pub(super) struct Members(HashMap<Arc<str>, Clients>);
+pub(super) struct Members(BTreeMap<Arc<str>, Clients>);
 
 impl Members {
     /// Adds a client; true when it is the channel's first one here.
@@ -24,7 +25,7 @@ impl Members {
     }
 
     /// Takes a client out; true when it was the channel's last one here.
-    pub(super) fn remove(&mut self, channel: &Arc<str>, client: &Arc<str>) -> bool {
+    pub(super) fn remove(&mut self, channel: &Arc<str>, client: &str) -> bool {
         let Some(clients) = self.0.get_mut(channel) else { return false };
         clients.remove(client);
         let last = clients.is_empty();
@@ -34,14 +35,18 @@ impl Members {
         last
     }
 
+    /// The channel's first client after one, or its first, and whether it is announced.
+    pub(super) fn after(&self, channel: &Arc<str>, client: Option<&Arc<str>>) -> Option<(&ClientInfo, bool)> {
+        let from = client.map_or(Unbounded, Excluded);
+        let (_, (info, announce)) = self.0.get(channel)?.range::<Arc<str>, _>((from, Unbounded)).next()?;
+        Some((info, *announce))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Channels with their clients.
-    pub(super) fn iter(
-        &self,
-    ) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = &(ClientInfo, bool)>)> {
-        self.0.iter().map(|(channel, clients)| (channel, clients.values()))
+    pub(super) fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.keys()
     }
 }

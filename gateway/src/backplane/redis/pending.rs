@@ -1,35 +1,39 @@
-//! What is on its way to Redis, and what its replies are for.
+//! What replies of Redis are for.
 
 use std::sync::Arc;
 
 use gateway_core::sequencer::Generation;
-use redis::Cmd;
 
-use super::requests::History;
-use crate::backplane::{Reply, departures::Departure};
-
-/// A command and what its reply is for.
-pub(super) struct Request {
-    pub(super) command: Cmd,
-    pub(super) pending: Pending,
-}
+use super::questions::Asked;
+use crate::backplane::{Waiter, departures::Departure};
 
 /// What a reply is for.
 pub(super) enum Pending {
-    Publish(Reply),
+    /// A publish that waits for no others.
+    Publish(Arc<str>, Waiter),
     /// A batch of publishes to a channel.
-    Append(Arc<str>, Vec<Reply>),
-    History(Reply, History),
-    Presence(Reply),
+    Append(Arc<str>, Vec<Waiter>),
+    /// What clients wait for.
+    Answer(Box<Asked>),
     /// A read of the sequencer's.
     Page(Arc<str>, Generation),
+    /// The id of this life of Redis's data, after a channel's stream began in an epoch.
+    Life(Arc<str>, Arc<str>),
+    /// A stream began anew, since it was of another life than it said.
+    Disowned,
     /// A new epoch for the sequencer.
     Rotation(Arc<str>, Generation),
+    /// A client is present.
+    Enter,
     Leave(Departure),
-    /// The nodes whose lease is over.
+    /// Whether Redis knew this node, and the nodes whose lease is over.
     Lease,
-    /// The channels of a dead node.
-    Remains(String),
+    /// Some of a dead node's channels.
+    Scan(Arc<str>),
+    /// Some of a dead node's clients in a channel are no longer present.
+    Sweep(Arc<str>, Arc<str>),
+    /// A dead node is forgotten.
+    Bury(Arc<str>),
     /// A script is loaded.
     Script,
     /// Nobody asks.

@@ -4,25 +4,28 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Outcome, Publication, Retention, StreamPosition},
+    backplane::{BackplaneError, ClientInfo, Outcome, Retention, StreamPosition},
+    provisional::ProvisionalEpoch,
     resp::Resp,
-    sequencer::{Entry, Page, Read},
+    sequencer::{Entry, POSITION_OUTLIVES, Page, Range, Read},
 };
 use redis::Cmd;
 
 use super::{
     envelope::{self, JOINED, LEFT, PASSING},
-    keys,
     scripts::{Scripts, call},
 };
 
-/// How long a stream's position outlives its publications, so that a client that comes back late learns whether it missed something.
-const POSITION_OUTLIVES: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Beyond this Lua would round an offset (IEEE 754, binary64). No stream comes near; a client may say anything.
+const LARGEST_OFFSET: u64 = 1 << 53;
 /// How long the result of an idempotency key is kept (`Op::Publish`).
 const REMEMBER_SECONDS: u32 = 300;
 
+/// Members, or names of channels, that are looked at before Redis serves others.
+const SCANNED: u32 = 256;
+
 /// A read for `Op::History`.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct History {
     pub(super) size: u32,
     pub(super) since: Option<StreamPosition>,
@@ -48,13 +51,13 @@ impl Scripts {
         bodies: &[Vec<u8>],
         key: Option<&str>,
     ) -> Cmd {
-        let mut keys = vec![keys::meta(channel), keys::stream(channel)];
-        keys.extend(key.map(|key| keys::once(channel, key)));
+        let mut keys = vec![self.keys.meta(channel), self.keys.stream(channel)];
+        keys.extend(key.map(|key| self.keys.once(channel, key)));
         let mut command = call(&self.publish, &keys);
         // One more than asked for: the sequencer compares the tag of the publication before a gap.
-        command.arg(keys::live(channel)).arg(new_epoch()).arg(u64::from(retention.size) + 1);
+        command.arg(self.keys.live(channel)).arg(new_epoch()).arg(u64::from(retention.size) + 1);
         command.arg(milliseconds(retention.ttl)).arg(milliseconds(retention.ttl + POSITION_OUTLIVES));
-        command.arg(REMEMBER_SECONDS).arg(bodies);
+        command.arg(REMEMBER_SECONDS).arg(&self.store).arg(bodies);
         command
     }
 
@@ -63,44 +66,42 @@ impl Scripts {
         let envelope = [PASSING, body].concat();
         match key {
             Some(key) => {
-                let mut command = call(&self.publish_once, &[keys::once(channel, key)]);
-                command.arg(keys::live(channel)).arg(envelope).arg(REMEMBER_SECONDS);
+                let mut command = call(&self.publish_once, &[self.keys.once(channel, key)]);
+                command.arg(self.keys.live(channel)).arg(envelope).arg(REMEMBER_SECONDS);
                 command
             }
             None => {
                 let mut command = redis::cmd("PUBLISH");
-                command.arg(keys::live(channel)).arg(envelope);
+                command.arg(self.keys.live(channel)).arg(envelope);
                 command
             }
         }
     }
 
     pub(super) fn read(&self, read: &Read) -> Cmd {
-        let mut command = self.read_start(&read.channel);
-        command
-            .arg(if read.latest { "latest" } else { "first" })
-            .arg(read.from)
-            .arg("+")
-            .arg(read.limit)
-            .arg(0);
+        let Range { pivot, from, up_to, after } = read.range;
+        let mut command = self.read_start(&read.channel, pivot, from);
+        command.arg(up_to).arg(after).arg(read.bytes).arg(0);
         command
     }
 
-    pub(super) fn history(&self, channel: &str, history: &History) -> Cmd {
-        let mut command = self.read_start(channel);
+    pub(super) fn history(&self, channel: &str, history: &History, bytes: usize) -> Cmd {
         let since = history.since.as_ref().map(|since| since.offset);
-        if history.reverse {
-            let last = since.map_or_else(|| "+".to_owned(), |since| since.saturating_sub(1).to_string());
-            command.arg("reverse").arg(1).arg(last);
+        let mut command = if history.reverse {
+            let mut command = self.read_start(channel, since.map(|since| since.saturating_sub(1)), 1);
+            command.arg(history.limit).arg(0);
+            command
         } else {
-            command.arg("first").arg(since.unwrap_or(0).saturating_add(1)).arg("+");
-        }
-        command.arg(history.limit).arg(history.size);
+            let mut command = self.read_start(channel, Some(since.unwrap_or(0)), 1);
+            command.arg(0).arg(history.limit);
+            command
+        };
+        command.arg(bytes).arg(history.size);
         command
     }
 
     pub(super) fn rotate(&self, channel: &str, epoch: &str) -> Cmd {
-        let mut command = call(&self.rotate, &[keys::meta(channel), keys::stream(channel)]);
+        let mut command = call(&self.rotate, &[self.keys.meta(channel), self.keys.stream(channel)]);
         command.arg(epoch).arg(new_epoch()).arg(milliseconds(POSITION_OUTLIVES));
         command
     }
@@ -108,46 +109,67 @@ impl Scripts {
     pub(super) fn enter(&self, node: &str, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
         let mut member = format!("{node}{}", if announce { 'a' } else { '-' }).into_bytes();
         envelope::encode_client(&mut member, info);
-        let mut command = call(&self.enter, &[keys::members(channel)]);
+        let mut command = call(&self.enter, &[self.keys.members(channel), self.keys.users(channel)]);
         command
             .arg(&*info.client)
             .arg(member)
-            .arg(keys::live(channel))
+            .arg(&*info.user)
+            .arg(self.keys.live(channel))
             .arg(client_envelope(JOINED, info, announce));
         command
     }
 
     pub(super) fn leave(&self, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
-        let mut command = call(&self.leave, &[keys::members(channel)]);
-        command.arg(&*info.client).arg(keys::live(channel)).arg(client_envelope(LEFT, info, announce));
+        let mut command = call(&self.leave, &[self.keys.members(channel), self.keys.users(channel)]);
+        command
+            .arg(&*info.client)
+            .arg(&*info.user)
+            .arg(self.keys.live(channel))
+            .arg(client_envelope(LEFT, info, announce));
         command
     }
 
-    pub(super) fn presence(&self, channel: &str) -> Cmd {
-        call(&self.presence, &[keys::members(channel), keys::LEASES.to_owned()])
+    /// Some of the members of a channel.
+    pub(super) fn members(&self, channel: &str, cursor: &str) -> Cmd {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(self.keys.members(channel)).arg(cursor).arg("COUNT").arg(SCANNED);
+        command
+    }
+
+    pub(super) fn presence_stats(&self, channel: &str) -> Cmd {
+        call(&self.presence_stats, &[self.keys.members(channel), self.keys.users(channel)])
     }
 
     pub(super) fn lease(&self, node: &str, ttl: Duration) -> Cmd {
-        let mut command = call(&self.lease, &[keys::LEASES.to_owned()]);
+        let mut command = call(&self.lease, &[self.keys.leases()]);
         command.arg(node).arg(milliseconds(ttl));
         command
     }
 
-    pub(super) fn sweep(&self, node: &str, channel: &str) -> Cmd {
-        let mut command = call(&self.sweep, &[keys::members(channel), keys::LEASES.to_owned()]);
-        command.arg(node).arg(keys::live(channel));
+    /// Some of the channels in which a node had members.
+    pub(super) fn scan(&self, node: &str, cursor: &str) -> Cmd {
+        let mut command = redis::cmd("SSCAN");
+        command.arg(self.keys.node_channels(node)).arg(cursor).arg("COUNT").arg(SCANNED);
+        command
+    }
+
+    pub(super) fn sweep(&self, node: &str, channel: &str, cursor: &str) -> Cmd {
+        let mut command =
+            call(&self.sweep, &[self.keys.members(channel), self.keys.users(channel), self.keys.leases()]);
+        command.arg(node).arg(self.keys.live(channel)).arg(cursor).arg(SCANNED);
         command
     }
 
     pub(super) fn bury(&self, node: &str) -> Cmd {
-        let mut command = call(&self.bury, &[keys::LEASES.to_owned(), keys::node_channels(node)]);
+        let mut command = call(&self.bury, &[self.keys.leases(), self.keys.node_channels(node)]);
         command.arg(node);
         command
     }
 
-    fn read_start(&self, channel: &str) -> Cmd {
-        let mut command = call(&self.read, &[keys::meta(channel), keys::stream(channel)]);
-        command.arg(new_epoch()).arg(milliseconds(POSITION_OUTLIVES));
+    fn read_start(&self, channel: &str, place: Option<u64>, first: u64) -> Cmd {
+        let mut command = call(&self.read, &[self.keys.meta(channel), self.keys.stream(channel)]);
+        let place = place.map(|place| place.min(LARGEST_OFFSET).to_string()).unwrap_or_default();
+        command.arg(&self.store).arg(place).arg(first.min(LARGEST_OFFSET));
         command
     }
 }
@@ -161,9 +183,14 @@ fn client_envelope(kind: &[u8], info: &ClientInfo, announce: bool) -> Vec<u8> {
     envelope
 }
 
+/// Epoch and offset of the first of some publishes; nothing without a stream.
+pub(super) fn place(reply: &Resp) -> Option<(Arc<str>, u64)> {
+    if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None }
+}
+
 /// What each of some publishes yields; the reply is the first one's place, or anything else without a stream.
 pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
-    let place = if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None };
+    let place = place(reply);
     (0..).map(move |nth| Outcome::Published {
         position: place
             .as_ref()
@@ -174,14 +201,21 @@ pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
 /// The page that a read found.
 pub(super) fn page(reply: Resp) -> Option<Page> {
     let Resp::Array(fields) = reply else { return None };
-    let [Resp::Text(epoch), Resp::Text(offset), Resp::Text(tag), Resp::Array(entries)] =
-        <[Resp; 4]>::try_from(fields).ok()?
+    let [
+        Resp::Text(epoch),
+        Resp::Text(offset),
+        Resp::Text(tag),
+        Resp::Text(began),
+        Resp::Array(before),
+        Resp::Array(after),
+    ] = <[Resp; 6]>::try_from(fields).ok()?
     else {
         return None;
     };
     let top = StreamPosition { epoch: std::str::from_utf8(&epoch).ok()?.into(), offset: decimal(&offset)? };
-    let entries = entries.into_iter().map(entry).collect::<Option<Vec<_>>>()?;
-    Some(Page { top, tag: envelope::decode_tag(&tag), entries })
+    let began = std::str::from_utf8(&began).ok().and_then(ProvisionalEpoch::parse);
+    let entries = before.into_iter().rev().chain(after).map(entry).collect::<Option<Vec<_>>>()?;
+    Some(Page { top, began, tag: envelope::decode_tag(&tag), entries })
 }
 
 /// One entry of a stream: `[id, [field, body]]`.
@@ -199,39 +233,67 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// What `Op::History` yields.
 pub(super) fn history(history: &History, page: Page) -> Result<Outcome, BackplaneError> {
-    let publications: Vec<Arc<Publication>> =
-        page.entries.into_iter().map(|entry| entry.publication).collect();
     if let Some(since) = &history.since {
-        let first = publications.first().map(|publication| publication.offset);
+        let first = page.entries.first().map(|entry| entry.publication.offset);
         let next = since.offset.saturating_add(1);
         let gap =
             !history.reverse && history.limit > 0 && page.top.offset > since.offset && first != Some(next);
-        if since.epoch != page.top.epoch || gap {
+        if !page.is_of(&since.epoch) || gap {
             return Err(BackplaneError::UnrecoverablePosition);
         }
+    }
+    let mut publications: Vec<_> = page.entries.into_iter().map(|entry| entry.publication).collect();
+    if history.reverse {
+        publications.reverse();
     }
     Ok(Outcome::History { position: page.top, publications })
 }
 
-/// What `Op::Presence` yields.
-pub(super) fn presence(reply: Resp) -> Option<Outcome> {
-    let Resp::Array(members) = reply else { return None };
-    // What another version wrote and this one cannot read is left out.
-    let mut clients: Vec<_> = members.into_iter().filter_map(member).collect();
-    clients.sort_by(|a, b| a.client.cmp(&b.client));
-    Some(Outcome::Presence { clients })
+/// What `Op::PresenceStats` yields.
+pub(super) fn presence_stats(reply: Resp) -> Option<Outcome> {
+    let Resp::Array(fields) = reply else { return None };
+    let [Resp::Int(clients), Resp::Int(users)] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    let number = |count| u64::try_from(count).ok();
+    Some(Outcome::PresenceStats { clients: number(clients)?, users: number(users)? })
+}
+
+/// Where to read on, and some members with their nodes. What another version wrote and this one cannot read is left out.
+pub(super) fn members(reply: Resp) -> Option<(String, Vec<(String, ClientInfo)>)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [cursor, Resp::Array(items)] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    let values = items.into_iter().skip(1).step_by(2);
+    Some((text(cursor)?, values.filter_map(member).collect()))
 }
 
 /// One member: 16 digits of its node, a flag, the client.
-fn member(reply: Resp) -> Option<ClientInfo> {
+fn member(reply: Resp) -> Option<(String, ClientInfo)> {
     let Resp::Text(mut member) = reply else { return None };
     let mut client: Bytes = (member.len() > 17).then(|| member.split_off(17))?;
-    envelope::decode_client(&mut client)
+    let node = std::str::from_utf8(member.get(..16)?).ok()?;
+    Some((node.to_owned(), envelope::decode_client(&mut client)?))
+}
+
+/// Whether Redis knew the node, and whose lease is over.
+pub(super) fn leases(reply: Resp) -> Option<(bool, Vec<String>)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [Resp::Int(added), expired] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    Some((added == 0, texts(expired)))
+}
+
+/// Where to read on, and what was read.
+pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [cursor, items] = <[Resp; 2]>::try_from(fields).ok()?;
+    Some((text(cursor)?, texts(items)))
+}
+
+pub(super) fn text(reply: Resp) -> Option<String> {
+    let Resp::Text(text) = reply else { return None };
+    String::from_utf8(text.to_vec()).ok()
 }
 
 /// Strings of a list; what is none is left out.
-pub(super) fn texts(reply: Resp) -> Vec<String> {
+fn texts(reply: Resp) -> Vec<String> {
     let Resp::Array(items) = reply else { return Vec::new() };
-    let text = |item| if let Resp::Text(text) = item { String::from_utf8(text.to_vec()).ok() } else { None };
     items.into_iter().filter_map(text).collect()
 }

@@ -2,6 +2,8 @@
 
 use redis::Cmd;
 
+use super::keys::Keys;
+
 /// One script and the name that Redis gives it.
 pub(super) struct Script {
     code: &'static str,
@@ -16,28 +18,33 @@ impl Script {
 
 /// Every script, loaded whenever a connection begins.
 pub(super) struct Scripts {
+    pub(super) keys: Keys,
+    /// The id of this life of Redis's data.
+    pub(super) store: String,
     pub(super) publish: Script,
     pub(super) publish_once: Script,
     pub(super) read: Script,
     pub(super) rotate: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
-    pub(super) presence: Script,
+    pub(super) presence_stats: Script,
     pub(super) lease: Script,
     pub(super) sweep: Script,
     pub(super) bury: Script,
 }
 
 impl Scripts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(keys: Keys) -> Self {
         Self {
+            keys,
+            store: String::new(),
             publish: Script::new(include_str!("scripts/publish.lua")),
             publish_once: Script::new(include_str!("scripts/publish_once.lua")),
             read: Script::new(include_str!("scripts/read.lua")),
             rotate: Script::new(include_str!("scripts/rotate.lua")),
             enter: Script::new(include_str!("scripts/enter.lua")),
             leave: Script::new(include_str!("scripts/leave.lua")),
-            presence: Script::new(include_str!("scripts/presence.lua")),
+            presence_stats: Script::new(include_str!("scripts/presence_stats.lua")),
             lease: Script::new(include_str!("scripts/lease.lua")),
             sweep: Script::new(include_str!("scripts/sweep.lua")),
             bury: Script::new(include_str!("scripts/bury.lua")),
@@ -45,15 +52,28 @@ impl Scripts {
     }
 
     /// The commands that load them.
-    pub(super) fn load(&self) -> impl Iterator<Item = Cmd> {
-        let Self { publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury } = self;
-        [publish, publish_once, read, rotate, enter, leave, presence, lease, sweep, bury].into_iter().map(
-            |script| {
+    pub(super) fn load(&self) -> Vec<Cmd> {
+        let Self {
+            publish,
+            publish_once,
+            read,
+            rotate,
+            enter,
+            leave,
+            presence_stats,
+            lease,
+            sweep,
+            bury,
+            ..
+        } = self;
+        [publish, publish_once, read, rotate, enter, leave, presence_stats, lease, sweep, bury]
+            .into_iter()
+            .map(|script| {
                 let mut command = redis::cmd("SCRIPT");
                 command.arg("LOAD").arg(script.code);
                 command
-            },
-        )
+            })
+            .collect()
     }
 }
 

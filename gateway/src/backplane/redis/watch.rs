@@ -1,20 +1,17 @@
-//! What a node does by itself: proves that live messages arrive, renews its lease, clears up after dead nodes, keeps deadlines.
+//! What a node does by itself: proves that live messages arrive, keeps deadlines, and ends.
 
 use std::time::Instant;
 
 use gateway_core::backplane::BackplaneError;
 
-use super::{
-    actor::{Actor, OP_WITHIN},
-    keys,
-    pending::{Pending, Request},
-    trouble::Notice,
-    upkeep::Canary,
-};
+use super::{actor::Actor, pipeline::OP_WITHIN, trouble::Notice};
 
 impl Actor {
     pub(super) async fn tick(&mut self, now: Instant) {
         self.keep_deadlines(now).await;
+        if self.commands.is_up() && self.live.is_up() && self.upkeep.is_canary_lost(now) {
+            self.live.fail("live messages do not arrive");
+        }
         self.keep_health(now);
         if self.commands.is_up() {
             if self.upkeep.is_lease_due(self.config.lease, now) {
@@ -54,64 +51,48 @@ impl Actor {
         self.health.trouble(format!("{connection}: {error}"));
     }
 
-    pub(super) fn renew_lease(&mut self) {
-        self.upkeep.lease_renewed(Instant::now());
-        let command = self.scripts.lease(&self.node, self.config.lease);
-        self.send(Request { command, pending: Pending::Lease });
-    }
-
-    /// Looks for what dead nodes left. After an outage all leases are over, so the living get time to renew theirs.
-    pub(super) fn on_expired_leases(&mut self, nodes: Vec<String>) {
-        let settled = self.upkeep.are_leases_current(self.config.lease, Instant::now());
-        for node in nodes {
-            if !settled || node == self.node {
-                continue;
+    /// Carries out what was submitted, and says goodbye. Who is present stays so until this node's lease is over: most clients are on
+    /// their way to another node, and their users are not to be absent in between.
+    pub(super) async fn finish(&mut self) {
+        if self.members.is_empty() {
+            let mut forget = redis::cmd("ZREM");
+            forget.arg(self.keys.leases()).arg(&self.node);
+            self.tell(&forget);
+        }
+        while !self.commands.is_idle() || !self.reads.is_empty() {
+            self.ask_next().await;
+            tokio::select! {
+                event = self.commands.next() => self.on_commands(event).await,
+                event = self.live.next() => self.on_live(event).await,
             }
-            let mut command = redis::cmd("SMEMBERS");
-            command.arg(keys::node_channels(&node));
-            self.send(Request { command, pending: Pending::Remains(node) });
         }
-    }
-
-    /// Ends the presence of a dead node's clients. Each channel is swept atomically, so two survivors announce nobody twice.
-    pub(super) fn sweep(&mut self, node: &str, channels: Vec<String>) {
-        tracing::info!(node, channels = channels.len(), "a node is gone; its clients are no longer present");
-        for channel in channels {
-            let command = self.scripts.sweep(node, &channel);
-            self.send(Request { command, pending: Pending::Ignored });
-        }
-        let command = self.scripts.bury(node);
-        self.send(Request { command, pending: Pending::Ignored });
     }
 
     fn keep_canary(&mut self, now: Instant) {
-        match self.upkeep.canary(now) {
-            Canary::Wait => {}
-            Canary::Lost => self.live.fail("live messages do not arrive"),
-            Canary::Send(number) => {
-                let mut command = redis::cmd("PUBLISH");
-                command.arg(keys::canary(&self.node)).arg(number);
-                self.send(Request { command, pending: Pending::Ignored });
-            }
+        if let Some(number) = self.upkeep.next_canary(now) {
+            let mut command = redis::cmd("PUBLISH");
+            command.arg(&self.canary).arg(number);
+            self.tell(&command);
         }
     }
 
     async fn keep_deadlines(&mut self, now: Instant) {
-        let overdue = self.in_flight.front().is_some_and(|(sent, _)| now >= *sent + OP_WITHIN);
-        if self.upkeep.is_hung(overdue) {
+        if self.upkeep.is_hung(self.commands.is_overdue(now)) {
             self.commands.fail("Redis does not answer");
         }
-        while self.parked.front().is_some_and(|(deadline, _)| now >= *deadline) {
-            if let Some((_, request)) = self.parked.pop_front() {
-                self.give_up(request.pending, BackplaneError::Unavailable).await;
-            }
+        while let Some(pending) = self.commands.pop_expired(now) {
+            self.give_up(pending, BackplaneError::Unavailable).await;
+        }
+        let error = if self.commands.is_up() { BackplaneError::Busy } else { BackplaneError::Unavailable };
+        for waiter in now.checked_sub(OP_WITHIN).map(|since| self.reads.give_up(since)).unwrap_or_default() {
+            self.inboxes.complete(waiter, Err(error)).await;
         }
         while self.subscribe_deadlines.front().is_some_and(|(deadline, ..)| now >= *deadline) {
             let Some((_, ticket, channel)) = self.subscribe_deadlines.pop_front() else { break };
             if self.sequencer.cancel(&channel, ticket)
-                && let Some(reply) = self.subscribes.remove(&ticket)
+                && let Some(waiter) = self.subscribes.remove(&ticket)
             {
-                self.inboxes.complete(reply, Err(BackplaneError::Unavailable)).await;
+                self.inboxes.complete(waiter, Err(BackplaneError::Unavailable)).await;
             }
         }
     }

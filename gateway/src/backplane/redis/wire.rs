@@ -19,8 +19,8 @@ const READ_SIZE: usize = 64 * 1024;
 /// What happens on a wire.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// Connected; nothing was sent yet.
-    Up,
+    /// Connected; nothing was sent yet. With it comes the id of this life of Redis's data, which it gets anew when it has lost them.
+    Up(String),
     /// Replies, in order.
     Replies(Vec<Resp>),
     /// The connection ended, or was not to be had; another one is under way.
@@ -30,20 +30,25 @@ pub(super) enum Event {
 /// A connection, or the way to the next one.
 pub(super) struct Wire {
     info: ConnectionInfo,
+    /// The key of the id.
+    store: String,
     failures: u32,
     state: State,
 }
 
+/// A connection with the id of [`Event::Up`], or why there is none.
+type Opened = Result<(Link, String), String>;
+
 enum State {
-    Connecting(Pin<Box<dyn Future<Output = Result<Link, String>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = Opened> + Send>>),
     Up(Box<Link>),
     Failed(String),
 }
 
 impl Wire {
-    pub(super) fn new(info: ConnectionInfo) -> Self {
-        let state = State::Connecting(Box::pin(connect(info.clone(), Duration::ZERO)));
-        Self { info, failures: 0, state }
+    pub(super) fn new(info: ConnectionInfo, store: String) -> Self {
+        let state = State::Connecting(Box::pin(connect(info.clone(), store.clone(), Duration::ZERO)));
+        Self { info, store, failures: 0, state }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -76,10 +81,10 @@ impl Wire {
     pub(super) async fn next(&mut self) -> Event {
         let error = match &mut self.state {
             State::Connecting(attempt) => match attempt.await {
-                Ok(link) => {
+                Ok((link, store)) => {
                     self.failures = 0;
                     self.state = State::Up(Box::new(link));
-                    return Event::Up;
+                    return Event::Up(store);
                 }
                 Err(error) => error,
             },
@@ -90,7 +95,8 @@ impl Wire {
             State::Failed(error) => std::mem::take(error),
         };
         // The name is resolved anew: a restarted Redis may have another address.
-        self.state = State::Connecting(Box::pin(connect(self.info.clone(), backoff(self.failures))));
+        let attempt = connect(self.info.clone(), self.store.clone(), backoff(self.failures));
+        self.state = State::Connecting(Box::pin(attempt));
         self.failures = self.failures.saturating_add(1);
         Event::Down(error)
     }
@@ -102,15 +108,15 @@ fn backoff(failures: u32) -> Duration {
     longest.mul_f64(rand::random_range(0.5..1.0))
 }
 
-async fn connect(info: ConnectionInfo, wait: Duration) -> Result<Link, String> {
+async fn connect(info: ConnectionInfo, store: String, wait: Duration) -> Opened {
     sleep(wait).await;
-    match timeout(CONNECT_WITHIN, open(&info)).await {
+    match timeout(CONNECT_WITHIN, open(&info, &store)).await {
         Ok(result) => result,
         Err(_) => Err(format!("no connection to {} within {CONNECT_WITHIN:?}", info.addr())),
     }
 }
 
-async fn open(info: &ConnectionInfo) -> Result<Link, String> {
+async fn open(info: &ConnectionInfo, store: &str) -> Opened {
     let ConnectionAddr::Tcp(host, port) = info.addr() else {
         return Err(format!("{} is no TCP address", info.addr()));
     };
@@ -124,28 +130,20 @@ async fn open(info: &ConnectionInfo) -> Result<Link, String> {
         output: Vec::new(),
         written: 0,
     };
+    let refused = |error: String| format!("{host}:{port}: {error}");
     let settings = info.redis_settings();
-    let mut expected = 1;
     if let Some(password) = settings.password() {
         let mut auth = redis::cmd("AUTH");
-        auth.arg(settings.username()).arg(password).write_packed_command(&mut link.output);
-        expected += 1;
+        auth.arg(settings.username()).arg(password);
+        link.ask(&auth).await.map_err(refused)?;
     }
     if settings.db() != 0 {
-        redis::cmd("SELECT").arg(settings.db()).write_packed_command(&mut link.output);
-        expected += 1;
+        link.ask(redis::cmd("SELECT").arg(settings.db())).await.map_err(refused)?;
     }
     // A Redis that still loads its data says so.
-    redis::cmd("PING").write_packed_command(&mut link.output);
-    while expected > 0 {
-        for reply in link.turn().await.map_err(failed)? {
-            if let Resp::Error(error) = reply {
-                return Err(format!("{host}:{port}: {error}"));
-            }
-            expected -= 1;
-        }
-    }
-    Ok(link)
+    link.ask(&redis::cmd("PING")).await.map_err(refused)?;
+    let id = link.store_id(store).await.map_err(refused)?;
+    Ok((link, id))
 }
 
 struct Link {
@@ -157,6 +155,36 @@ struct Link {
 }
 
 impl Link {
+    /// Asks what everything else depends on.
+    async fn ask(&mut self, command: &Cmd) -> Result<Resp, String> {
+        command.write_packed_command(&mut self.output);
+        let replies = self.turn().await.map_err(|error| error.to_string())?;
+        match <[Resp; 1]>::try_from(replies) {
+            Ok([Resp::Error(error)]) => Err(error),
+            Ok([reply]) => Ok(reply),
+            Err(replies) => Err(format!("{} replies to one command", replies.len())),
+        }
+    }
+
+    /// The id of this life of Redis's data; drawn when there is none. A Redis that is full can still tell it.
+    async fn store_id(&mut self, key: &str) -> Result<String, String> {
+        let mut get = redis::cmd("GET");
+        get.arg(key);
+        let mut id = self.ask(&get).await?;
+        if id == Resp::Nil {
+            let mut set = redis::cmd("SET");
+            set.arg(key).arg(format!("{:08x}", rand::random::<u32>())).arg("NX");
+            self.ask(&set).await?;
+            id = self.ask(&get).await?;
+        }
+        match id {
+            Resp::Text(id) if id.len() == 8 && id.iter().all(u8::is_ascii_hexdigit) => {
+                Ok(String::from_utf8_lossy(&id).into_owned())
+            }
+            other => Err(format!("{key} is {other:?}; delete it, so that a new one is drawn")),
+        }
+    }
+
     /// Writes what waits and reads what comes, until there are replies. Nothing is lost when it is cancelled.
     async fn turn(&mut self) -> io::Result<Vec<Resp>> {
         loop {

@@ -46,8 +46,8 @@ pub struct Redis {
     /// Address, like `redis://redis.example:6379/0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), extend("x-kubernetes-validations" = [{
-        "rule": "self.matches('^rediss?://[^ ]+$')",
-        "message": "spec.backplane.redis.url: not an address; write it like redis://redis.example:6379/0, starting with rediss?://",
+        "rule": "self.matches('^redis://[^ ]+$')",
+        "message": "spec.backplane.redis.url: not an address that gateways can use; write it like redis://redis.example:6379/0, without TLS",
     }]))]
     pub url: Option<String>,
     /// Secret that holds the address, for one that includes a password.

@@ -44,6 +44,12 @@ fn tidy(schema: &mut Value) {
             if fields.get("nullable").is_some_and(Value::is_boolean) {
                 fields.remove("nullable");
             }
+            // The API server refuses unknown fields by itself, and takes no schema that asks for it.
+            for closed in ["additionalProperties", "unevaluatedProperties"] {
+                if fields.get(closed) == Some(&Value::Bool(false)) {
+                    fields.remove(closed);
+                }
+            }
             fields.retain(|_, field| !field.is_null());
             fields.values_mut().for_each(tidy);
         }

@@ -52,7 +52,9 @@ pub enum Invalid {
     MemoryNeedsOnePod { pods: i32 },
     #[error("spec.backplane.redis: has {found} of managed, url and urlFrom; give exactly one")]
     RedisKinds { found: usize },
-    #[error("spec.backplane.redis.url {url:?}: not an address; write it like redis://redis.example:6379/0")]
+    #[error(
+        "spec.backplane.redis.url {url:?}: not an address that gateways can use; write it like redis://redis.example:6379/0, without TLS"
+    )]
     RedisUrl { url: String },
     #[error(
         "spec.backplane.redis.passwordFrom: a managed Redis gets its password from the operator; remove it"

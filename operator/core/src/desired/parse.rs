@@ -168,18 +168,26 @@ fn limits(limits: &Limits) -> Result<(), Invalid> {
     let Limits {
         max_connections,
         connections_per_second,
+        connections_per_address,
+        connections_per_second_per_address,
         max_message_bytes,
         subscriptions,
         outbound_queue_bytes,
     } = limits;
+    // A queue that a few messages fill would cut off everybody who gets them; gateways refuse it.
+    let least_queue = 16_384.max(4 * i64::from(*max_message_bytes));
     for (field, value, min, max) in [
-        ("spec.limits.maxConnections", *max_connections, 1, MOST_CONNECTIONS),
-        ("spec.limits.connectionsPerSecond", *connections_per_second, 1, 100_000),
-        ("spec.limits.maxMessageBytes", *max_message_bytes, 1024, 16_777_216),
-        ("spec.limits.subscriptions", *subscriptions, 1, 10_000),
-        ("spec.limits.outboundQueueBytes", *outbound_queue_bytes, 16_384, 67_108_864),
+        ("spec.limits.maxConnections", Some(*max_connections), 1, MOST_CONNECTIONS),
+        ("spec.limits.connectionsPerSecond", Some(*connections_per_second), 1, 100_000),
+        ("spec.limits.connectionsPerAddress", *connections_per_address, 1, MOST_CONNECTIONS),
+        ("spec.limits.connectionsPerSecondPerAddress", *connections_per_second_per_address, 1, 100_000),
+        ("spec.limits.maxMessageBytes", Some(*max_message_bytes), 1024, 16_777_216),
+        ("spec.limits.subscriptions", Some(*subscriptions), 1, 10_000),
+        ("spec.limits.outboundQueueBytes", Some(*outbound_queue_bytes), least_queue, 67_108_864),
     ] {
-        in_range(field, value.into(), min, max)?;
+        if let Some(value) = value {
+            in_range(field, value.into(), min, max)?;
+        }
     }
     Ok(())
 }
@@ -239,6 +247,7 @@ fn gateway(
     Ok(GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
+        proxies: gateway_core::config::Proxies::default(),
         auth: gateway_core::config::Auth {
             anonymous: auth.anonymous,
             audience: jwt.and_then(|jwt| jwt.audience.clone()),
@@ -324,8 +333,7 @@ fn redis_backplane(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane,
 }
 
 fn is_redis_url(url: &str) -> bool {
-    let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
-    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
+    url.strip_prefix("redis://").is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
 }
 
 /// Parses hours, minutes and seconds in this order, like `1h30m`.

@@ -21,6 +21,11 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"listener": {"port": 70000}}), "OutOfRange", "spec.listener.port 70000"),
         (json!({"limits": {"maxConnections": 0}}), "OutOfRange", "spec.limits.maxConnections 0"),
         (
+            json!({"limits": {"maxMessageBytes": 262_145}}),
+            "OutOfRange",
+            "spec.limits.outboundQueueBytes 1048576",
+        ),
+        (
             json!({"disruption": {"maxReconnectsPerSecond": 0}}),
             "OutOfRange",
             "spec.disruption.maxReconnectsPerSecond 0",
@@ -84,6 +89,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
             "has 2 of managed",
         ),
         (json!({"backplane": {"redis": {"url": "http://a"}}}), "InvalidRedisUrl", "\"http://a\""),
+        (json!({"backplane": {"redis": {"url": "rediss://a"}}}), "InvalidRedisUrl", "without TLS"),
         (
             json!({"backplane": {"redis": {"managed": {}, "passwordFrom": secret}}}),
             "PasswordOfManagedRedis",

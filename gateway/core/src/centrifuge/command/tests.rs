@@ -51,6 +51,33 @@ fn a_subscribe_borrows_what_needs_no_unescaping() {
 }
 
 #[test]
+fn a_field_that_is_null_is_one_that_is_absent() {
+    let fields = [
+        ("connect", r#"{"token":null,"name":null,"version":null,"subs":null}"#),
+        ("refresh", r#"{"token":null}"#),
+        ("rpc", r#"{"method":null}"#),
+    ];
+    for (method, nulls) in fields {
+        let command = |request: &str| one(&format!(r#"{{"id":1,"{method}":{request}}}"#));
+        assert_eq!(command(nulls), command("{}"));
+    }
+    let with_channel = [
+        (
+            "subscribe",
+            r#","token":null,"recover":null,"offset":null,"epoch":null,"positioned":null,"join_leave":null"#,
+        ),
+        ("history", r#","limit":null,"since":null,"reverse":null"#),
+        ("history", r#","since":{"offset":null,"epoch":null}"#),
+        ("sub_refresh", r#","token":null"#),
+    ];
+    for (method, nulls) in with_channel {
+        let command = |rest: &str| one(&format!(r#"{{"id":1,"{method}":{{"channel":"c"{rest}}}}}"#));
+        let absent = if nulls.contains("offset\":null,\"epoch\":null}") { r#","since":{}"# } else { "" };
+        assert_eq!(command(nulls), command(absent), "{method}");
+    }
+}
+
+#[test]
 fn every_method_has_its_fields() {
     for (text, method) in [
         (r#"{"id":1,"unsubscribe":{"channel":"c"}}"#, r#"Unsubscribe(ChannelRequest { channel: "c" })"#),

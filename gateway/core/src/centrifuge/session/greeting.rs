@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Session,
+    Failure, Session, Stage,
     identity::Grant,
-    subscription::{Subscribed, Subscribing},
+    page::{self, Fit},
+    subscription::{Subscribed, Subscribing, Terms, fit},
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
@@ -17,8 +18,10 @@ use crate::{
         command::Connect,
         reply::SubscribeResult,
     },
-    shard::link::{Goodbye, Link},
+    protocol::Parting,
+    shard::link::Link,
     token::ServerSubscription,
+    transport::Goodbye,
 };
 
 /// A connect command whose server-side subscriptions are under way.
@@ -26,9 +29,13 @@ use crate::{
 pub(super) struct Greeting {
     ttl: Option<u32>,
     subscribed: Vec<Subscribed>,
-    /// Frames of channels that are confirmed already; nothing once there were too many to keep.
+    /// Deliveries of channels that are confirmed already; nothing once there were too many to keep.
     held: Option<Vec<Bytes>>,
     held_bytes: usize,
+    /// Bytes that further recoveries may take in the connect reply.
+    room: usize,
+    /// A recovery did not fit: the client has to come again for the rest.
+    is_cut: bool,
 }
 
 impl Session {
@@ -49,14 +56,20 @@ impl Session {
             self.welcome(id, ttl, &[], link);
             return Ok(());
         }
-        self.greeting =
-            Some(Box::new(Greeting { ttl, subscribed: vec![], held: Some(vec![]), held_bytes: 0 }));
+        self.greeting = Some(Box::new(Greeting {
+            ttl,
+            subscribed: vec![],
+            held: Some(vec![]),
+            held_bytes: 0,
+            room: page::room(link),
+            is_cut: false,
+        }));
         for ServerSubscription { channel, info, data } in subscriptions {
             let left_off = request.subs.get(&*channel);
             left_off.into_iter().for_each(|left_off| self.note_arrival(left_off));
             let grant = Some(Grant { info, by_server: true, ends: None });
-            let subscribing = |channel, recovers| Subscribing { channel, recovers, grant, ttl: None, data };
-            if let Err(code) = self.ask(id, &channel, left_off, subscribing, link) {
+            let terms = Terms { grant, ttl: None, data };
+            if let Err(code) = self.ask(id, &channel, left_off, terms, link) {
                 self.give_up(link);
                 self.fail(id, code, link);
                 break;
@@ -72,7 +85,14 @@ impl Session {
         subscribing: Subscribing,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), Failure> {
+        let Some((subscribing, mut result, is_part)) = self.answered(id, subscribing, result, link) else {
+            return Ok(());
+        };
+        if let (Some(greeting), Ok(outcome)) = (&mut self.greeting, &mut result) {
+            greeting.is_cut |= is_part;
+            greeting.is_cut |= matches!(fit(outcome, &mut greeting.room, link), Fit::Part | Fit::NotNow);
+        }
         let subscribed = self.enter(subscribing, result, link).inspect_err(|_| self.give_up(link))?;
         if let Some(greeting) = &mut self.greeting {
             greeting.subscribed.push(subscribed);
@@ -83,31 +103,37 @@ impl Session {
         let Some(greeting) = self.greeting.take() else { return Ok(()) };
         let Some(held) = greeting.held else {
             self.give_up(link);
-            return Err(ErrorCode::Internal);
+            return Err(ErrorCode::Internal.into());
         };
         let names: Vec<Arc<str>> = greeting.subscribed.iter().map(|s| link.hub.name(s.channel)).collect();
         let results = greeting.subscribed.iter().map(Subscribed::result);
         let subs: Vec<(&str, SubscribeResult<'_>)> = names.iter().map(|name| &**name).zip(results).collect();
         self.welcome(id, greeting.ttl, &subs, link);
-        held.into_iter().for_each(|frame| link.send(frame));
+        if greeting.is_cut {
+            // What was held comes after what is missing; it is recovered like that.
+            return Err(Failure::Disconnect(DisconnectCode::InsufficientState));
+        }
+        held.into_iter().for_each(|bytes| link.forward(bytes));
         Ok(())
     }
 
     /// The connect command fails; the client tries again from the start.
     fn give_up(&mut self, link: &mut Link<'_>) {
         self.greeting = None;
-        self.leave_all(link);
+        self.stage = Stage::Refused;
+        self.leave_all(Parting::MayReturn, link);
+        self.forget_tokens();
     }
 
     /// Keeps a delivery that has to wait for the connect reply, and says so. With more than `limit` bytes the connect command fails.
-    pub(crate) fn hold(&mut self, frame: &Bytes, limit: usize) -> bool {
+    pub(super) fn hold(&mut self, bytes: &Bytes, limit: usize) -> bool {
         let Some(greeting) = &mut self.greeting else { return false };
-        greeting.held_bytes += frame.len();
+        greeting.held_bytes += bytes.len();
         if greeting.held_bytes > limit {
             greeting.held = None;
         }
         if let Some(held) = &mut greeting.held {
-            held.push(frame.clone());
+            held.push(bytes.clone());
         }
         true
     }

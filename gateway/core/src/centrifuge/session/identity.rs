@@ -13,22 +13,21 @@ use crate::{
         reply::{ConnectResult, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    shard::{
-        heartbeat::PING_INTERVAL,
-        link::{Goodbye, Link},
-    },
+    rights::ChannelName,
+    shard::{heartbeat::PING_INTERVAL, link::Link},
     time::Now,
-    token::{ConnectionToken, TokenError},
+    token::{ConnectionToken, Meter, TokenError, Verifier},
+    transport::Goodbye,
 };
+
+/// Good tokens that a client may bring at once at least; as many as it may have subscriptions, if those are more.
+const MIN_BURST: u32 = 128;
 
 /// How long after its expiry a token still counts at least, so that a client can refresh it; looked at with each heartbeat.
 const EXPIRY_GRACE: Duration = Duration::from_secs(25);
 
 /// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
 pub(super) const PRESENCE_GRACE: Duration = Duration::from_secs(10);
-
-/// Channels that need a subscription token begin with it.
-const PRIVATE_PREFIX: char = '$';
 
 /// What a client's tokens say.
 #[derive(Debug, Default)]
@@ -37,6 +36,7 @@ pub(super) struct Identity {
     info: Option<Bytes>,
     /// Monotonic time of the end of the token's grace.
     ends: Option<Duration>,
+    verified: Meter,
     /// By subscribed channel; none for a channel without a token.
     pub(super) grants: BTreeMap<ChannelId, Grant>,
 }
@@ -59,21 +59,22 @@ impl Session {
         request: &Connect<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        if self.stage > Stage::Connecting || self.greeting.is_some() {
+        if self.stage > Stage::Refused || self.greeting.is_some() {
             return Err(DisconnectCode::BadRequest.into());
         }
         if request.token.is_empty() && link.settings.config.auth.anonymous {
             self.welcome(id, None, &[], link);
             return Ok(());
         }
-        match link.settings.verifier.connection(&request.token, link.now) {
+        match self.verify(link, |verifier, now| verifier.connection(&request.token, now)) {
             Ok(mut claims) => {
                 let subscriptions = mem::take(&mut claims.subscriptions);
                 let ttl = self.identify(claims, link.now);
                 self.greet(id, ttl, subscriptions, request, link)
             }
-            Err(TokenError::Expired) => {
-                self.fail(id, ErrorCode::TokenExpired, link);
+            Err(error @ (TokenError::Expired | TokenError::TooMany)) => {
+                self.stage = Stage::Refused;
+                self.fail(id, refusal(error), link);
                 Ok(())
             }
             Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
@@ -106,15 +107,15 @@ impl Session {
         request: &Refresh<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye> {
-        match link.settings.verifier.connection(&request.token, link.now) {
+        match self.verify(link, |verifier, now| verifier.connection(&request.token, now)) {
             Ok(claims) if claims.user == self.user() => {
                 let ttl = self.identify(claims, link.now);
                 let client = link.settings.client_id(link.key);
                 self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
                 Ok(())
             }
-            Err(TokenError::Expired) => {
-                self.fail(id, ErrorCode::TokenExpired, link);
+            Err(error @ (TokenError::Expired | TokenError::TooMany)) => {
+                self.fail(id, refusal(error), link);
                 Ok(())
             }
             Ok(_) | Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
@@ -137,7 +138,7 @@ impl Session {
 
     /// Whether the client may subscribe to a channel, and what its token grants it there.
     pub(super) fn authorize(
-        &self,
+        &mut self,
         channel: &str,
         token: &str,
         link: &Link<'_>,
@@ -145,26 +146,49 @@ impl Session {
         if !token.is_empty() {
             let (grant, ttl) = self.verify_subscription(channel, token, link)?;
             Ok((Some(grant), ttl))
-        } else if channel.starts_with(PRIVATE_PREFIX) {
-            Err(ErrorCode::PermissionDenied)
-        } else {
+        } else if ChannelName::of(channel).admits(&self.user()) {
             Ok((None, None))
+        } else {
+            Err(ErrorCode::PermissionDenied)
         }
     }
 
     fn verify_subscription(
-        &self,
+        &mut self,
         channel: &str,
         token: &str,
         link: &Link<'_>,
     ) -> Result<(Grant, Option<u32>), ErrorCode> {
-        let verified = link.settings.verifier.subscription(token, channel, &self.user(), link.now);
-        let claims = verified.map_err(|error| match error {
-            TokenError::Expired => ErrorCode::TokenExpired,
-            TokenError::Invalid(_) => ErrorCode::PermissionDenied,
-        })?;
+        let user = self.user();
+        let verified = self.verify(link, |verifier, now| verifier.subscription(token, channel, &user, now));
+        let claims = verified.map_err(refusal)?;
         let (ends, ttl) = expiry(claims.expires_at, link.now);
         Ok((Grant { info: claims.info, by_server: false, ends }, ttl))
+    }
+
+    /// Has a token verified, unless the client has had too many of late: then it is to come again later.
+    fn verify<T>(
+        &mut self,
+        link: &Link<'_>,
+        verify: impl FnOnce(&Verifier, Now) -> Result<T, TokenError>,
+    ) -> Result<T, TokenError> {
+        let burst = link.settings.config.limits.subscriptions.max(MIN_BURST);
+        let meter = &mut self.identity.get_or_insert_default().verified;
+        if !meter.has_credit(burst, link.now.monotonic) {
+            return Err(TokenError::TooMany);
+        }
+        let result = verify(&link.settings.verifier, link.now);
+        // An expired one was good: whoever was away for long brings many.
+        let is_genuine = !matches!(result, Err(TokenError::Invalid(_)));
+        meter.charge(is_genuine, link.now.monotonic);
+        result
+    }
+
+    /// What tokens have said counts no longer, but that they came does.
+    pub(super) fn forget_tokens(&mut self) {
+        if let Some(identity) = &mut self.identity {
+            **identity = Identity { verified: identity.verified, ..Identity::default() };
+        }
     }
 
     /// Takes over what a connection token says; returns the seconds until it expires.
@@ -205,16 +229,23 @@ impl Session {
     }
 
     /// The user's id; empty for an anonymous one.
-    fn user(&self) -> Arc<str> {
+    pub(super) fn user(&self) -> Arc<str> {
         self.identity.as_ref().map_or_else(Arc::default, |identity| identity.user.clone())
+    }
+}
+
+/// What a command is answered whose token is refused, where the connection goes on.
+fn refusal(error: TokenError) -> ErrorCode {
+    match error {
+        TokenError::Expired => ErrorCode::TokenExpired,
+        TokenError::TooMany => ErrorCode::TooManyRequests,
+        TokenError::Invalid(_) => ErrorCode::PermissionDenied,
     }
 }
 
 /// When a token's grace ends as monotonic time, and the seconds until its expiry.
 fn expiry(expires_at: Option<u64>, now: Now) -> (Option<Duration>, Option<u32>) {
-    let seconds = expires_at.map(|at| at.saturating_sub(now.unix_seconds));
-    let ends =
-        seconds.map(|seconds| now.monotonic.saturating_add(Duration::from_secs(seconds)) + EXPIRY_GRACE);
-    let ttl = seconds.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    let ends = expires_at.map(|at| now.at(at).saturating_add(EXPIRY_GRACE));
+    let ttl = expires_at.map(|at| u32::try_from(at.saturating_sub(now.unix_seconds)).unwrap_or(u32::MAX));
     (ends, ttl)
 }

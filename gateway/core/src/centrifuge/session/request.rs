@@ -1,18 +1,16 @@
 //! Commands about a channel that leave the subscriptions as they are: publish, presence, history.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::{Session, Waiting};
 use crate::{
-    backplane::{ClientInfo, Op, Payload, Retention, StreamPosition},
+    backplane::{Op, Payload, Retention, StreamPosition},
     centrifuge::{
         codes::ErrorCode,
         command::{History, Publish},
-        reply::Reply,
     },
-    config::{ChannelOptions, Publishers},
+    config::ChannelOptions,
+    rights::may_publish,
     shard::link::Link,
 };
 
@@ -29,12 +27,6 @@ pub(super) fn retention(options: &ChannelOptions) -> Option<Retention> {
     options.history.map(Into::into)
 }
 
-/// Connections and users among the clients present.
-pub(super) fn count(clients: &[ClientInfo]) -> Reply<'static> {
-    let users: BTreeSet<&str> = clients.iter().map(|client| &*client.user).collect();
-    Reply::PresenceStats { clients: clients.len() as u64, users: users.len() as u64 }
-}
-
 impl Session {
     pub(super) fn publish(
         &mut self,
@@ -44,12 +36,7 @@ impl Session {
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
         let channel = link.hub.find(&request.channel).filter(|channel| self.subscriptions.contains(channel));
-        let allowed = match options.publish {
-            Publishers::Server => false,
-            Publishers::Subscribers => channel.is_some(),
-            Publishers::Clients => true,
-        };
-        if !allowed {
+        if !may_publish(options.publish, &request.channel, &self.user(), channel.is_some()) {
             return Err(ErrorCode::PermissionDenied);
         }
         let op = Op::Publish {
@@ -75,7 +62,12 @@ impl Session {
         if !options(channel, link)?.presence {
             return Err(ErrorCode::NotAvailable);
         }
-        let op = Op::Presence { channel: self.subscribed_name(channel, link)? };
+        let channel = self.subscribed_name(channel, link)?;
+        let op = if matches!(waiting, Waiting::PresenceStats) {
+            Op::PresenceStats { channel }
+        } else {
+            Op::Presence { channel, limit: link.settings.config.limits.outbound_queue_bytes / 2 }
+        };
         self.request(id, waiting, op, link);
         Ok(())
     }

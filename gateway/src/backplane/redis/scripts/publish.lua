@@ -1,5 +1,5 @@
 -- Appends to a stream and tells every node, in one message. KEYS: meta, stream, result of the idempotency key (optional).
--- ARGV: live channel, epoch of a new stream, entries kept, their ttl in ms, the position's ttl in ms, the result's ttl in s, bodies.
+-- ARGV: live channel, epoch of a new stream, entries kept, their ttl in ms, the position's ttl in ms, the result's ttl in s, the store's id, bodies.
 -- Returns epoch and offset of the first body, 16 hexadecimal digits each; the others follow it.
 if KEYS[3] then
   local known = redis.call('GET', KEYS[3])
@@ -9,11 +9,13 @@ local meta = redis.call('HMGET', KEYS[1], 'epoch', 'offset')
 local epoch, last = meta[1], tonumber(meta[2] or 0)
 if not epoch then
   epoch, last = ARGV[2], 0
+  -- A Redis that is full refuses the first write of a script, and none after it.
+  redis.call('HSET', KEYS[1], 'began', 'p' .. ARGV[7] .. string.format('%08x', redis.call('TIME')[1]))
   redis.call('DEL', KEYS[2])
 end
 local place = epoch .. string.format('%016x', last + 1)
 local live = {'1S', place}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
   last = last + 1
   local id = string.format('%.0f-0', last)
   if i < #ARGV then

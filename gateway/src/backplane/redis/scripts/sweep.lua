@@ -1,14 +1,20 @@
--- Ends the presence of a dead node's clients in one channel. KEYS: members, leases. ARGV: node, live channel.
+-- Ends the presence of some of a dead node's clients in one channel. KEYS: members, users, leases. ARGV: node, live channel, cursor,
+-- members looked at. Returns the next cursor; 0 after the last.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if lease and tonumber(lease) > now then return 0 end
-local members = redis.call('HGETALL', KEYS[1])
+local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+if lease and tonumber(lease) > now then return '0' end
+local page = redis.call('HSCAN', KEYS[1], ARGV[3], 'COUNT', ARGV[4])
+local members = page[2]
 for i = 1, #members, 2 do
   local member = members[i + 1]
-  if string.sub(member, 1, 16) == ARGV[1] then
-    redis.call('HDEL', KEYS[1], members[i])
+  if string.sub(member, 1, 16) == ARGV[1] and redis.call('HDEL', KEYS[1], members[i]) == 1 then
+    -- After node and flag, each after its length plus one in 4 bytes: client, user.
+    local start = 25 + struct.unpack('>I4', string.sub(member, 18, 21)) - 1
+    local length = struct.unpack('>I4', string.sub(member, start - 3, start)) - 1
+    local user = string.sub(member, start + 1, start + length)
+    if redis.call('HINCRBY', KEYS[2], user, -1) <= 0 then redis.call('HDEL', KEYS[2], user) end
     if string.sub(member, 17, 17) == 'a' then redis.call('PUBLISH', ARGV[2], '1L' .. string.sub(member, 18)) end
   end
 end
-return 1
+return page[1]

@@ -60,7 +60,7 @@ pub fn gateway(mut command: Command, places: &Places, address: SocketAddr) -> io
     command
         .args(["--listen", &address.to_string(), "--control", &control.to_string()])
         .args(["--shards", &places.shards.to_string(), "--settle", "0", "--shutdown-window", "1"])
-        .args(["--echo", "--log", "warn"])
+        .args(["--echo", "--insecure-api", "--log", "warn"])
         .env("MOORING_CONFIG", GATEWAY_CONFIG);
     if let Some(redis) = places.redis {
         command.args(["--redis-url", &format!("redis://{redis}")]);

@@ -1,0 +1,96 @@
+//! Answers that may be large: none is built that does not fit into what may wait for the client, so that no client reads too slowly for
+//! what it was only answered.
+
+use std::sync::Arc;
+
+use super::Session;
+use crate::{
+    backplane::{ClientInfo, Publication, StreamPosition},
+    centrifuge::{
+        codes::ErrorCode,
+        reply::{self, Reply},
+    },
+    shard::link::Link,
+};
+
+/// How much of the publications asked for fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    All,
+    /// The first ones.
+    Part,
+    /// None of them at present; some will once the client has read what waits for it.
+    NotNow,
+    /// Not even one, ever.
+    Never,
+}
+
+/// Bytes of publications that may be in one answer: half of what may wait, which leaves the other half to what happens meanwhile.
+pub(super) fn room(link: &Link<'_>) -> usize {
+    link.room().saturating_sub(whole_room(link))
+}
+
+fn whole_room(link: &Link<'_>) -> usize {
+    link.settings.config.limits.outbound_queue_bytes as usize / 2
+}
+
+/// Whether a page can ever have this publication in it; not without one.
+pub(super) fn may_begin_with(first: Option<&Arc<Publication>>, link: &Link<'_>) -> bool {
+    first.is_some_and(|first| reply::publication_bound(first) <= whole_room(link))
+}
+
+/// Leaves the first publications that fit into `room`, and takes their bytes off it.
+pub(super) fn cut(publications: &mut Vec<Arc<Publication>>, room: &mut usize, link: &Link<'_>) -> Fit {
+    let count = publications.len();
+    let may_begin = may_begin_with(publications.first(), link);
+    let fitting = publications.iter().take_while(|publication| {
+        let left = room.checked_sub(reply::publication_bound(publication));
+        *room = left.unwrap_or(*room);
+        left.is_some()
+    });
+    let fitting = fitting.count();
+    publications.truncate(fitting);
+    match fitting {
+        _ if fitting == count => Fit::All,
+        0 if !may_begin => Fit::Never,
+        0 => Fit::NotNow,
+        _ => Fit::Part,
+    }
+}
+
+impl Session {
+    /// Answers with a page of history, which ends where it no longer fits.
+    pub(super) fn show_history(
+        &self,
+        id: u32,
+        position: &StreamPosition,
+        mut publications: Vec<Arc<Publication>>,
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        match cut(&mut publications, &mut room(link), link) {
+            Fit::All | Fit::Part => {}
+            Fit::NotNow => return Err(ErrorCode::TooManyRequests),
+            Fit::Never => return Err(ErrorCode::LimitExceeded),
+        }
+        self.reply(id, &Reply::History { position, publications: &publications }, link);
+        Ok(())
+    }
+
+    /// Answers with everybody who is present, or not at all.
+    pub(super) fn show_presence(
+        &self,
+        id: u32,
+        clients: &[ClientInfo],
+        link: &mut Link<'_>,
+    ) -> Result<(), ErrorCode> {
+        let size: usize = clients.iter().map(reply::client_info_bound).sum();
+        if size > link.settings.config.limits.outbound_queue_bytes as usize {
+            return Err(ErrorCode::LimitExceeded);
+        }
+        if size > link.room() {
+            return Err(ErrorCode::TooManyRequests);
+        }
+        self.reply(id, &Reply::Presence(clients), link);
+        Ok(())
+    }
+}

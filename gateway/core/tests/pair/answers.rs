@@ -1,0 +1,185 @@
+//! Answers that may be larger than what may wait for a client.
+
+use std::sync::Arc;
+
+use gateway_core::{
+    backplane::{BackplaneError, ClientInfo, Op, Outcome, Payload, Publication, StreamPosition},
+    config::GatewayConfig,
+    key::ConnectionKey,
+};
+use serde_json::{Value, json};
+
+use crate::node::{Frame, Node};
+
+fn node() -> Node {
+    Node::new(GatewayConfig::default(), 1)
+}
+
+fn position(offset: u64) -> StreamPosition {
+    StreamPosition { epoch: Arc::from("e"), offset }
+}
+
+/// Completes the last operation submitted.
+fn complete(node: &mut Node, result: Result<Outcome, BackplaneError>) {
+    let (waiter, _) = node.sink.submitted.pop_back().expect("an operation");
+    node.complete(waiter, result);
+}
+
+/// So many publications of 20,000 bytes, after `offset`.
+fn large(offset: u64, count: u64) -> Vec<Arc<Publication>> {
+    let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());
+    let publication = |offset| Publication { offset, payload: body.clone(), info: None, origin: None };
+    (offset + 1..=offset + count).map(|offset| Arc::new(publication(offset))).collect()
+}
+
+/// Subscribes to `a` after `offset`, with 300 large publications in its stream; what the client gets.
+fn recover(node: &mut Node, key: ConnectionKey, offset: u64) -> Vec<Frame> {
+    let subscribe = format!(r#""subscribe":{{"channel":"a","recover":true,"epoch":"e","offset":{offset}}}"#);
+    node.say(key, &format!(r#"{{"id":2,{subscribe}}}"#));
+    let publications = large(offset, 300 - offset);
+    complete(node, Ok(Outcome::Subscribed { position: Some(position(300)), publications, recovered: true }));
+    node.frames(key)
+}
+
+#[test]
+fn a_recovery_that_is_larger_than_the_queue_comes_in_parts_that_fit() {
+    let mut node = node();
+    let key = node.connect();
+    let (mut reached, mut parts) = (0, 0);
+    loop {
+        let frames = recover(&mut node, key, reached);
+        parts += 1;
+        assert!(frames.iter().map(|frame| frame.text().len()).sum::<usize>() <= 1_048_576 / 2);
+        let reply = &frames[0].lines()[0]["subscribe"];
+        let publications = reply["publications"].as_array().expect("some");
+        assert_eq!((&reply["recovered"], &publications[0]["offset"]), (&json!(true), &json!(reached + 1)));
+        reached += publications.len() as u64;
+        assert_eq!(reply["offset"], reached, "the client is where its publications end");
+        let [more] = &frames[1..] else { break };
+        assert_eq!(more.lines()[0]["push"]["unsubscribe"]["code"], 2500, "it comes again for the rest");
+        assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }], "it was never there");
+    }
+    assert_eq!((reached, parts, node.shard.channels()), (300, 12, 1));
+}
+
+#[test]
+fn a_recovery_for_which_there_is_no_room_yet_is_tried_again_later() {
+    let mut node = node();
+    let key = node.connect();
+    node.sink.waiting = 510_000;
+    let frames = recover(&mut node, key, 0);
+    let error = &frames[0].lines()[0]["error"];
+    assert_eq!((frames.len(), &error["code"], &error["temporary"]), (1, &json!(111), &json!(true)));
+    assert_eq!(node.shard.channels(), 0);
+    node.sink.waiting = 0;
+    assert_eq!(recover(&mut node, key, 0).len(), 2);
+}
+
+#[test]
+fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
+    let mut config = GatewayConfig::default();
+    config.limits.outbound_queue_bytes = 30_000;
+    let mut node = Node::new(config, 1);
+    let key = node.connect();
+    let frames = recover(&mut node, key, 0);
+    let reply = &frames[0].lines()[0]["subscribe"];
+    assert_eq!((frames.len(), &reply["offset"], &reply["recovered"]), (1, &json!(300), &Value::Null));
+    assert_eq!((&reply["publications"], node.shard.channels()), (&Value::Null, 1));
+}
+
+#[test]
+fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_on_from_the_end() {
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#;
+    let end = |offset| Outcome::Subscribed {
+        position: Some(position(offset)),
+        publications: vec![],
+        recovered: false,
+    };
+    let empty = Outcome::History { position: position(301), publications: vec![] };
+    for history in [Err(BackplaneError::UnrecoverablePosition), Ok(empty)] {
+        let mut node = node();
+        let key = node.connect();
+        node.say(key, subscribe);
+        complete(&mut node, Ok(end(300)));
+        complete(&mut node, history);
+        node.say(key, r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+        assert_eq!(node.lines(key)[0]["error"]["code"], 105, "it is on its way already");
+        complete(&mut node, Ok(end(302)));
+        let reply = &node.lines(key)[0]["subscribe"];
+        assert_eq!(
+            (&reply["offset"], &reply["was_recovering"], &reply["recovered"]),
+            (&json!(302), &json!(true), &Value::Null)
+        );
+        assert!(matches!(node.ops()[..], [Op::Enter { .. }]), "it is there now");
+    }
+}
+
+#[test]
+fn nothing_more_is_read_for_a_client_that_was_told_of_another_stream_or_of_more_than_there_is() {
+    for (epoch, offset) in [("other", 5), ("e", 300), ("e", 301)] {
+        let mut node = node();
+        let key = node.connect();
+        let since = format!(r#""recover":true,"epoch":"{epoch}","offset":{offset}"#);
+        node.say(key, &format!(r#"{{"id":2,"subscribe":{{"channel":"a",{since}}}}}"#));
+        let end =
+            Outcome::Subscribed { position: Some(position(300)), publications: vec![], recovered: false };
+        complete(&mut node, Ok(end));
+        let reply = &node.lines(key)[0]["subscribe"];
+        assert_eq!((&reply["offset"], &reply["recovered"]), (&json!(300), &Value::Null));
+        assert!(matches!(node.ops()[..], [Op::Enter { .. }]), "it is there now");
+    }
+}
+
+#[test]
+fn a_page_of_history_ends_where_it_no_longer_fits() {
+    let mut node = node();
+    let key = node.subscribe("a");
+    node.ops();
+    let ask = |node: &mut Node| {
+        node.say(key, r#"{"id":3,"history":{"channel":"a","limit":300}}"#);
+        complete(node, Ok(Outcome::History { position: position(300), publications: large(0, 300) }));
+        node.lines(key).remove(0)
+    };
+    let history = &ask(&mut node)["history"];
+    assert_eq!(
+        (history["publications"].as_array().map(Vec::len), &history["offset"]),
+        (Some(26), &json!(300))
+    );
+    node.sink.waiting = 510_000;
+    assert_eq!(ask(&mut node)["error"]["code"], 111, "once the client has read what waits for it");
+}
+
+#[test]
+fn presence_that_does_not_fit_is_refused_and_the_connection_goes_on() {
+    let mut node = node();
+    let key = node.subscribe("a");
+    node.ops();
+    let client = |number: usize| ClientInfo {
+        client: number.to_string().into(),
+        user: Arc::default(),
+        conn_info: Some(format!("\"{}\"", "x".repeat(1_000)).into()),
+        chan_info: None,
+    };
+    for (members, waiting, code) in [(500, 0, None), (500, 1_000_000, Some(111)), (2_000, 0, Some(106))] {
+        node.sink.waiting = waiting;
+        node.say(key, r#"{"id":3,"presence":{"channel":"a"}}"#);
+        complete(&mut node, Ok(Outcome::Presence { clients: (0..members).map(client).collect() }));
+        assert_eq!(node.lines(key)[0]["error"]["code"].as_u64(), code);
+    }
+}
+
+#[test]
+fn a_client_has_eight_reads_under_way_at_most() {
+    let mut node = node();
+    let key = node.subscribe("a");
+    node.ops();
+    let ask = |id: usize| format!(r#"{{"id":{id},"history":{{"channel":"a","limit":300}}}}"#);
+    node.say(key, &(3..43).map(ask).collect::<Vec<_>>().join("\n"));
+    let mut answered = 0;
+    while !node.sink.submitted.is_empty() {
+        assert!(node.sink.submitted.len() <= 8);
+        complete(&mut node, Ok(Outcome::History { position: position(0), publications: vec![] }));
+        answered += 1;
+    }
+    assert_eq!((answered, node.lines(key).len(), &node.sink.paused[..]), (40, 40, &[][..]));
+}
