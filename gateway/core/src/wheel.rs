@@ -107,14 +107,15 @@ impl<K: Copy> Wheel<K> {
     /// When to call [`Self::expired`] next: never later than the earliest timer fires. `None` without timers.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let slots = self.slots.len() as u64;
-        let occupied = |tick: &u64| self.slots[self.slot(*tick)].first != NONE;
-        let tick = if self.due.first == NONE {
-            (self.next_tick.max(self.vacant_until)..self.next_tick + slots).find(occupied)?
-        } else {
-            self.next_tick.saturating_sub(1)
-        };
+        let tick =
+            if self.due.first == NONE { self.first_occupied()? } else { self.next_tick.saturating_sub(1) };
         Some(self.time(tick))
+    }
+
+    /// The next tick whose slot holds a timer, of whatever revolution.
+    fn first_occupied(&self) -> Option<u64> {
+        let revolution = self.next_tick.max(self.vacant_until)..self.next_tick + self.slots.len() as u64;
+        { revolution }.find(|tick| self.slots[self.slot(*tick)].first != NONE)
     }
 
     /// Moves every timer that is due out of the ticks up to `now`.
@@ -137,6 +138,8 @@ impl<K: Copy> Wheel<K> {
                 index = next;
             }
         }
+        // Once per tick, so that whoever asks within the tick does not walk over the same vacant slots.
+        self.vacant_until = self.first_occupied().unwrap_or(u64::MAX);
     }
 
     fn place(&mut self, index: u32, deadline: Duration) {

@@ -22,7 +22,7 @@ async fn converse(server: &Server, bytes: &[u8]) -> (String, Vec<u8>) {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     within("the end of the connection", stream.read_to_end(&mut answer)).await.unwrap();
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an answer of HTTP") + 4;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
     (String::from_utf8(answer[..end].to_vec()).unwrap(), answer.split_off(end))
 }
 
