@@ -279,36 +279,31 @@ impl Sockets {
             link.dirty = false;
             let key = ConnectionKey { slot, generation: link.generation };
             let head = link.head;
-            let count = gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
+            gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
             if link.ending == Ending::Asked {
                 link.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
             }
-            let written = match &mut link.queue {
+            if let Some(queue) = &mut link.queue {
                 // The socket is full: it says when that changes.
-                Some(queue) => {
-                    self.held.hold(&mut self.run, chain(&self.turn, head), &mut self.frames);
-                    let before = queue.len();
-                    queue.append(&mut self.run);
-                    self.held.places(before, queue.len());
-                    Ok(())
+                self.held.hold(&mut self.run, chain(&self.turn, head), &mut self.frames);
+                let before = queue.len();
+                queue.append(&mut self.run);
+                self.held.places(before, queue.len());
+            } else {
+                let token = poll_token::of_connection(key);
+                if link.write(&mut self.run, &self.registry, token, &self.metrics).is_err() {
+                    self.run = OutQueue::default();
+                    faults.push(Fault::Gone(key));
+                    continue;
                 }
-                None => {
-                    let token = poll_token::of_connection(key);
-                    let written = link.write(&mut self.run, &self.registry, token, &self.metrics);
-                    if let Some(queue) = &mut link.queue {
-                        queue.set_moved(now);
-                        let taken = count - queue.len();
-                        self.held.hold(queue, chain(&self.turn, head).skip(taken), &mut self.frames);
-                        self.held.places(0, queue.len());
-                    }
-                    written
-                }
-            };
-            if written.is_err() {
-                self.run = OutQueue::default();
-                faults.push(Fault::Gone(key));
-            } else if link.ending == Ending::Open && link.waiting() > self.queue_limit {
+                let Some(queue) = &mut link.queue else { continue };
+                queue.set_moved(now);
+                let taken = chain(&self.turn, head).count() - queue.len();
+                self.held.hold(queue, chain(&self.turn, head).skip(taken), &mut self.frames);
+                self.held.places(0, queue.len());
+            }
+            if link.ending == Ending::Open && link.waiting() > self.queue_limit {
                 faults.push(Fault::Overflow(key));
             }
         }
@@ -393,14 +388,8 @@ fn chain(turn: &[Chained], head: u32) -> impl Iterator<Item = u32> {
     chained.map(|chained| chained.frame)
 }
 
-/// Takes a socket's chain out of the turn; how many frames it has.
-fn gather(
-    link: &mut Link,
-    turn: &[Chained],
-    frames: &[Frame],
-    run: &mut OutQueue,
-    metrics: &Metrics,
-) -> usize {
+/// Takes a socket's chain out of the turn.
+fn gather(link: &mut Link, turn: &[Chained], frames: &[Frame], run: &mut OutQueue, metrics: &Metrics) {
     let mut index = mem::replace(&mut link.head, NONE);
     link.tail = NONE;
     let mut count = 0;
@@ -411,7 +400,6 @@ fn gather(
         count += 1;
     }
     metrics.frames_sent.inc_by(count);
-    count as usize
 }
 
 /// The code of a close frame of ours (RFC 6455, section 5.5.1); 1005 stands for none.
