@@ -32,8 +32,6 @@ pub(super) struct Stream {
     let_go: u64,
     /// A message of another epoch came since the read under way was issued.
     stray: bool,
-    /// The store lost a stream of the channel while this node followed it: no provisional epoch says any more what came after it.
-    lost: bool,
 }
 
 /// The last publication handed to the shards.
@@ -130,13 +128,12 @@ impl Stream {
             held_bytes: 0,
             let_go: 0,
             stray: false,
-            lost: false,
         }
     }
 
     /// Starts anew.
     pub(super) fn forget(&mut self) {
-        *self = Self { lost: self.lost, ..Self::new(self.page_bytes) };
+        *self = Self::new(self.page_bytes);
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -150,7 +147,7 @@ impl Stream {
     /// Whether a position's epoch is the stream's, or the provisional one that it had before, or has.
     pub(super) fn knows(&self, epoch: &Arc<str>) -> bool {
         let Some(last) = &self.last else { return false };
-        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch && !self.lost) else {
+        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch) else {
             return last.position.epoch == *epoch;
         };
         ProvisionalEpoch::parse(epoch).is_some_and(|known| {
@@ -303,11 +300,14 @@ impl Stream {
         let Some(base) = reading.base else { return self.start(page) };
         if page.top.epoch != base.position.epoch {
             if !base.became(&page) {
-                self.lost |= !base.is_provisional();
-                // A store that does not know of any stream where there was one would let a client's provisional epoch name the next.
-                return match ProvisionalEpoch::parse(&page.top.epoch) {
-                    Some(_) if !base.is_provisional() => self.roll_back(base),
-                    _ => Found::Over,
+                // Where there was a stream, a store that knows of none, or of one that came after none, would let a client's provisional epoch
+                // name the next.
+                let came_after_none =
+                    page.began.is_some() || ProvisionalEpoch::parse(&page.top.epoch).is_some();
+                return if came_after_none && !base.is_provisional() {
+                    self.roll_back(page.top.epoch)
+                } else {
+                    Found::Over
                 };
             }
             if page.top.offset > 0 {
@@ -319,7 +319,7 @@ impl Stream {
         match continuity(&base, last, &page) {
             Continuity::Kept => {}
             Continuity::Trimmed => return Found::Over,
-            Continuity::RolledBack => return self.roll_back(base),
+            Continuity::RolledBack => return self.roll_back(page.top.epoch),
         }
         self.verified = !self.stray;
         let mut window = Window::new(self.page_bytes);
@@ -337,10 +337,10 @@ impl Stream {
     }
 
     /// Nothing is read or delivered until the epoch is replaced.
-    fn roll_back(&mut self, base: Last) -> Found {
+    fn roll_back(&mut self, epoch: Arc<str>) -> Found {
         self.verified = false;
         self.reading = Some(Reading { recent: Window::new(self.page_bytes), base: None });
-        Found::RolledBack { epoch: base.position.epoch }
+        Found::RolledBack { epoch }
     }
 
     /// The stream that this page tells of has begun since.

@@ -20,6 +20,10 @@ impl Actor {
     /// Makes a client present. Without a connection it is made so with all the others, once there is one.
     pub(super) fn enter(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) {
         self.departures.cancel(channel, &info.client);
+        // A node that was held up may have been given up, and nobody clears up after one without a lease.
+        if self.upkeep.is_lease_due(self.config.lease, Instant::now()) {
+            self.renew_lease();
+        }
         let command = self.scripts.enter(&self.node, channel, &info, announce);
         if self.members.insert(channel, info, announce) {
             self.send_index("SADD", channel);

@@ -1,6 +1,6 @@
 //! Commands for operations on streams and presence, and what their replies mean.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_core::{
@@ -197,14 +197,9 @@ fn client_envelope(kind: &[u8], info: &ClientInfo, announce: bool) -> Vec<u8> {
     envelope
 }
 
-/// Epoch and offset of the first of some publishes; nothing without a stream.
-pub(super) fn place(reply: &Resp) -> Option<(Arc<str>, u64)> {
-    if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None }
-}
-
 /// What each of some publishes yields; the reply is the first one's place, or anything else without a stream.
 pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
-    let place = place(reply);
+    let place = if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None };
     (0..).map(move |nth| Outcome::Published {
         position: place
             .as_ref()

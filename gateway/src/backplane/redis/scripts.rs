@@ -1,5 +1,6 @@
 //! The scripts, each one atomic in Redis.
 
+use gateway_core::provisional::ProvisionalEpoch;
 use redis::Cmd;
 
 use super::keys::Keys;
@@ -49,6 +50,11 @@ impl Scripts {
             give_up: Script::new(include_str!("scripts/give_up.lua")),
             sweep: Script::new(include_str!("scripts/sweep.lua")),
         }
+    }
+
+    /// Whether an epoch is of this life of Redis's data, as far as this node has heard.
+    pub(super) fn is_of_this_life(&self, epoch: ProvisionalEpoch) -> bool {
+        u32::from_str_radix(&self.store, 16) == Ok(epoch.store)
     }
 
     /// The commands that load them.
