@@ -33,12 +33,9 @@ pub struct Metrics {
     pub control_connections: IntGauge,
     /// Messages that clients and the server API handed to the backplane.
     pub publications: IntCounter,
-    /// Messages, replies and pings handed to sockets.
-    pub frames_sent: IntCounter,
-    /// Bytes that sockets took.
-    pub bytes_sent: IntCounter,
-    /// Bytes read from sockets.
-    pub bytes_received: IntCounter,
+    frames_sent: IntCounter,
+    bytes_sent: IntCounter,
+    bytes_received: IntCounter,
     /// Connections closed because their client read too slowly.
     pub slow_consumers: IntCounter,
     /// Connections closed to free memory.
@@ -60,6 +57,17 @@ pub struct Metrics {
     memory_limit: IntGauge,
 }
 
+/// What went over the sockets of a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Messages, replies and pings handed to sockets.
+    pub frames_sent: u64,
+    /// Bytes that sockets took.
+    pub bytes_sent: u64,
+    /// Bytes read from sockets.
+    pub bytes_received: u64,
+}
+
 /// One shard's live numbers; written by its thread, read by the control port.
 #[derive(Debug, Default)]
 pub struct ShardNumbers {
@@ -71,13 +79,16 @@ pub struct ShardNumbers {
     raw_gaps: AtomicU64,
     raw_unpublished: AtomicU64,
     received: AtomicU64,
+    frames_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
     declined: AtomicU64,
     all_evicted: AtomicBool,
 }
 
 impl ShardNumbers {
     /// Publishes the numbers after a turn.
-    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally) {
+    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally, traffic: Traffic) {
         self.centrifuge.store(connections.centrifuge, Relaxed);
         self.raw.store(connections.raw, Relaxed);
         self.new.store(accepted.new, Relaxed);
@@ -86,6 +97,9 @@ impl ShardNumbers {
         self.raw_gaps.store(tally.raw_gaps, Relaxed);
         self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
         self.received.store(tally.received, Relaxed);
+        self.frames_sent.store(traffic.frames_sent, Relaxed);
+        self.bytes_sent.store(traffic.bytes_sent, Relaxed);
+        self.bytes_received.store(traffic.bytes_received, Relaxed);
     }
 
     /// A connection came that was not sent elsewhere.
@@ -107,6 +121,16 @@ impl ShardNumbers {
             raw_gaps: self.raw_gaps.load(Relaxed),
             raw_unpublished: self.raw_unpublished.load(Relaxed),
             received: self.received.load(Relaxed),
+        }
+    }
+
+    /// What went over its sockets since its start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            frames_sent: self.frames_sent.load(Relaxed),
+            bytes_sent: self.bytes_sent.load(Relaxed),
+            bytes_received: self.bytes_received.load(Relaxed),
         }
     }
 
@@ -248,11 +272,16 @@ impl Metrics {
         }
         let sum =
             |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
+        let carried =
+            |number: fn(Traffic) -> u64| -> u64 { shards.iter().map(|shard| number(shard.traffic())).sum() };
         for (counter, sum) in [
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
             (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
             (&self.messages_received, sum(|tally| tally.received)),
+            (&self.frames_sent, carried(|traffic| traffic.frames_sent)),
+            (&self.bytes_sent, carried(|traffic| traffic.bytes_sent)),
+            (&self.bytes_received, carried(|traffic| traffic.bytes_received)),
         ] {
             counter.reset();
             counter.inc_by(sum);
@@ -320,6 +349,7 @@ mod tests {
                 Connections { centrifuge: 2, raw: 1 },
                 Accepted { new: 5, resumed: 0 },
                 Tally { moved: 2, ..Tally::default() },
+                Traffic { frames_sent: 7, bytes_sent: 70, bytes_received: 8 },
             );
         }
         let text = String::from_utf8(Metrics::new().unwrap().expose(
@@ -332,6 +362,9 @@ mod tests {
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
         assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
         assert!(text.contains("mooring_drain_moved_total 4\n"), "{text}");
+        for (name, sum) in [("frames_sent", 14), ("sent_bytes", 140), ("received_bytes", 16)] {
+            assert!(text.contains(&format!("mooring_{name}_total {sum}\n")), "{text}");
+        }
         assert!(text.contains("mooring_memory_limit_bytes 1073741824\n"), "{text}");
     }
 }

@@ -212,7 +212,7 @@ impl Default for Limits {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Channels {
-    /// Options of channels whose name has no `namespace:` prefix.
+    /// Options of channels whose name has no `namespace:` prefix; once given, what they leave out is off, history and with it recovery, too.
     pub default: ChannelOptions,
     /// Options of channels named `namespace:rest`. A channel of an unknown namespace is refused with error 102.
     #[cfg_attr(feature = "schema", schemars(length(max = 100)))]

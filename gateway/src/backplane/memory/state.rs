@@ -254,3 +254,29 @@ impl Channel {
         self.interest.is_empty() && self.stream.is_none() && self.members.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETENTION: Retention = Retention { size: 300, ttl: Duration::from_secs(300) };
+
+    #[test]
+    fn names_without_end_that_nothing_is_published_to_leave_nothing() {
+        let now = Instant::now();
+        let mut state = State::new(1024, now);
+        for number in 0..500 {
+            let name: Arc<str> = format!("name-{number}").into();
+            let since = StreamPosition { epoch: "any".into(), offset: 7 };
+            for since in [None, Some(&since)] {
+                state.subscribe(name.clone(), 0, Some(RETENTION), since, 300, now);
+                state.history(&name, since, 300, false, now).ok();
+                state.presence_stats(&name);
+            }
+            state.release(&name, 0);
+            state.history(&name, None, 300, true, now).ok();
+            state.presence_stats(&name);
+        }
+        assert!(state.channels.is_empty(), "{:?}", state.channels);
+    }
+}
