@@ -53,6 +53,7 @@ pub struct Metrics {
     moved: IntCounter,
     raw_gaps: IntCounter,
     raw_unpublished: IntCounter,
+    raw_refused: IntCounter,
     messages_received: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
@@ -70,6 +71,7 @@ pub struct ShardNumbers {
     moved: AtomicU64,
     raw_gaps: AtomicU64,
     raw_unpublished: AtomicU64,
+    raw_refused: AtomicU64,
     received: AtomicU64,
     declined: AtomicU64,
     all_evicted: AtomicBool,
@@ -85,6 +87,7 @@ impl ShardNumbers {
         self.moved.store(tally.moved, Relaxed);
         self.raw_gaps.store(tally.raw_gaps, Relaxed);
         self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
+        self.raw_refused.store(tally.raw_refused, Relaxed);
         self.received.store(tally.received, Relaxed);
     }
 
@@ -106,6 +109,7 @@ impl ShardNumbers {
             moved: self.moved.load(Relaxed),
             raw_gaps: self.raw_gaps.load(Relaxed),
             raw_unpublished: self.raw_unpublished.load(Relaxed),
+            raw_refused: self.raw_refused.load(Relaxed),
             received: self.received.load(Relaxed),
         }
     }
@@ -203,6 +207,10 @@ impl Metrics {
                 "mooring_raw_unpublished_total",
                 "Messages of raw clients that the backplane did not confirm.",
             )?,
+            raw_refused: counter(
+                "mooring_raw_refused_total",
+                "Messages of raw clients that may not publish in their channel.",
+            )?,
             messages_received: counter(
                 "mooring_messages_received_total",
                 "Messages, commands and pings that clients sent.",
@@ -252,6 +260,7 @@ impl Metrics {
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
             (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+            (&self.raw_refused, sum(|tally| tally.raw_refused)),
             (&self.messages_received, sum(|tally| tally.received)),
         ] {
             counter.reset();
