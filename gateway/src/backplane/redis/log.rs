@@ -56,7 +56,7 @@ impl Actor {
     /// Redis tells the id of this life of its data.
     pub(super) fn on_life(&mut self, channel: &str, epoch: &str, id: &Resp) {
         if !matches!(id, Resp::Text(id) if **id == *self.scripts.store.as_bytes()) {
-            let command = self.scripts.rotate(channel, epoch);
+            let command = self.scripts.disown(channel, epoch);
             let _ = self.commands.send(&command, Pending::Disowned);
         }
     }

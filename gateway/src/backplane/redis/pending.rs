@@ -19,7 +19,7 @@ pub(super) enum Pending {
     Page(Arc<str>, Generation),
     /// The id of this life of Redis's data, after a channel's stream began in an epoch.
     Life(Arc<str>, Arc<str>),
-    /// A stream began anew, since it was of another life than it said.
+    /// A stream has another epoch, since it was of another life than it said.
     Disowned,
     /// A new epoch for the sequencer.
     Rotation(Arc<str>, Generation),

@@ -106,6 +106,13 @@ impl Scripts {
         command
     }
 
+    /// What was published under this epoch stays, under one that nobody can have been told of in another life of Redis's data.
+    pub(super) fn disown(&self, channel: &str, epoch: &str) -> Cmd {
+        let mut command = call(&self.disown, &[self.keys.meta(channel)]);
+        command.arg(epoch).arg(new_epoch());
+        command
+    }
+
     pub(super) fn enter(&self, node: &str, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
         let mut member = format!("{node}{}", if announce { 'a' } else { '-' }).into_bytes();
         envelope::encode_client(&mut member, info);

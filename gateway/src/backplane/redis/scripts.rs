@@ -25,6 +25,7 @@ pub(super) struct Scripts {
     pub(super) publish_once: Script,
     pub(super) read: Script,
     pub(super) rotate: Script,
+    pub(super) disown: Script,
     pub(super) enter: Script,
     pub(super) leave: Script,
     pub(super) presence_stats: Script,
@@ -42,6 +43,7 @@ impl Scripts {
             publish_once: Script::new(include_str!("scripts/publish_once.lua")),
             read: Script::new(include_str!("scripts/read.lua")),
             rotate: Script::new(include_str!("scripts/rotate.lua")),
+            disown: Script::new(include_str!("scripts/disown.lua")),
             enter: Script::new(include_str!("scripts/enter.lua")),
             leave: Script::new(include_str!("scripts/leave.lua")),
             presence_stats: Script::new(include_str!("scripts/presence_stats.lua")),
@@ -58,6 +60,7 @@ impl Scripts {
             publish_once,
             read,
             rotate,
+            disown,
             enter,
             leave,
             presence_stats,
@@ -67,7 +70,7 @@ impl Scripts {
             keys: _,
             store: _,
         } = self;
-        [publish, publish_once, read, rotate, enter, leave, presence_stats, lease, give_up, sweep]
+        [publish, publish_once, read, rotate, disown, enter, leave, presence_stats, lease, give_up, sweep]
             .into_iter()
             .map(|script| {
                 let mut command = redis::cmd("SCRIPT");
@@ -129,6 +132,7 @@ mod tests {
             scripts.read(&read),
             scripts.history(channel, &history, 1),
             scripts.rotate(channel, "epoch"),
+            scripts.disown(channel, "epoch"),
             scripts.enter("node", channel, &client, true),
             scripts.leave(channel, &client, true),
             scripts.presence_stats(channel),
