@@ -113,8 +113,8 @@ impl Actor {
                 }
                 Ok(Outcome::Done)
             }
-            Op::History { channel, since, limit, reverse, .. } => {
-                self.state.history(&channel, since.as_ref(), limit, reverse, now)
+            Op::History { channel, since, limit, bytes, reverse, .. } => {
+                self.state.history(&channel, since.as_ref(), limit, bytes, reverse, now)
             }
             Op::Presence { channel, limit } => self.state.presence(&channel, limit),
             Op::PresenceStats { channel } => Ok(self.state.presence_stats(&channel)),

@@ -282,12 +282,12 @@ impl Model {
                     return Err(108);
                 }
                 self.need(channel)?;
-                let (ask, reply) = match command {
-                    Command::Presence(_) => (Ask::Presence, "presence"),
-                    Command::PresenceStats(_) => (Ask::PresenceStats, "presence_stats"),
-                    _ => (Ask::History, "history"),
+                let (ask, reply, weight) = match command {
+                    Command::Presence(_) => (Ask::Presence, "presence", 128),
+                    Command::PresenceStats(_) => (Ask::PresenceStats, "presence_stats", 32),
+                    _ => (Ask::History, "history", 128),
                 };
-                self.ask(id, ask, reply, 32);
+                self.ask(id, ask, reply, weight);
             }
             Command::Ping => self.seen.push(Sight::Reply(id, "ping")),
             Command::Rpc => return Err(108),

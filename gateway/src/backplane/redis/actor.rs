@@ -139,8 +139,9 @@ impl Actor {
                 let body = super::log::body(&payload, info.as_ref(), origin.as_ref());
                 self.publish(channel, retention, body, idempotency_key, waiter);
             }
-            Op::History { channel, retention, since, limit, reverse } => {
-                let history = History { size: retention.size, since, limit, reverse };
+            Op::History { channel, retention, since, limit, bytes, reverse } => {
+                let bytes = self.config.page_bytes.min(bytes as usize);
+                let history = History { size: retention.size, since, limit, bytes, reverse };
                 self.reads.push(Question::History(channel, history), waiter, now);
             }
             Op::Presence { channel, limit } => {

@@ -30,6 +30,7 @@ pub(super) struct History {
     pub(super) size: u32,
     pub(super) since: Option<StreamPosition>,
     pub(super) limit: u32,
+    pub(super) bytes: usize,
     pub(super) reverse: bool,
 }
 
@@ -85,7 +86,7 @@ impl Scripts {
         command
     }
 
-    pub(super) fn history(&self, channel: &str, history: &History, bytes: usize) -> Cmd {
+    pub(super) fn history(&self, channel: &str, history: &History) -> Cmd {
         let since = history.since.as_ref().map(|since| since.offset);
         let mut command = if history.reverse {
             let mut command = self.read_start(channel, since.map(|since| since.saturating_sub(1)), 1);
@@ -96,7 +97,7 @@ impl Scripts {
             command.arg(0).arg(history.limit);
             command
         };
-        command.arg(bytes).arg(history.size);
+        command.arg(history.bytes).arg(history.size);
         command
     }
 
