@@ -123,7 +123,7 @@ impl ClientPort {
                     Err(reply) => return reply,
                 };
                 if request.method() == Method::POST {
-                    self.publish_raw(request, &channel).await
+                    self.publish_raw(request, &channel, token).await
                 } else {
                     self.upgrade(&request, Opening::Raw { channel, token }, Subprotocols::Any, exchanges)
                 }
@@ -245,9 +245,17 @@ impl ClientPort {
         verified.await.unwrap_or(Err(TokenError::TooMany))
     }
 
-    async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {
+    async fn publish_raw(
+        &self,
+        request: Request<Incoming>,
+        channel: &str,
+        token: Option<EntryToken>,
+    ) -> Reply {
         if let Err(flaw) = self.check_origin(request.headers()) {
             return reply::bad_handshake(flaw);
+        }
+        if !self.policy().may_publish_raw(channel, token.as_ref().map_or("", |token| &token.user)) {
+            return reply::refuse(StatusCode::FORBIDDEN, "the channel's namespace does not let you publish");
         }
         let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
         let body = match self.body(request).await {

@@ -50,6 +50,7 @@ pub struct Metrics {
     moved: IntCounter,
     raw_gaps: IntCounter,
     raw_unpublished: IntCounter,
+    raw_refused: IntCounter,
     messages_received: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
@@ -78,6 +79,7 @@ pub struct ShardNumbers {
     moved: AtomicU64,
     raw_gaps: AtomicU64,
     raw_unpublished: AtomicU64,
+    raw_refused: AtomicU64,
     received: AtomicU64,
     frames_sent: AtomicU64,
     bytes_sent: AtomicU64,
@@ -96,6 +98,7 @@ impl ShardNumbers {
         self.moved.store(tally.moved, Relaxed);
         self.raw_gaps.store(tally.raw_gaps, Relaxed);
         self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
+        self.raw_refused.store(tally.raw_refused, Relaxed);
         self.received.store(tally.received, Relaxed);
         self.frames_sent.store(traffic.frames_sent, Relaxed);
         self.bytes_sent.store(traffic.bytes_sent, Relaxed);
@@ -120,6 +123,7 @@ impl ShardNumbers {
             moved: self.moved.load(Relaxed),
             raw_gaps: self.raw_gaps.load(Relaxed),
             raw_unpublished: self.raw_unpublished.load(Relaxed),
+            raw_refused: self.raw_refused.load(Relaxed),
             received: self.received.load(Relaxed),
         }
     }
@@ -227,6 +231,10 @@ impl Metrics {
                 "mooring_raw_unpublished_total",
                 "Messages of raw clients that the backplane did not confirm.",
             )?,
+            raw_refused: counter(
+                "mooring_raw_refused_total",
+                "Messages of raw clients that may not publish in their channel.",
+            )?,
             messages_received: counter(
                 "mooring_messages_received_total",
                 "Messages, commands and pings that clients sent.",
@@ -278,6 +286,7 @@ impl Metrics {
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
             (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+            (&self.raw_refused, sum(|tally| tally.raw_refused)),
             (&self.messages_received, sum(|tally| tally.received)),
             (&self.frames_sent, carried(|traffic| traffic.frames_sent)),
             (&self.bytes_sent, carried(|traffic| traffic.bytes_sent)),

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     backplane::Retention,
     config::{Auth, ChannelOptions, Drain, GatewayConfig, Limits, Protocol, Proxies},
-    rights::{ChannelName, may_enter},
+    rights::{ChannelName, is_among, may_enter},
     token::{Key, Verifier},
 };
 
@@ -140,6 +140,13 @@ impl Policy {
     #[must_use]
     pub fn may_enter_raw(&self, channel: &str, user: &str) -> bool {
         may_enter(self.raw_options(channel), channel, user)
+    }
+
+    /// Whether a client that has entered a raw channel, or could, may publish there; an anonymous user is the empty string.
+    #[must_use]
+    pub fn may_publish_raw(&self, channel: &str, user: &str) -> bool {
+        let options = self.raw_options(channel);
+        is_among(options.publish, options, channel, user, true)
     }
 }
 

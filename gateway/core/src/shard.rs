@@ -16,6 +16,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod opening;
 mod outdated;
 mod pacing;
 mod settings;
@@ -24,26 +25,22 @@ use std::{sync::Arc, time::Duration};
 
 use slab::Slab;
 
-pub use self::settings::Settings;
 use self::{
     broadcast::Broadcast,
     connection::{Connection, Phase},
-    echo::Echo,
     following::SHARD,
     link::{Backlog, Link, Shared},
     outdated::{LOOKS, Outdated},
 };
+pub use self::{opening::Opening, settings::Settings};
 use crate::{
     backplane::{Inbound, Message},
-    centrifuge::session as centrifuge,
     control::{Accepted, Connections},
     key::ConnectionKey,
     outbox::Outbox,
     policy::Policy,
     protocol::{Kind, Protocol},
-    raw,
     time::Now,
-    token::EntryToken,
     transport::Transport,
     wheel::Wheel,
 };
@@ -51,40 +48,6 @@ use crate::{
 /// Granularity of the timers, and the ticks of one turn of their wheel: a little more than the longest of them.
 const TICK: Duration = Duration::from_millis(250);
 const TICKS: usize = 128;
-
-/// What a new connection speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// The centrifuge protocol, JSON.
-    Centrifuge,
-    /// Bare messages in one channel.
-    Raw {
-        /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
-        channel: String,
-        /// What its token says; absent for who showed none.
-        token: Option<EntryToken>,
-    },
-    /// Sends every message back; for conformance suites and benchmarks.
-    Echo,
-}
-
-impl Opening {
-    /// Bare messages in one channel, for whoever asks for them.
-    pub fn raw(channel: impl Into<String>) -> Self {
-        Self::Raw { channel: channel.into(), token: None }
-    }
-
-    fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
-        match self {
-            Self::Centrifuge => Box::new(centrifuge::Session::default()),
-            Self::Raw { channel, token } => Box::new(raw::Session::open(&channel, token.as_ref(), link)),
-            Self::Echo => {
-                link.accepted.new += 1;
-                Box::new(Echo)
-            }
-        }
-    }
-}
 
 /// What a shard has counted since its start, connections accepted aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +58,8 @@ pub struct Tally {
     pub raw_gaps: u64,
     /// Messages of raw clients that the backplane did not confirm.
     pub raw_unpublished: u64,
+    /// Messages of raw clients that may not publish in their channel.
+    pub raw_refused: u64,
     /// Messages, commands and pings that clients sent.
     pub received: u64,
 }

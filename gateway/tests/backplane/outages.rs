@@ -134,6 +134,22 @@ async fn who_knew_a_channel_before_its_first_message_is_told_that_redis_was_empt
 }
 
 #[tokio::test]
+async fn nothing_is_lost_of_what_is_published_to_a_redis_that_was_emptied_under_its_gateways() {
+    let server = RedisServer::start();
+    let node = Node::redis(&server, 1).await;
+    node.publish("c", "before").await.unwrap();
+    server.command(&["FLUSHALL"]);
+    let first = node.publish("c", "first").await.unwrap();
+    until("the stream says that it is of another life", async || {
+        let epoch = server.command(&["HGET", "mooring:{c}:meta", "epoch"]);
+        epoch != redis::Value::BulkString(first.epoch.as_bytes().to_vec())
+    })
+    .await;
+    let second = node.publish("c", "second").await.unwrap();
+    assert_eq!((node.history("c").await, second.offset), (vec!["first".to_owned(), "second".to_owned()], 2));
+}
+
+#[tokio::test]
 async fn a_redis_that_lost_the_end_of_a_stream_gets_a_new_epoch_instead_of_the_same_offsets() {
     let mut server = RedisServer::start();
     let mut node = Node::redis(&server, 1).await;

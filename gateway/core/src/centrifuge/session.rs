@@ -6,6 +6,8 @@
 mod connect;
 mod greeting;
 mod page;
+mod pending;
+mod recovery;
 mod request;
 mod standing;
 mod subscription;
@@ -17,7 +19,8 @@ use smallvec::SmallVec;
 
 use self::{
     greeting::Greeting,
-    subscription::{Subscribing, Subscription},
+    pending::{Pending, Waiting},
+    subscription::Subscription,
 };
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
@@ -25,7 +28,7 @@ use super::{
     reply::{self, Reply},
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome},
+    backplane::{BackplaneError, Outcome},
     hub::ChannelId,
     identity::Credentials,
     key::{ConnectionKey, RequestId},
@@ -40,9 +43,6 @@ use crate::{
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
-
-/// What a command that reads counts against [`MAX_WAITING`]: together their answers are about as large as what may wait for a client.
-const READ: u32 = 32;
 
 /// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
 const PRESENCE_GRACE: Duration = Duration::from_secs(10);
@@ -91,36 +91,6 @@ enum Arrival {
     Subscribing,
     Recovering,
     Counted,
-}
-
-/// A command that waits for the backplane.
-#[derive(Debug)]
-struct Pending {
-    request: RequestId,
-    command: u32,
-    waiting: Waiting,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Subscribed(Box<Subscribing>),
-    /// With what it weighs.
-    Published(u32),
-    History,
-    Presence,
-    PresenceStats,
-}
-
-impl Waiting {
-    /// What it counts against [`MAX_WAITING`].
-    fn weight(&self) -> u32 {
-        match self {
-            // Their number has a limit of its own.
-            Self::Subscribed(subscribing) if subscribing.since.is_none() => 0,
-            Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
-            Self::Published(weight) => *weight,
-        }
-    }
 }
 
 /// How a command ends that is not answered as it hoped.
@@ -305,10 +275,8 @@ impl Session {
             Method::Subscribe(request) => self.subscribe(id, &request, link),
             Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
             Method::Publish(request) => self.publish(id, &request, link),
-            Method::Presence(request) => self.presence(id, Waiting::Presence, &request.channel, link),
-            Method::PresenceStats(request) => {
-                self.presence(id, Waiting::PresenceStats, &request.channel, link)
-            }
+            Method::Presence(request) => self.presence(id, &request.channel, link),
+            Method::PresenceStats(request) => self.presence_stats(id, &request.channel, link),
             Method::History(request) => self.history(id, &request, link),
             Method::Ping => {
                 self.reply(id, &Reply::Ping, link);
@@ -323,48 +291,6 @@ impl Session {
             self.fail(id, code, link);
         }
         Ok(())
-    }
-
-    /// Does what waited for the backplane.
-    fn finish(
-        &mut self,
-        id: u32,
-        waiting: Waiting,
-        result: Result<Outcome, BackplaneError>,
-        link: &mut Link<'_>,
-    ) -> Result<(), Failure> {
-        match (waiting, result) {
-            (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
-                self.greeted(id, *subscribing, result, link)?;
-            }
-            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
-            (_, Err(error)) => return Err(error.into()),
-            (Waiting::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
-            (Waiting::History, Ok(Outcome::History { position, publications })) => {
-                self.show_history(id, &position, publications, link)?;
-            }
-            (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
-                self.show_presence(id, &clients, link)?;
-            }
-            (Waiting::PresenceStats, Ok(Outcome::PresenceStats { clients, users })) => {
-                self.reply(id, &Reply::PresenceStats { clients, users }, link);
-            }
-            (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
-                return Err(ErrorCode::Internal.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a command off those that wait.
-    fn take_pending(&mut self, index: usize) -> Pending {
-        let pending = self.pending.remove(index);
-        self.weight -= pending.waiting.weight();
-        if self.pending.is_empty() {
-            // An idle connection keeps no buffer.
-            self.pending = Vec::new();
-        }
-        pending
     }
 
     fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
@@ -394,15 +320,6 @@ impl Session {
             Arrival::Recovering => link.accepted.resumed += 1,
             Arrival::Unknown | Arrival::Subscribing => link.accepted.new += 1,
         }
-    }
-
-    /// Submits an operation for a command.
-    fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
-        let request = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1);
-        self.weight += waiting.weight();
-        self.pending.push(Pending { request, command, waiting });
-        link.request(request, op);
     }
 
     fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {

@@ -1,20 +1,12 @@
 //! What one node knows of one stream.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Entry, POSITION_OUTLIVES, Page, Range};
-use crate::{
-    backplane::{Publication, StreamPosition},
-    provisional::ProvisionalEpoch,
-};
+use super::{Entry, POSITION_OUTLIVES, Page, Range, window::Window};
+use crate::{backplane::StreamPosition, provisional::ProvisionalEpoch};
 
 /// Live messages held per channel while something before them is read. More are let go and read again.
 const HELD: usize = 512;
-/// Publications of one window at most.
-const WINDOW: usize = 4096;
 /// Entries read beyond what is known to be there.
 const AHEAD: u32 = 512;
 
@@ -82,39 +74,6 @@ pub(super) enum Found {
     RolledBack { epoch: Arc<str> },
     /// Publications up to the last one delivered.
     Window(Window),
-}
-
-/// Publications without a gap, up to the last one delivered; of more than fit, the last ones.
-#[derive(Debug)]
-pub(super) struct Window {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    most: usize,
-}
-
-impl Window {
-    fn new(most: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, most }
-    }
-
-    pub(super) fn push(&mut self, entry: Entry) {
-        if self.entries.back().is_some_and(|last| last.publication.offset + 1 != entry.publication.offset) {
-            *self = Self::new(self.most);
-        }
-        self.bytes += entry.publication.bytes();
-        self.entries.push_back(entry);
-        while self.entries.len() > WINDOW || self.bytes > self.most && self.entries.len() > 1 {
-            let Some(first) = self.entries.pop_front() else { return };
-            self.bytes -= first.publication.bytes();
-        }
-    }
-
-    /// Everything after `offset`, when it is all there.
-    pub(super) fn after(&self, offset: u64) -> Option<Vec<Arc<Publication>>> {
-        let first = self.entries.front()?.publication.offset;
-        let skip = usize::try_from(offset.checked_add(1)?.checked_sub(first)?).ok()?;
-        Some(self.entries.iter().skip(skip).map(|entry| entry.publication.clone()).collect())
-    }
 }
 
 impl Stream {
@@ -332,7 +291,7 @@ impl Stream {
             }
         }
         self.let_go = self.let_go.max(page.top.offset);
-        reading.recent.entries.into_iter().for_each(|entry| window.push(entry));
+        reading.recent.into_entries().for_each(|entry| window.push(entry));
         Found::Window(window)
     }
 
@@ -367,7 +326,7 @@ impl Stream {
         self.verified = !self.stray;
         let mut window = Window::new(self.page_bytes);
         page.entries.into_iter().for_each(|entry| window.push(entry));
-        if window.entries.back().is_some_and(|last| last.publication.offset != page.top.offset) {
+        if window.end().is_some_and(|end| end != page.top.offset) {
             window = Window::new(self.page_bytes);
         }
         let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));

@@ -140,10 +140,11 @@ impl State {
         name: &Arc<str>,
         since: Option<&StreamPosition>,
         limit: u32,
+        bytes: u32,
         reverse: bool,
         now: Instant,
     ) -> Result<Outcome, BackplaneError> {
-        let (epoch, page_bytes) = (self.provisional(now), self.page_bytes);
+        let (epoch, bytes) = (self.provisional(now), self.page_bytes.min(bytes as usize));
         let Some(stream) = self.channels.get_mut(name).and_then(|channel| channel.stream.as_mut()) else {
             return if since.is_none_or(|since| is_before_all(since, epoch)) {
                 Ok(Outcome::History { position: start(epoch), publications: Vec::new() })
@@ -151,7 +152,7 @@ impl State {
                 Err(BackplaneError::UnrecoverablePosition)
             };
         };
-        let publications = stream.read(since, limit, reverse, page_bytes, now)?;
+        let publications = stream.read(since, limit, reverse, bytes, now)?;
         Ok(Outcome::History { position: stream.position(), publications })
     }
 
@@ -181,6 +182,12 @@ impl State {
         let interest = channel.interest;
         self.tidy(name);
         Some((interest, info))
+    }
+
+    /// A client that is there, and who is to be told of it.
+    pub(super) fn member(&self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
+        let channel = self.channels.get(name)?;
+        Some((channel.interest, channel.members.get(client)?.clone()))
     }
 
     pub(super) fn presence(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {

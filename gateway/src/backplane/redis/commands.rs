@@ -95,10 +95,13 @@ impl Actor {
     }
 
     fn on_commands_up(&mut self, store: String) {
-        let before = std::mem::replace(&mut self.scripts.store, store);
-        if !before.is_empty() && before != self.scripts.store {
-            // A FLUSHALL cuts nobody off, and no stream is what it was.
-            self.live.fail(Failure::GivenUp("Redis lost its data"));
+        if self.scripts.store != store {
+            let before = std::mem::replace(&mut self.scripts.store, store);
+            self.life += 1;
+            if !before.is_empty() {
+                // A FLUSHALL cuts nobody off, and no stream is what it was.
+                self.live.fail(Failure::GivenUp("Redis lost its data"));
+            }
         }
         self.upkeep.commands_up(Instant::now());
         self.load_scripts();
@@ -196,8 +199,12 @@ impl Actor {
                 Some((cursor, channels)) => self.chores.scanned(&node, &cursor, channels),
                 None => self.chores.forget(&node),
             },
-            Pending::Sweep(node, channel) => match requests::text(reply) {
-                Some(cursor) => self.chores.swept(&node, &channel, &cursor),
+            Pending::Sweep(node, channel) => match requests::swept(reply) {
+                Some((cursor, gone)) => {
+                    // Each may have been told to everybody.
+                    self.presence_pace.charge(gone, Instant::now());
+                    self.chores.swept(&node, &channel, &cursor);
+                }
                 None => self.chores.forget(&node),
             },
             Pending::Bury(node) => self.chores.forget(&node),

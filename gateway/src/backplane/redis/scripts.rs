@@ -127,15 +127,15 @@ mod tests {
         let client = ClientInfo { client: "c".into(), user: "u".into(), conn_info: None, chan_info: None };
         let range = Range { pivot: None, from: 0, up_to: 1, after: 1 };
         let read = Read { channel: channel.into(), generation: 0, range, bytes: 1 };
-        let history = History { size: 1, since: None, limit: 1, reverse: false };
+        let history = History { size: 1, since: None, limit: 1, bytes: 1, reverse: false };
         vec![
             scripts.append(channel, retention, &[vec![]], None),
             scripts.append(channel, retention, &[vec![]], Some("}key{")),
             scripts.pass(channel, b"", Some("}key{")),
             scripts.read(&read),
-            scripts.history(channel, &history, 1),
+            scripts.history(channel, &history),
             scripts.rotate(channel, "epoch"),
-            scripts.enter("node", channel, &client, true),
+            scripts.enter("node", channel, &client, true, true),
             scripts.leave(channel, &client, true),
             scripts.presence_stats(channel),
             scripts.lease("node", Duration::ZERO, true),
