@@ -302,7 +302,7 @@ impl Conversation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn whatever_one_connection_says_and_whatever_happens_it_is_answered_as_the_protocol_says(history in history()) {
