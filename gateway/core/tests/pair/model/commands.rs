@@ -136,11 +136,11 @@ impl Model {
                     return Err(108);
                 }
                 self.need(channel, options.read_presence)?;
-                let (ask, reply) = match command {
-                    Command::Presence(_) => (Ask::Presence, "presence"),
-                    _ => (Ask::PresenceStats, "presence_stats"),
+                let (ask, reply, weight) = match command {
+                    Command::Presence(_) => (Ask::Presence, "presence", 128),
+                    _ => (Ask::PresenceStats, "presence_stats", 32),
                 };
-                self.ask(id, ask, reply, 32, None);
+                self.ask(id, ask, reply, weight, None);
             }
             Command::History(channel) => {
                 let options = self.rules.options(channel)?;
@@ -148,7 +148,7 @@ impl Model {
                     return Err(108);
                 }
                 self.need(channel, options.read_history)?;
-                self.ask(id, Ask::History, "history", 32, None);
+                self.ask(id, Ask::History, "history", 128, None);
             }
             Command::Ping => self.seen.push(Sight::Reply(id, "ping")),
             Command::Rpc => return Err(108),
