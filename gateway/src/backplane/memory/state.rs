@@ -184,6 +184,12 @@ impl State {
         Some((interest, info))
     }
 
+    /// A client that is there, and who is to be told of it.
+    pub(super) fn member(&self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
+        let channel = self.channels.get(name)?;
+        Some((channel.interest, channel.members.get(client)?.clone()))
+    }
+
     pub(super) fn presence(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {
         let members = || self.channels.get(name).into_iter().flat_map(|channel| channel.members.values());
         let mut bytes = 0;

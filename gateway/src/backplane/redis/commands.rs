@@ -95,7 +95,10 @@ impl Actor {
     }
 
     fn on_commands_up(&mut self, store: String) {
-        self.scripts.store = store;
+        if self.scripts.store != store {
+            self.scripts.store = store;
+            self.life += 1;
+        }
         self.upkeep.commands_up(Instant::now());
         self.load_scripts();
         self.renew_lease();
@@ -194,8 +197,12 @@ impl Actor {
                 Some((cursor, channels)) => self.chores.scanned(&node, &cursor, channels),
                 None => self.chores.forget(&node),
             },
-            Pending::Sweep(node, channel) => match requests::text(reply) {
-                Some(cursor) => self.chores.swept(&node, &channel, &cursor),
+            Pending::Sweep(node, channel) => match requests::swept(reply) {
+                Some((cursor, gone)) => {
+                    // Each may have been told to everybody.
+                    self.presence_pace.charge(gone, Instant::now());
+                    self.chores.swept(&node, &channel, &cursor);
+                }
                 None => self.chores.forget(&node),
             },
             Pending::Bury(node) => self.chores.forget(&node),

@@ -114,7 +114,15 @@ impl Scripts {
         command
     }
 
-    pub(super) fn enter(&self, node: &str, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
+    /// Makes a client present. `announce` says whether others are told when it goes, `tell` whether they are now, unless it is there already.
+    pub(super) fn enter(
+        &self,
+        node: &str,
+        channel: &str,
+        info: &ClientInfo,
+        announce: bool,
+        tell: bool,
+    ) -> Cmd {
         let mut member = format!("{node}{}", if announce { 'a' } else { '-' }).into_bytes();
         envelope::encode_client(&mut member, info);
         let mut command = call(&self.enter, &[self.keys.members(channel), self.keys.users(channel)]);
@@ -123,7 +131,14 @@ impl Scripts {
             .arg(member)
             .arg(&*info.user)
             .arg(self.keys.live(channel))
-            .arg(client_envelope(JOINED, info, announce));
+            .arg(client_envelope(JOINED, info, tell));
+        command
+    }
+
+    /// Tells of a client that came or went.
+    pub(super) fn announce(&self, channel: &str, what: &[u8], info: &ClientInfo) -> Cmd {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.live(channel)).arg(client_envelope(what, info, true));
         command
     }
 
@@ -302,6 +317,13 @@ pub(super) fn leases(reply: Resp) -> Option<(bool, Vec<String>)> {
     Some((renewed == 1, texts(expired)))
 }
 
+/// Where to sweep on, and how many have gone.
+pub(super) fn swept(reply: Resp) -> Option<(String, u32)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [cursor, Resp::Int(gone)] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    Some((text(cursor)?, u32::try_from(gone).ok()?))
+}
+
 /// Where to read on, and what was read.
 pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
     let Resp::Array(fields) = reply else { return None };
@@ -309,7 +331,7 @@ pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
     Some((text(cursor)?, texts(items)))
 }
 
-pub(super) fn text(reply: Resp) -> Option<String> {
+fn text(reply: Resp) -> Option<String> {
     let Resp::Text(text) = reply else { return None };
     String::from_utf8(text.to_vec()).ok()
 }

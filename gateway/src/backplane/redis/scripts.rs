@@ -133,7 +133,7 @@ mod tests {
             scripts.history(channel, &history),
             scripts.rotate(channel, "epoch"),
             scripts.disown(channel, "epoch"),
-            scripts.enter("node", channel, &client, true),
+            scripts.enter("node", channel, &client, true, true),
             scripts.leave(channel, &client, true),
             scripts.presence_stats(channel),
             scripts.lease("node", Duration::ZERO, true),
