@@ -277,11 +277,11 @@ mod tests {
             let since = StreamPosition { epoch: "any".into(), offset: 7 };
             for since in [None, Some(&since)] {
                 state.subscribe(name.clone(), 0, Some(RETENTION), since, 300, now);
-                state.history(&name, since, 300, false, now).ok();
+                state.history(&name, since, 300, 1024, false, now).ok();
                 state.presence_stats(&name);
             }
             state.release(&name, 0);
-            state.history(&name, None, 300, true, now).ok();
+            state.history(&name, None, 300, 1024, true, now).ok();
             state.presence_stats(&name);
         }
         assert!(state.channels.is_empty(), "{:?}", state.channels);
