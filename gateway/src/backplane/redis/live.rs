@@ -20,6 +20,7 @@ const UNCONFIRMED: usize = 2_048;
 
 impl Actor {
     pub(super) async fn on_live(&mut self, event: Event<Ack>) {
+        let heard = matches!(event, Event::Replies(_));
         match event {
             Event::Up(_) => {
                 self.subscribe_to_canary();
@@ -39,7 +40,11 @@ impl Actor {
             }
         }
         self.carry_out().await;
-        self.keep_health(Instant::now());
+        let now = Instant::now();
+        if heard {
+            self.upkeep.live_heard(now);
+        }
+        self.keep_health(now);
     }
 
     /// Does what the sequencer asks for, and what follows from that.

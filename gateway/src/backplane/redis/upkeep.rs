@@ -6,8 +6,10 @@ use super::trouble::{Notice, Trouble};
 
 /// How often a node sends a message to itself.
 const CANARY_EVERY: Duration = Duration::from_secs(2);
-/// When a message to itself is given up, and the connection with it.
+/// When a message to itself is given up, and the connection with it, if nothing arrives there.
 const CANARY_WITHIN: Duration = Duration::from_secs(5);
+/// When it is given up though something arrives: a node that is slower than its messages hears itself late.
+const CANARY_BEHIND_OTHERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// For how long Redis counts as out of reach after it denied this node a command.
 const DENIED_FOR: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ pub(super) struct Upkeep {
     /// When the canary under way was sent, or the connection made that is to carry the first one.
     canary_sent: Option<Instant>,
     canary_returned: Option<Instant>,
+    /// When something was last heard where the canary is to come.
+    live_heard: Option<Instant>,
     /// When the canary was sent that was overdue at the last tick.
     missing: Option<Instant>,
     /// A canary came back since the last trouble.
@@ -58,6 +62,7 @@ impl Upkeep {
             audible: false,
             canary_sent: None,
             canary_returned: None,
+            live_heard: None,
             missing: None,
             heard: false,
             troubled: true,
@@ -92,10 +97,18 @@ impl Upkeep {
         self.canary_sent = None;
     }
 
+    /// Live messages came and were handled.
+    pub(super) fn live_heard(&mut self, now: Instant) {
+        self.live_heard = Some(now);
+    }
+
     /// Whether a canary that should be back was missing at the last tick already: after waiting for a slow shard, it may be here and not
     /// yet read.
     pub(super) fn is_canary_lost(&mut self, now: Instant) -> bool {
-        let overdue = self.canary_sent.filter(|sent| now >= *sent + CANARY_WITHIN);
+        let overdue = self.canary_sent.filter(|sent| {
+            let silent_since = self.live_heard.map_or(*sent, |heard| heard.max(*sent));
+            now >= silent_since + CANARY_WITHIN || now >= *sent + CANARY_BEHIND_OTHERS_WITHIN
+        });
         let lost = overdue.is_some() && self.missing == overdue;
         self.missing = overdue;
         lost
@@ -249,6 +262,23 @@ mod tests {
         assert!(!upkeep.is_canary_lost(sent + CANARY_WITHIN), "it may be here, behind a slow shard");
         assert!(upkeep.is_canary_lost(sent + CANARY_WITHIN));
         assert_eq!(upkeep.next_canary(sent + CANARY_WITHIN), None, "until there is another connection");
+    }
+
+    #[test]
+    fn a_canary_behind_other_messages_is_waited_for_as_long_as_they_come_but_not_for_ever() {
+        let start = Instant::now();
+        let lost_after = |messages: Duration| {
+            let mut upkeep = Upkeep::new();
+            assert_eq!(upkeep.next_canary(start), Some(1));
+            (0_u64..).map(Duration::from_secs).find(|time| {
+                if *time <= messages {
+                    upkeep.live_heard(start + *time);
+                }
+                [(); 2].map(|()| upkeep.is_canary_lost(start + *time))[1]
+            })
+        };
+        let seconds = [0, 7, 26, 60].map(Duration::from_secs).map(lost_after);
+        assert_eq!(seconds, [5, 12, 30, 30].map(|seconds| Some(Duration::from_secs(seconds))));
     }
 
     #[test]

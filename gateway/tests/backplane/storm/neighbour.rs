@@ -22,8 +22,8 @@ use crate::gateway::within;
 
 /// Between its messages.
 const EVERY: Duration = Duration::from_millis(100);
-/// How long it still listens when the attack is over.
-const REST: Duration = Duration::from_secs(6);
+/// How long what it sent may wait to be acknowledged, and what was acknowledged to come, when the attack is over.
+const REST: Duration = Duration::from_secs(24);
 
 /// A message of the neighbours': whose, and which.
 pub type Name = (usize, u64);
@@ -39,14 +39,14 @@ pub struct Neighbour {
     pending: BTreeMap<u64, Name>,
     /// Those that failed for now.
     again: Vec<(u64, Name)>,
-    log: Log,
+    pub log: Log,
 }
 
 /// What happened to it.
 #[derive(Default)]
 pub struct Log {
     pub acknowledged: Vec<Name>,
-    pub received: BTreeSet<Name>,
+    received: BTreeSet<Name>,
     /// From the time that it sent one of its own to the time that it got it back.
     pub latencies: Vec<Duration>,
     sent: BTreeMap<u64, Instant>,
@@ -72,16 +72,16 @@ impl Neighbour {
         neighbour
     }
 
-    /// Publishes and listens until it is over, and a while longer until everything is acknowledged.
-    pub async fn live(mut self, over: Arc<AtomicBool>) -> Log {
+    /// Publishes and listens until it is over and everything is acknowledged.
+    pub async fn live(mut self, over: Arc<AtomicBool>) -> Self {
         let mut ended = None;
         for id in 10.. {
             if over.load(Relaxed) {
-                let since = *ended.get_or_insert_with(Instant::now);
-                if since.elapsed() > REST && self.pending.is_empty() {
+                if self.pending.is_empty() && self.again.is_empty() {
                     break;
                 }
-                assert!(since.elapsed() < 4 * REST, "{:?} are not acknowledged", self.pending);
+                let since = *ended.get_or_insert_with(Instant::now);
+                assert!(since.elapsed() < REST, "{:?} are not acknowledged", self.pending);
             } else {
                 self.log.sent.insert(id, Instant::now());
                 self.publish(id, (self.number, id)).await;
@@ -91,7 +91,25 @@ impl Neighbour {
                 self.publish(id, name).await;
             }
         }
-        self.log
+        self
+    }
+
+    /// Listens until it got all of these.
+    pub async fn hear(&mut self, messages: &[Name]) {
+        let started = Instant::now();
+        loop {
+            let missing = messages.iter().filter(|message| !self.log.received.contains(message)).count();
+            if missing == 0 {
+                break;
+            }
+            let Self { number, position, .. } = self;
+            assert!(
+                started.elapsed() < REST,
+                "neighbour {number}, at {position}, misses {missing} of {} acknowledged messages",
+                messages.len()
+            );
+            self.turn(EVERY).await;
+        }
     }
 
     async fn publish(&mut self, id: u64, name: Name) {
