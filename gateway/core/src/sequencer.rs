@@ -74,10 +74,14 @@ impl Page {
     /// Whether an epoch is the stream's, or the provisional one that it had before.
     #[must_use]
     pub fn is_of(&self, epoch: &str) -> bool {
-        let began = || self.began.or_else(|| ProvisionalEpoch::parse(&self.top.epoch));
+        let continues = |(began, known): (ProvisionalEpoch, _)| began.continues(known, POSITION_OUTLIVES);
         *self.top.epoch == *epoch
-            || ProvisionalEpoch::parse(epoch)
-                .is_some_and(|known| began().is_some_and(|began| began.continues(known, POSITION_OUTLIVES)))
+            || self.provisional().zip(ProvisionalEpoch::parse(epoch)).is_some_and(continues)
+    }
+
+    /// The provisional epoch that came before the stream's, or is it; none where the stream replaced another.
+    fn provisional(&self) -> Option<ProvisionalEpoch> {
+        self.began.or_else(|| ProvisionalEpoch::parse(&self.top.epoch))
     }
 }
 

@@ -43,9 +43,11 @@ impl Last {
 
     /// Whether a page of another epoch tells of the stream that this provisional one became.
     fn became(&self, page: &Page) -> bool {
-        let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));
         self.is_provisional()
-            && began.zip(self.began).is_some_and(|(now, then)| now.continues(then, POSITION_OUTLIVES))
+            && page
+                .provisional()
+                .zip(self.began)
+                .is_some_and(|(now, then)| now.continues(then, POSITION_OUTLIVES))
     }
 }
 
@@ -261,9 +263,7 @@ impl Stream {
             if !base.became(&page) {
                 // Where there was a stream, a store that knows of none, or of one that came after none, would let a client's provisional epoch
                 // name the next.
-                let came_after_none =
-                    page.began.is_some() || ProvisionalEpoch::parse(&page.top.epoch).is_some();
-                return if came_after_none && !base.is_provisional() {
+                return if page.provisional().is_some() && !base.is_provisional() {
                     self.roll_back(page.top.epoch)
                 } else {
                     Found::Over
@@ -329,7 +329,7 @@ impl Stream {
         if window.end().is_some_and(|end| end != page.top.offset) {
             window = Window::new(self.page_bytes);
         }
-        let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));
+        let began = page.provisional();
         self.last = Some(Last { position: page.top, tag: page.tag, began });
         Found::Window(window)
     }
