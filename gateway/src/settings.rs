@@ -209,6 +209,10 @@ impl Settings {
             let (field, value) = ("--shards".to_owned(), self.shards.to_string());
             return Err(Invalid { field, value, remedy: "it may be at most 128" }.into());
         }
+        if overlap(self.listen, self.control) {
+            let (field, value) = ("--control".to_owned(), self.control.to_string());
+            return Err(Invalid { field, value, remedy: "--listen has that port; take another" }.into());
+        }
         self.policy().map(drop)
     }
 
@@ -248,6 +252,12 @@ impl TokenKeys {
     pub fn is_empty(&self) -> bool {
         self.hmac_secrets.is_empty() && self.public_keys.is_empty()
     }
+}
+
+/// Whether two listeners share a port, so that connections for one reach the other. The port of 0 is one that is free.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same_ip
 }
 
 /// One shard per core, as far as they can be told apart.
@@ -368,6 +378,23 @@ mod tests {
             settings.check().unwrap_err().to_string(),
             "configuration field --shards is 129; it may be at most 128"
         );
+    }
+
+    #[test]
+    fn the_control_port_is_another_one_than_that_of_clients() {
+        let refused = |listen: &str, control: &str| {
+            let (listen, control) = (listen.parse().unwrap(), control.parse().unwrap());
+            Settings { listen, control, ..Settings::default() }.check().err().map(|error| error.to_string())
+        };
+        for (listen, control) in
+            [("127.0.0.1:80", "127.0.0.1:80"), ("0.0.0.0:80", "127.0.0.1:80"), ("127.0.0.1:80", "[::]:80")]
+        {
+            let error =
+                format!("configuration field --control is {control}; --listen has that port; take another");
+            assert_eq!(refused(listen, control), Some(error));
+        }
+        assert_eq!(refused("127.0.0.1:0", "127.0.0.1:0"), None);
+        assert_eq!(refused("127.0.0.1:80", "127.0.0.2:80"), None);
     }
 
     #[test]
