@@ -61,12 +61,7 @@ impl Moves {
     /// The most within any window of that length.
     #[must_use]
     pub fn peak(&self, window: Duration) -> u64 {
-        let within = |start: Timestamp, at: Timestamp| at.duration_since(start).unsigned_abs() < window;
-        let from = |index: usize| {
-            let (start, _) = self.0[index];
-            self.0[index..].iter().take_while(|(at, _)| within(start, *at)).map(|(_, count)| count).sum()
-        };
-        (0..self.0.len()).map(from).max().unwrap_or(0)
+        self.windows(window).max().unwrap_or(0)
     }
 
     /// How many.
@@ -75,13 +70,21 @@ impl Moves {
         self.0.iter().map(|(_, count)| count).sum()
     }
 
-    /// Those before some time had passed since the first one, and the later ones.
+    /// Those before the first window of that length that has the most, and those since its start.
     #[must_use]
-    pub fn split(&self, after: Duration) -> (Self, Self) {
-        let first = self.0.first().map_or(Timestamp::MIN, |(at, _)| *at);
-        let later = self.0.partition_point(|(at, _)| at.duration_since(first).unsigned_abs() < after);
-        let (before, later) = self.0.split_at(later);
-        (Self(before.to_vec()), Self(later.to_vec()))
+    pub fn split_at_peak(&self, window: Duration) -> (Self, Self) {
+        let peak = self.peak(window);
+        let start = self.windows(window).position(|count| count == peak).unwrap_or(0);
+        let (before, since) = self.0.split_at(start);
+        (Self(before.to_vec()), Self(since.to_vec()))
+    }
+
+    /// How many are in the window that begins with each of them.
+    fn windows(&self, length: Duration) -> impl Iterator<Item = u64> {
+        self.0.iter().enumerate().map(move |(index, (start, _))| {
+            let within = |at: &Timestamp| at.duration_since(*start).unsigned_abs() < length;
+            self.0[index..].iter().take_while(|(at, _)| within(at)).map(|(_, count)| count).sum()
+        })
     }
 }
 
@@ -151,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn moves_are_split_at_a_time_after_the_first() {
+    fn moves_are_split_where_the_first_of_the_fullest_windows_begins() {
         let counts = |moves: Moves| {
-            let (before, later) = moves.split(Duration::from_secs(15));
-            (before.count(), later.count())
+            let (before, since) = moves.split_at_peak(Duration::from_secs(1));
+            (before.count(), since.count())
         };
-        assert_eq!(counts(moves(&[(500, 3), (15_499, 2), (15_500, 7)])), (5, 7));
+        assert_eq!(counts(moves(&[(0, 3), (1_500, 2), (2_000, 7), (2_500, 1), (9_000, 10)])), (3, 20));
         assert_eq!(counts(moves(&[])), (0, 0));
     }
 }
