@@ -12,7 +12,6 @@ mod flood;
 #[allow(dead_code, reason = "some tests need a whole gateway, and little of what its own tests ask of it")]
 mod gateway;
 mod outages;
-mod proxy;
 mod raw;
 mod redis_server;
 mod storm;
