@@ -14,7 +14,7 @@
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz histories sanitize generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-outages bench-check fuzz histories sanitize generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: ## The gateway and its peers side by side; RECORD=1 writes docs/performan
 
 bench-million: ## A million connections on this machine, and one publish to all of them
 	@tests/bin/bench-million
+
+bench-outages: ## Each failure of Redis, and what clients notice of it; RECORD=1 writes docs/performance/table/outages.md
+	@tests/bin/bench-outages
 
 bench-check: ## The gateway's instructions per unit of work against the record
 	@tests/bin/bench-check

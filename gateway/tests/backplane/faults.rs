@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use gateway_core::backplane::Retention;
+use mooring_fleet::proxy::{Fault, Proxy};
 
 use crate::{
-    proxy::{Fault, Proxy},
-    redis_server::RedisServer,
+    redis_server::{self, RedisServer},
     support::{Node, RETENTION, numbers, publish, until},
 };
 
 /// A node behind a proxy, and one that is not; both follow "c".
 async fn nodes(server: &RedisServer, proxy: &Proxy) -> [Node; 2] {
-    let mut nodes = [Node::of_cluster(&proxy.url(), "mooring", 1).await, Node::redis(server, 2).await];
+    let mut nodes = [
+        Node::of_cluster(&redis_server::url(proxy.port()), "mooring", 1).await,
+        Node::redis(server, 2).await,
+    ];
     for node in &mut nodes {
         node.shards[0].subscribe("c", None).await;
     }
@@ -29,7 +32,7 @@ async fn publish_surely(node: &Node, number: usize) {
 #[tokio::test]
 async fn whatever_happens_to_one_node_s_connections_nothing_is_missing_or_repeated_on_any() {
     let server = RedisServer::start();
-    let proxy = Proxy::start(server.port()).await;
+    let proxy = Proxy::start(server.port()).await.unwrap();
     let mut nodes = nodes(&server, &proxy).await;
     let faults = [Fault::Garbage, Fault::Unasked, Fault::CutOff, Fault::Slow(Duration::from_millis(100))];
     let mut published = 0;

@@ -13,7 +13,6 @@ mod flood;
 mod gateway;
 mod healing;
 mod outages;
-mod proxy;
 mod raw;
 mod redis_server;
 mod storm;

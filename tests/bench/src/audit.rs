@@ -8,7 +8,10 @@ mod histogram;
 mod moments;
 mod track;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use slab::Slab;
 
@@ -20,7 +23,7 @@ use self::{
 };
 use crate::{
     channel::Channel,
-    stats::{Abuse, Abused, Clients, Deliveries, Node, Published, Reconnects, Stats},
+    stats::{Abuse, Abused, Clients, Deliveries, Node, Protocol, Published, Reconnects, Stats},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,6 +51,8 @@ struct Client {
     node: Option<String>,
     closes: u64,
     track: Track,
+    /// When the last message that it got was sent.
+    heard: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +81,12 @@ pub struct Auditor {
     phase: Duration,
     clients: Slab<Client>,
     acknowledged: BTreeMap<Channel, Acknowledged>,
+    /// Messages that were sent once and that no gateway accepted: they may arrive or not.
+    unaccepted: BTreeMap<Channel, BTreeSet<u64>>,
     /// Of this phase, from here on; what clients that are still there lost is in their tracks.
     deliveries: Deliveries,
     published: Published,
+    unsubscribes: Moments,
     closes: Moments,
     comebacks: Moments,
     close_codes: BTreeMap<u16, u64>,
@@ -101,8 +109,10 @@ impl Auditor {
             phase: Duration::ZERO,
             clients: Slab::new(),
             acknowledged: BTreeMap::new(),
+            unaccepted: BTreeMap::new(),
             deliveries: Deliveries::default(),
             published: Published::default(),
+            unsubscribes: Moments::default(),
             closes: Moments::default(),
             comebacks: Moments::default(),
             close_codes: BTreeMap::new(),
@@ -119,14 +129,16 @@ impl Auditor {
 
     /// A client enters the fleet; it will be in one channel.
     pub fn entered(&mut self, channel: Channel) -> ClientId {
-        let client = Client { channel, state: State::New, node: None, closes: 0, track: Track::default() };
+        let (track, heard) = (Track::default(), Duration::ZERO);
+        let client = Client { channel, state: State::New, node: None, closes: 0, track, heard };
         ClientId(self.clients.insert(client))
     }
 
     /// A client leaves the fleet because it was asked to.
     pub fn left(&mut self, id: ClientId) {
         self.disconnect(id);
-        self.deliveries.lost += self.clients.remove(id.0).track.lost();
+        let client = self.clients.remove(id.0);
+        self.deliveries.lost += client.track.lost(self.unaccepted_in(client.channel));
     }
 
     /// A client has a connection, to the gateway of that name where the protocol tells it.
@@ -160,9 +172,9 @@ impl Auditor {
     }
 
     /// The server ended a subscription; the client subscribes again.
-    pub fn unsubscribed(&mut self, id: ClientId) {
+    pub fn unsubscribed(&mut self, id: ClientId, now: Duration) {
         self.clients[id.0].state = State::Connected;
-        self.deliveries.unsubscribed += 1;
+        self.unsubscribes.record(now);
     }
 
     /// A message arrived; `offset` is its place in the stream, where there is one.
@@ -183,6 +195,7 @@ impl Auditor {
                 self.deliveries.out_of_order += 1;
             }
         }
+        client.heard = client.heard.max(sent);
         self.latency.record(now.saturating_sub(sent));
         if let Some(node) = client.node.as_ref().and_then(|name| self.nodes.get_mut(name)) {
             node.delivered += 1;
@@ -216,10 +229,16 @@ impl Auditor {
         self.acknowledged.insert(channel, Acknowledged { sequence, position });
     }
 
-    /// A try to publish failed; it is tried again.
-    pub fn publish_failed(&mut self, error: String) {
+    /// A try to publish failed; whether a gateway answered it.
+    pub fn publish_failed(&mut self, error: String, answered: bool) {
         self.published.failed_tries += 1;
+        self.published.unanswered_tries += u64::from(!answered);
         self.published.last_error = Some(error);
+    }
+
+    /// A message was given up after a try that failed.
+    pub fn unaccepted(&mut self, channel: Channel, sequence: u64) {
+        self.unaccepted.entry(channel).or_default().insert(sequence);
     }
 
     /// Publishing to a channel started, or ended.
@@ -250,6 +269,7 @@ impl Auditor {
         self.phase = now;
         self.deliveries = Deliveries::default();
         self.published = Published { running: self.published.running, ..Published::default() };
+        self.unsubscribes.clear();
         self.closes.clear();
         self.comebacks.clear();
         self.close_codes.clear();
@@ -283,6 +303,33 @@ impl Auditor {
         }
     }
 
+    /// Whether every client has got a message that was sent at that time or later.
+    #[must_use]
+    pub fn all_heard_since(&self, time: Duration) -> bool {
+        self.clients.iter().all(|(_, client)| client.state == State::Subscribed && client.heard >= time)
+    }
+
+    /// Clients of a protocol that lost something, or are behind.
+    #[must_use]
+    pub fn losers(&self, protocol: Protocol) -> u64 {
+        let clients = self.clients.iter().filter(|(_, client)| client.channel.protocol == protocol);
+        clients.filter(|(_, client)| self.lost(client) + self.behind(client) > 0).count() as u64
+    }
+
+    fn lost(&self, client: &Client) -> u64 {
+        client.track.lost(self.unaccepted_in(client.channel))
+    }
+
+    fn behind(&self, client: &Client) -> u64 {
+        let Some(last) = self.acknowledged.get(&client.channel) else { return 0 };
+        client.track.behind(last.sequence, last.position.as_ref(), self.unaccepted_in(client.channel))
+    }
+
+    fn unaccepted_in(&self, channel: Channel) -> &BTreeSet<u64> {
+        static NONE: BTreeSet<u64> = BTreeSet::new();
+        self.unaccepted.get(&channel).unwrap_or(&NONE)
+    }
+
     fn count_clients(&self, wanted: u64) -> Clients {
         let mut clients = Clients { wanted, ..Clients::default() };
         for (_, client) in &self.clients {
@@ -294,12 +341,14 @@ impl Auditor {
     }
 
     fn count_deliveries(&self) -> Deliveries {
-        let mut deliveries = self.deliveries;
+        let mut deliveries = Deliveries {
+            unsubscribed: self.unsubscribes.count(),
+            peak_unsubscribed_per_second: self.unsubscribes.peak(SECOND),
+            ..self.deliveries
+        };
         for (_, client) in &self.clients {
-            deliveries.lost += client.track.lost();
-            if let Some(last) = self.acknowledged.get(&client.channel) {
-                deliveries.behind += client.track.behind(last.sequence, last.position.as_ref());
-            }
+            deliveries.lost += self.lost(client);
+            deliveries.behind += self.behind(client);
         }
         deliveries
     }

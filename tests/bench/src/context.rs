@@ -41,8 +41,8 @@ impl Context {
     }
 }
 
-/// A server, by name and by the addresses that the name had when the process started: a Service's address does not change, and a
-/// fleet that looks it up for each connection would measure DNS.
+/// Servers, by name and by the addresses that the name had when the process started: a Service's address does not change, and a
+/// fleet that looks it up for each connection would measure DNS. Connections go to any of them.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// `host:port`, for the Host header and for URLs.
@@ -57,9 +57,18 @@ impl Target {
         Ok(Self { authority: authority.to_owned(), addresses })
     }
 
+    /// Servers that have no name.
+    #[must_use]
+    pub fn at(addresses: Vec<SocketAddr>) -> Self {
+        Self { authority: "gateways".to_owned(), addresses }
+    }
+
     /// Opens a connection.
     pub async fn connect(&self) -> io::Result<TcpStream> {
-        let stream = TcpStream::connect(self.addresses.as_slice()).await?;
+        let mut addresses = self.addresses.clone();
+        let first = rand::random_range(0..addresses.len().max(1));
+        addresses.rotate_left(first);
+        let stream = TcpStream::connect(addresses.as_slice()).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }

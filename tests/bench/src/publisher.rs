@@ -1,4 +1,5 @@
-//! Publishes numbered messages, each until a gateway has accepted it, so that what does not arrive is the cluster's doing.
+//! Publishes numbered messages, so that what does not arrive is the cluster's doing: each is sent until a gateway has accepted it, or once
+//! where a gateway could not tell the second try from another message.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -52,6 +53,13 @@ enum PublishError {
     Failed(String),
     #[error("the answer is not the API's: {0}")]
     Answer(#[from] serde_json::Error),
+}
+
+impl PublishError {
+    /// Whether a gateway said so.
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Failed(_))
+    }
 }
 
 /// The number of a channel's last message; locked while one is under way, so that the next one is sent after it.
@@ -125,7 +133,8 @@ impl Publisher {
         };
         for number in 0..request.channels {
             let channel = Channel { protocol, number };
-            let url = request.url.clone().unwrap_or_else(|| default.clone());
+            let urls = &request.urls;
+            let url = urls.get(number % urls.len().max(1)).unwrap_or(&default).clone();
             let route = Route { form: request.form, channel, size: request.size, url };
             let sequence = self.numberings.borrow_mut().entry(channel).or_default().clone();
             // Channels take turns instead of all publishing at the same moment.
@@ -165,22 +174,27 @@ impl Run {
                 _ = ticks.tick() => {}
             }
             *sequence += 1;
-            self.until_acknowledged(Message::new(*sequence, self.context.now())).await;
+            self.post(Message::new(*sequence, self.context.now())).await;
         }
         self.context.auditor().publishing(false);
     }
 
-    async fn until_acknowledged(&self, message: Message) {
+    async fn post(&self, message: Message) {
+        let channel = self.route.channel;
         loop {
             match self.gateway.post(&self.route, message).await {
                 Ok(position) => {
-                    self.context.auditor().acknowledged(self.route.channel, message.sequence, position);
+                    self.context.auditor().acknowledged(channel, message.sequence, position);
                     return;
                 }
                 Err(error) => {
-                    self.context.auditor().publish_failed(error.to_string());
+                    self.context.auditor().publish_failed(error.to_string(), error.is_answer());
                     sleep(RETRY_PAUSE).await;
                 }
+            }
+            if self.route.form != Form::Json {
+                self.context.auditor().unaccepted(channel, message.sequence);
+                return;
             }
         }
     }

@@ -49,13 +49,13 @@ pub struct PublishRequest {
     pub total: Option<u64>,
     /// Size in bytes that messages are padded to; binary ones stay as small as they are.
     pub size: usize,
-    /// Gateway that messages are posted to, like `http://10.0.0.1:8000`; the fleet's target when absent.
-    pub url: Option<String>,
+    /// Gateways like `http://10.0.0.1:8000`, each of which gets the messages of every so many-th channel; the fleet's target when empty.
+    pub urls: Vec<String>,
 }
 
 impl Default for PublishRequest {
     fn default() -> Self {
-        Self { form: Form::Json, channels: 10, per_second: 0.0, total: None, size: 0, url: None }
+        Self { form: Form::Json, channels: 10, per_second: 0.0, total: None, size: 0, urls: Vec::new() }
     }
 }
 
@@ -66,9 +66,9 @@ pub enum Form {
     /// To /api/publish, with an idempotency key and tried until acknowledged.
     #[default]
     Json,
-    /// To /raw/{channel} as text.
+    /// To /raw/{channel} as text, each once: there is no key for another try.
     Text,
-    /// To /raw/{channel} as bytes that are no UTF-8.
+    /// The same as bytes that are no UTF-8.
     Binary,
 }
 
@@ -172,6 +172,8 @@ pub struct Deliveries {
     pub told_not_recovered: u64,
     /// Subscriptions ended by the server, to be taken up again.
     pub unsubscribed: u64,
+    /// Most of them within any one second.
+    pub peak_unsubscribed_per_second: u64,
 }
 
 /// Messages sent.
@@ -180,8 +182,10 @@ pub struct Deliveries {
 pub struct Published {
     /// Accepted by a gateway.
     pub acknowledged: u64,
-    /// Tries that failed; each is followed by another one with the same key.
+    /// Tries that failed. Those with an idempotency key are followed by another one; others may have been carried out.
     pub failed_tries: u64,
+    /// Those of them that were not answered in time, or not at all.
+    pub unanswered_tries: u64,
     /// Channels that are being published to.
     pub running: u64,
     /// Why the last failed try failed.

@@ -66,12 +66,17 @@ fn a_recovery_that_skips_a_message_has_lost_it() {
 fn a_client_that_is_told_has_lost_nothing_unknowingly() {
     let (mut auditor, client) = fleet();
     deliver(&mut auditor, client, [1]);
-    auditor.unsubscribed(client);
+    auditor.unsubscribed(client, NO_TIME);
     let position = Position { offset: 0, epoch: "b".into() };
     auditor.subscribed(client, Start::NotRecovered(Some(position)));
     auditor.delivered(client, 9, Some(1), NO_TIME, NO_TIME);
-    let expected =
-        Deliveries { delivered: 2, told_not_recovered: 1, unsubscribed: 1, ..Deliveries::default() };
+    let expected = Deliveries {
+        delivered: 2,
+        told_not_recovered: 1,
+        unsubscribed: 1,
+        peak_unsubscribed_per_second: 1,
+        ..Deliveries::default()
+    };
     assert_eq!(auditor.stats(1, NO_TIME).deliveries, expected);
 }
 
@@ -91,6 +96,35 @@ fn what_was_accepted_and_did_not_arrive_is_behind() {
     assert_eq!(auditor.stats(1, NO_TIME).deliveries.behind, 2);
     deliver(&mut auditor, client, 1..=2);
     assert_eq!(auditor.stats(1, NO_TIME).deliveries.behind, 0);
+}
+
+#[test]
+fn what_was_sent_once_and_not_accepted_is_owed_to_nobody() {
+    let (mut auditor, client) = fleet();
+    deliver(&mut auditor, client, [1, 3]);
+    auditor.acknowledged(channel(0), 6, at(6));
+    for message in [2, 5] {
+        auditor.unaccepted(channel(0), message);
+    }
+    let Deliveries { lost, behind, .. } = auditor.stats(1, NO_TIME).deliveries;
+    assert_eq!((lost, behind, auditor.losers(Protocol::Centrifuge)), (0, 2, 1), "4 and 6 are");
+    deliver(&mut auditor, client, [4, 6]);
+    assert_eq!((auditor.losers(Protocol::Centrifuge), auditor.losers(Protocol::Raw)), (0, 0));
+}
+
+#[test]
+fn all_have_heard_once_the_last_subscriber_has_got_something_new() {
+    let (mut auditor, client) = fleet();
+    let other = auditor.entered(channel(1));
+    auditor.connected(other, None, NO_TIME);
+    auditor.subscribed(other, Start::Fresh(None));
+    auditor.delivered(client, 1, Some(1), seconds(5), seconds(6));
+    auditor.delivered(other, 1, None, seconds(4), seconds(6));
+    assert!(!auditor.all_heard_since(seconds(5)));
+    auditor.delivered(other, 2, None, seconds(5), seconds(7));
+    assert!(auditor.all_heard_since(seconds(5)));
+    auditor.unsubscribed(client, seconds(8));
+    assert!(!auditor.all_heard_since(seconds(5)));
 }
 
 #[test]

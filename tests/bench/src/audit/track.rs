@@ -79,17 +79,21 @@ impl Track {
         Verdict::New
     }
 
-    /// Messages skipped so far and not delivered since.
+    /// Messages skipped so far and not delivered since, those aside that no gateway has accepted.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.missing.len() as u64 + self.forgotten
+    pub fn lost(&self, unaccepted: &BTreeSet<u64>) -> u64 {
+        self.missing.difference(unaccepted).count() as u64 + self.forgotten
     }
 
-    /// Messages up to `sequence`, which was published at `position`, that this client has yet to get.
+    /// Messages up to `sequence`, which was published at `position`, that this client has yet to get; likewise.
     #[must_use]
-    pub fn behind(&self, sequence: u64, position: Option<&Position>) -> u64 {
+    pub fn behind(&self, sequence: u64, position: Option<&Position>, unaccepted: &BTreeSet<u64>) -> u64 {
         match (&self.expect, position) {
-            (Expect::Next, _) => sequence.saturating_sub(self.highest),
+            (Expect::Next, _) if sequence > self.highest => {
+                let unaccepted = unaccepted.range(self.highest + 1..=sequence).count();
+                sequence - self.highest - unaccepted as u64
+            }
+            (Expect::Next, _) => 0,
             (Expect::After(start), Some(last)) if start.epoch == last.epoch => {
                 last.offset.saturating_sub(start.offset)
             }
@@ -123,19 +127,19 @@ mod tests {
     #[test]
     fn messages_in_order_are_new_and_none_is_lost() {
         let (track, verdicts) = track(7, &[(3, 8), (4, 9), (5, 10)]);
-        assert_eq!((verdicts, track.lost()), (vec![Verdict::New; 3], 0));
+        assert_eq!((verdicts, track.lost(&BTreeSet::new())), (vec![Verdict::New; 3], 0));
     }
 
     #[test]
     fn a_gap_is_lost_even_before_the_first_delivery() {
         let (track, _) = track(7, &[(3, 10), (6, 13)]);
-        assert_eq!(track.lost(), 4, "1 and 2 after the start, then 4 and 5");
+        assert_eq!(track.lost(&BTreeSet::new()), 4, "1 and 2 after the start, then 4 and 5");
     }
 
     #[test]
     fn a_late_message_is_out_of_order_and_not_lost() {
         let (track, verdicts) = track(0, &[(1, 1), (3, 3), (2, 2)]);
-        assert_eq!((verdicts[2], track.lost()), (Verdict::OutOfOrder, 0));
+        assert_eq!((verdicts[2], track.lost(&BTreeSet::new())), (Verdict::OutOfOrder, 0));
     }
 
     #[test]
@@ -151,26 +155,37 @@ mod tests {
         let (mut track, _) = track(0, &[(1, 1)]);
         track.restart(Some(at(2)));
         assert_eq!(track.deliver(9, Some(3)), Verdict::New);
-        assert_eq!(track.lost(), 0);
+        assert_eq!(track.lost(&BTreeSet::new()), 0);
         track.restart(Some(at(3)));
         assert_eq!(track.deliver(12, Some(6)), Verdict::New);
-        assert_eq!(track.lost(), 2, "10 and 11 came after the new position");
+        assert_eq!(track.lost(&BTreeSet::new()), 2, "10 and 11 came after the new position");
     }
 
     #[test]
     fn what_was_acknowledged_and_not_delivered_is_behind() {
         let (track, _) = track(0, &[(1, 1)]);
-        assert_eq!(track.behind(5, Some(&at(5))), 4);
+        assert_eq!(track.behind(5, Some(&at(5)), &BTreeSet::new()), 4);
         let mut silent = Track::default();
         silent.restart(Some(at(3)));
-        assert_eq!(silent.behind(5, Some(&at(5))), 2);
+        assert_eq!(silent.behind(5, Some(&at(5)), &BTreeSet::new()), 2);
         let other = Position { offset: 5, epoch: "other".into() };
-        assert_eq!(silent.behind(5, Some(&other)), 0, "it was published into another history");
+        assert_eq!(
+            silent.behind(5, Some(&other), &BTreeSet::new()),
+            0,
+            "it was published into another history"
+        );
     }
 
     #[test]
     fn what_is_missing_beyond_the_memory_is_still_counted() {
         let (track, _) = track(0, &[(50_001, 50_001)]);
-        assert_eq!(track.lost(), 50_000);
+        assert_eq!(track.lost(&BTreeSet::new()), 50_000);
+    }
+
+    #[test]
+    fn what_no_gateway_accepted_is_neither_lost_nor_behind() {
+        let (track, _) = track(0, &[(1, 1), (4, 2)]);
+        assert_eq!(track.lost(&[2, 9].into()), 1, "3 was accepted");
+        assert_eq!(track.behind(6, None, &[2, 5, 9].into()), 1, "6 was accepted");
     }
 }

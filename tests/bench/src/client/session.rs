@@ -157,7 +157,8 @@ impl<'a> Session<'a> {
             }
             Event::Failed { subscribe: false, .. } => return Err(End::Closed(ABNORMAL)),
             Event::Unsubscribed { again: true } => {
-                self.client.context.auditor().unsubscribed(self.client.id);
+                let context = &self.client.context;
+                context.auditor().unsubscribed(self.client.id, context.now());
                 self.subscribe = Some(now);
             }
             Event::Failed { .. } | Event::Unsubscribed { .. } | Event::Other => {}

@@ -22,13 +22,13 @@ async fn publish_on_each_pod(load: &Load, form: Form) {
     load.fleet.reset().await;
     for pod in load.gateways.pods().await.into_values() {
         let address = pod.status.and_then(|status| status.pod_ip).expect("the pod has an address");
-        let url = Some(format!("http://{address}:8000"));
+        let urls = vec![format!("http://{address}:8000")];
         let request = PublishRequest {
             form,
             channels: CHANNELS,
             per_second: 20.0,
             total: Some(MESSAGES),
-            url,
+            urls,
             size: 0,
         };
         load.fleet.publish(&request).await;

@@ -12,6 +12,7 @@ mod frames;
 mod load;
 mod message;
 mod million;
+mod outages;
 mod peers;
 mod process;
 mod pusher;
@@ -62,6 +63,8 @@ enum Command {
     /// Hold some of them; started by `million`.
     #[command(hide = true)]
     Hold(million::hold::HoldArgs),
+    /// Play each failure of Redis to gateways with clients, and print what clients noticed.
+    Outages(outages::OutagesArgs),
     /// Count the gateway's instructions per unit of work and compare them with the record.
     Check(CheckArgs),
 }
@@ -143,6 +146,11 @@ fn obey(command: Command) -> Result<bool, Box<dyn Error>> {
             return Ok(good);
         }
         Command::Hold(args) => million::hold::run(&args)?,
+        Command::Outages(args) => {
+            let (report, good) = outages::run(&args)?;
+            io::stdout().write_all(report.as_bytes())?;
+            return Ok(good);
+        }
         Command::Check(args) => return Ok(check(&args)?),
     }
     Ok(true)

@@ -1,24 +1,37 @@
-//! The way of one node to Redis, on which what it is told to goes wrong.
+//! The way of one gateway to Redis, on which what it is told to goes wrong.
 
-use std::time::Duration;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    select,
     sync::watch,
 };
 
-use crate::redis_server;
+/// The loopback has segments of 64 KiB and, for some of them, buffers of megabytes; other networks have these.
+const SEGMENT: u32 = 1460;
+const RECEIVE_BUFFER: usize = 16 * 1024;
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing.
     None,
     /// What Redis says comes this much later.
     Slow(Duration),
+    /// What Redis says is not read.
+    Stalled,
     /// Connections end, and there are no others.
     CutOff,
     /// Redis says something that is no reply.
@@ -27,16 +40,18 @@ pub enum Fault {
     Unasked,
 }
 
-/// Ends with the test.
+/// Listens as Redis would, for as long as the runtime runs.
+#[derive(Debug)]
 pub struct Proxy {
     port: u16,
     fault: watch::Sender<Fault>,
 }
 
 impl Proxy {
-    pub async fn start(redis: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+    /// To the Redis on a port of this machine.
+    pub async fn start(redis: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
         let (fault, faults) = watch::channel(Fault::None);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -45,39 +60,54 @@ impl Proxy {
                 }
             }
         });
-        Self { port, fault }
+        Ok(Self { port, fault })
     }
 
-    pub fn url(&self) -> String {
-        redis_server::url(self.port)
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
+    /// What goes wrong from now on.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 }
 
 async fn carry(client: TcpStream, redis: u16, mut faults: watch::Receiver<Fault>) {
-    let Ok(redis) = TcpStream::connect(("127.0.0.1", redis)).await else { return };
+    let Ok(redis) = connect(redis).await else { return };
     let ((from_client, to_client), (from_redis, to_redis)) = (client.into_split(), redis.into_split());
-    tokio::select! {
+    select! {
         () = forward(from_client, to_redis) => {}
         () = answer(from_redis, to_client, faults.clone()) => {}
         _ = faults.wait_for(|fault| *fault == Fault::CutOff) => {}
     }
 }
 
+async fn connect(redis: u16) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_mss(SEGMENT)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    let stream = TcpSocket::from_std_stream(socket.into());
+    let stream = stream.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, redis))).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    // Either end has gone: so does the other.
     let _ = tokio::io::copy(&mut from, &mut to).await;
 }
 
 async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut faults: watch::Receiver<Fault>) {
-    let mut bytes = vec![0; 64 * 1024];
+    let mut bytes = vec![0; CHUNK];
     loop {
-        tokio::select! {
-            read = from.read(&mut bytes) => {
+        let fault = *faults.borrow();
+        select! {
+            read = from.read(&mut bytes), if fault != Fault::Stalled => {
                 let count = read.unwrap_or_default();
-                let fault = *faults.borrow();
                 if let Fault::Slow(delay) = fault {
                     tokio::time::sleep(delay).await;
                 }
