@@ -23,7 +23,9 @@ fn clusters(client: &Client) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), "default", &ApiResource::erase::<WebSocketCluster>(&()))
 }
 
-async fn create(client: &Client, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
+/// One that is open to everybody, unless the spec says who may come in.
+async fn create(client: &Client, name: &str, mut spec: Value) -> Result<DynamicObject, kube::Error> {
+    spec.as_object_mut().unwrap().entry("auth").or_insert_with(|| json!({"anonymous": true}));
     let cluster = json!({
         "apiVersion": WebSocketCluster::api_version(&()), "kind": WebSocketCluster::kind(&()),
         "metadata": {"name": name}, "spec": spec,
@@ -70,6 +72,7 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             json!({"listener": {"allowedOrigins": ["example.com"]}}),
             ["spec.listener.allowedOrigins", "like https://example.com"],
         ),
+        (json!({"auth": {}}), ["spec.auth", "set anonymous: true or give jwt"]),
         (json!({"auth": {"anonymous": false}}), ["spec.auth", "set anonymous: true or give jwt"]),
         (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "exactly one"]),
         (json!({"protocols": []}), ["spec.protocols", "at least 1 items"]),
@@ -112,10 +115,18 @@ async fn a_spec_that_cannot_work_is_refused_with_the_field_and_the_remedy() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    a_spec_that_says_nothing_of_who_may_come_in_is_refused(&client).await;
     a_field_that_there_is_not_is_refused_by_name(&client).await;
     a_name_too_long_for_pods_is_refused(&client).await;
     the_smallest_spec_gets_its_defaults(&client).await;
     a_fixed_size_is_scaled_by_the_sub_resource(&client).await;
+}
+
+async fn a_spec_that_says_nothing_of_who_may_come_in_is_refused(client: &Client) {
+    let mut cluster = DynamicObject::new("closed", &ApiResource::erase::<WebSocketCluster>(&()));
+    cluster.data = json!({"spec": {"replicas": 3}});
+    let refusal = clusters(client).create(&PostParams::default(), &cluster).await.unwrap_err().to_string();
+    assert!(refusal.contains("spec.auth: nobody could connect; set anonymous: true or give jwt"), "{refusal}");
 }
 
 /// With the strict validation that kubectl asks for.

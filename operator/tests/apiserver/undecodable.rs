@@ -28,7 +28,7 @@ fn clusters(client: &Client) -> Api<DynamicObject> {
 async fn create(client: &Client, name: &str) {
     let cluster = json!({
         "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": name},
-        "spec": {"replicas": 1},
+        "spec": {"replicas": 1, "auth": {"anonymous": true}},
     });
     clusters(client).create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await.unwrap();
 }

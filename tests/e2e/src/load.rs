@@ -23,10 +23,11 @@ const PLANNED: [u16; 2] = [3001, 1012];
 /// How much of a second a busy fleet may see of the next one, at most.
 const MAX_STALL_MILLIS: u64 = 250;
 
-/// A cluster of fixed size that may move so many clients per second, and whose gateways log each move.
+/// A cluster of fixed size, open to everybody, that may move so many clients per second, and whose gateways log each move.
 pub fn spec(replicas: i32, max_reconnects_per_second: i32) -> WebSocketClusterSpec {
     let spec = json!({
         "replicas": replicas,
+        "auth": {"anonymous": true},
         "channels": {"default": {"history": {"size": 300, "ttlSeconds": 300}}, "namespaces": []},
         "disruption": {"maxReconnectsPerSecond": max_reconnects_per_second, "drainTimeout": "5m"},
         "log": LOG_FILTER,

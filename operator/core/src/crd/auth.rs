@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who may connect and who may publish through the server API.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.anonymous || has(self.jwt)",
@@ -21,12 +21,6 @@ pub struct Auth {
     /// Key of the server API (header `X-API-Key`); the operator makes one in Secret `<name>-api-key`, key `key`, when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_secret_ref: Option<SecretKeySelector>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { anonymous: true, jwt: None, api_key_secret_ref: None }
-    }
 }
 
 /// How tokens are checked.

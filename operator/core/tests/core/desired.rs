@@ -51,7 +51,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"listener": {"allowedOrigins": ["example.com"]}}), "InvalidOrigin", "\"example.com\""),
         (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
         (json!({"protocols": ["raw", "raw"]}), "InvalidProtocols", "spec.protocols"),
-        (json!({"auth": {"anonymous": false}}), "NobodyCanConnect", "spec.auth.anonymous"),
+        (json!({"auth": {}}), "NobodyCanConnect", "spec.auth.anonymous"),
         (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "has 0 of hmacSecretRef"),
         (
             json!({"auth": {"jwt": {"hmacSecretRef": secret, "publicKeySecretRef": secret}}}),
@@ -187,13 +187,14 @@ fn a_spec_that_cannot_be_read_is_refused_and_says_where() {
             (Some(3), Some(7))
         );
     }
-    let forgotten = stored(json!({"replicas": 2}), json!({"connections": "many"}));
+    let open = json!({"replicas": 2, "auth": {"anonymous": true}});
+    let forgotten = stored(open, json!({"connections": "many"}));
     assert_eq!(forgotten.parse(&defaults()).unwrap().size, Size::Fixed(2));
     assert_eq!(forgotten.status(), None);
 }
 
 #[test]
-fn an_empty_spec_is_one_pod_with_a_redis_of_its_own() {
+fn a_spec_without_a_size_is_one_pod_with_a_redis_of_its_own() {
     let desired = Desired::parse(&cluster(&json!({})), &defaults()).unwrap();
     insta::assert_debug_snapshot!(desired);
 }

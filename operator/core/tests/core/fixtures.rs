@@ -17,7 +17,10 @@ pub fn defaults() -> Defaults {
     }
 }
 
+/// Open to everybody, unless the spec says who may come in.
 pub fn cluster(spec: &Value) -> WebSocketCluster {
+    let mut spec = spec.clone();
+    spec.as_object_mut().unwrap().entry("auth").or_insert_with(|| json!({"anonymous": true}));
     serde_json::from_value(json!({
         "apiVersion": "mooring.dev/v1alpha1",
         "kind": "WebSocketCluster",
