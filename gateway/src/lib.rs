@@ -35,6 +35,7 @@ pub mod settings;
 mod shard;
 pub mod shutdown;
 mod sockets;
+mod tls;
 mod token_keys;
 
 pub use gateway::{Gateway, GatewayError, Stopper};
