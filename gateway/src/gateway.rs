@@ -24,6 +24,7 @@ use crate::{
     settings::{Settings, SettingsError},
     shard::{Order, Start},
     token_keys,
+    watched::{self, Exit},
 };
 
 /// Items from the backplane that wait for a shard at most.
@@ -89,13 +90,6 @@ pub enum GatewayError {
     },
 }
 
-/// A thread's end.
-#[derive(Debug)]
-struct Exit {
-    thread: String,
-    result: io::Result<()>,
-}
-
 impl Gateway {
     /// Starts everything and returns once it serves.
     pub fn start(settings: Settings) -> Result<Self, GatewayError> {
@@ -144,7 +138,7 @@ impl Gateway {
             let ready = ready.clone();
             // The receiver waits for every shard.
             let ready = move || _ = ready.send(());
-            spawn_watched(format!("shard-{index}"), exits.clone(), || crate::shard::run(start, ready))?;
+            watched::spawn(format!("shard-{index}"), exits.clone(), || crate::shard::run(start, ready))?;
         }
         drop(ready);
         for _ in 0..shards {
@@ -305,45 +299,6 @@ fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
     }
 }
 
-/// Starts a thread whose end is told, however it comes.
-fn spawn_watched(
-    name: String,
-    exits: mpsc::Sender<Exit>,
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        let end = ExitOnDrop {
-            exit: Some(Exit { thread: name, result: Err(io::Error::other("it panicked")) }),
-            exits,
-        };
-        end.with(work());
-    })?;
-    Ok(())
-}
-
-/// Reports the end of a thread, however it comes.
-struct ExitOnDrop {
-    exit: Option<Exit>,
-    exits: mpsc::Sender<Exit>,
-}
-
-impl ExitOnDrop {
-    fn with(mut self, result: io::Result<()>) {
-        if let Some(exit) = &mut self.exit {
-            exit.result = result;
-        }
-    }
-}
-
-impl Drop for ExitOnDrop {
-    fn drop(&mut self) {
-        if let Some(exit) = self.exit.take() {
-            // The queue has a place for every thread; nobody listens any more when the gateway ends.
-            let _ = self.exits.try_send(exit);
-        }
-    }
-}
-
 fn core_settings(node: &Node, shard: u16) -> shard::Settings {
     shard::Settings {
         node_name: node.settings.node_name.clone(),
@@ -394,16 +349,5 @@ mod tests {
     fn a_gateway_of_which_a_shard_fails_ends() {
         let end = end_with(Failure::Silence);
         assert!(end.starts_with("shard-") && end.ends_with(" failed: the backplane is gone"), "{end}");
-    }
-
-    #[test]
-    fn a_thread_that_panics_is_reported_like_one_that_fails() {
-        let (exits, mut exited) = mpsc::channel(1);
-        spawn_watched("shard-7".to_owned(), exits, || panic!("as the test asked for")).unwrap();
-        let exit = exited.blocking_recv().unwrap();
-        assert_eq!(
-            (exit.thread.as_str(), exit.result.unwrap_err().to_string().as_str()),
-            ("shard-7", "it panicked")
-        );
     }
 }

@@ -37,6 +37,7 @@ pub mod shutdown;
 mod sockets;
 mod tls;
 mod token_keys;
+mod watched;
 
 pub use gateway::{Gateway, GatewayError, Stopper};
 
