@@ -18,6 +18,7 @@ use crate::{
     control::{AcceptRate, ControlPort},
     drain::Drain,
     files::{self, Files},
+    jwks::{self, KeySetStatus},
     listener,
     node::Node,
     policies::Policies,
@@ -205,6 +206,8 @@ impl Supervisor {
             let Self { node, policy, keys, handle, mut backplane, orders, mut exited, stops } = self;
             let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
             let policies = Policies::new(node.clone(), orders.clone(), policy, keys);
+            let is_closed = !policies.in_force().auth().anonymous;
+            let key_set = KeySetStatus::new(is_closed && node.settings.secrets.token_keys.is_empty());
             let rate = Rc::new(RefCell::new(AcceptRate::default()));
             let listener = tokio::net::TcpListener::from_std(control)?;
             let port = ControlPort {
@@ -212,6 +215,7 @@ impl Supervisor {
                 backplane: handle,
                 drain: drain.clone(),
                 policies: policies.clone(),
+                key_set: key_set.clone(),
                 rate: rate.clone(),
             };
             let mut serving = tokio::task::spawn_local(port.serve(listener));
@@ -220,6 +224,7 @@ impl Supervisor {
                 result = drain_when_told(&node, &policies, &drain, stops) => result,
                 () = sample(&node, &rate) => Ok(()),
                 () = follow_token_keys(&node, &policies) => Ok(()),
+                () = jwks::follow(&node, &policies, &key_set) => Ok(()),
                 Some(exit) = exited.recv() => {
                     let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                     Err(died(&exit.thread, &reason))

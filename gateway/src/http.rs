@@ -219,11 +219,18 @@ impl ClientPort {
         };
         let (admission, client) = (&self.node.admission, self.client(request.headers()));
         admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        let token = self.entry(token, channel).await.map_err(|error| {
-            if let TokenError::Invalid(_) = error {
-                admission.wrong_token(client, self.node.clock.elapsed());
+        let token = self.entry(token, channel).await.map_err(|error| match error {
+            TokenError::UnknownKey => {
+                self.node.unknown_keys.notify_one();
+                self.node.metrics.refused("unknown_key");
+                reply::unavailable(1, &error.to_string())
             }
-            self.unauthorized(&error.to_string())
+            TokenError::TooMany => reply::unavailable(1, &error.to_string()),
+            TokenError::Invalid(_) => {
+                admission.wrong_token(client, self.node.clock.elapsed());
+                self.unauthorized(&error.to_string())
+            }
+            TokenError::Expired => self.unauthorized(&error.to_string()),
         })?;
         if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
             Ok(Some(token))

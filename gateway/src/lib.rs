@@ -18,6 +18,7 @@ mod drain;
 mod files;
 mod gateway;
 mod http;
+mod jwks;
 mod listener;
 pub mod logging;
 pub mod memory;

@@ -9,7 +9,7 @@ use gateway_core::{
     control::{Accepted, Connections},
     policy::Policy,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::{
     admission::Admission,
@@ -35,6 +35,8 @@ pub struct Node {
     pub admission: Arc<Admission>,
     /// For slow verifications, which leave the shard's thread.
     pub verifications: Semaphore,
+    /// Told when a token names a key that is not known here.
+    pub unknown_keys: Notify,
     /// What it holds for its clients.
     pub memory: Arc<Memory>,
     /// Its counters.
@@ -55,6 +57,7 @@ impl Node {
             clock: Clock::start(),
             admission: Admission::new(policy.limits(), files),
             verifications: Semaphore::new(VERIFICATIONS),
+            unknown_keys: Notify::new(),
             memory: Memory::new(memory_limit, shards),
             metrics: Metrics::new()?,
             shards: (0..shards).map(|_| Arc::default()).collect(),

@@ -21,7 +21,6 @@ use tokio::sync::Notify;
 use crate::{
     admission::Permit,
     backplane::BackplaneHandle,
-    clock::Clock,
     memory::{Holder, slowest},
     metrics::ShardNumbers,
     node::Node,
@@ -58,11 +57,10 @@ pub struct Reactor {
 }
 
 /// Where the core's effects go.
-#[derive(Debug)]
 struct Io {
     sockets: Sockets,
     ops: Ops,
-    clock: Clock,
+    node: Arc<Node>,
 }
 
 impl Outbox for Io {
@@ -75,7 +73,11 @@ impl Outbox for Io {
     }
 
     fn wrong_token(&self, connection: ConnectionKey) {
-        self.sockets.wrong_token(connection, self.clock.elapsed());
+        self.sockets.wrong_token(connection, self.node.clock.elapsed());
+    }
+
+    fn unknown_key(&self) {
+        self.node.unknown_keys.notify_one();
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -125,7 +127,7 @@ impl Reactor {
             io: Io {
                 sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
                 ops: Ops::new(backplane, index, node.metrics.clone()),
-                clock: node.clock,
+                node: node.clone(),
             },
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             faults: Vec::new(),

@@ -1,10 +1,12 @@
 //! The gateway's configuration: what the operator derives from a `WebSocketCluster`, or a person writes into a file.
 
-use serde::{Deserialize, Serialize};
+mod auth;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+pub use self::auth::{Auth, Jwks};
 use crate::address::Network;
 
 #[cfg(feature = "schema")]
@@ -103,24 +105,6 @@ pub enum Protocol {
     Centrifuge,
     /// Bare WebSocket messages at /raw/{channel}.
     Raw,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Auth {
-    /// Clients without a token may connect.
-    pub anonymous: bool,
-    /// Required `aud` of tokens.
-    pub audience: Option<String>,
-    /// Required `iss` of tokens.
-    pub issuer: Option<String>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { anonymous: true, audience: None, issuer: None }
-    }
 }
 
 /// Proxies in front of the gateway.

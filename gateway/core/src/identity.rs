@@ -201,10 +201,13 @@ impl Credentials {
         }
         let result = verify(link.policy.verifier(), link.now);
         // An expired one was good: whoever was away for long brings many.
-        let is_genuine = !matches!(result, Err(TokenError::Invalid(_)));
+        let is_genuine = !matches!(result, Err(TokenError::Invalid(_) | TokenError::UnknownKey));
         meter.charge(is_genuine, link.now.monotonic);
-        if !is_genuine {
-            link.out.wrong_token(link.key);
+        match result {
+            Err(TokenError::Invalid(_)) => link.out.wrong_token(link.key),
+            // Its key may be still to come, so that its address is not charged.
+            Err(TokenError::UnknownKey) => link.out.unknown_key(),
+            _ => {}
         }
         result
     }

@@ -19,6 +19,9 @@ pub trait Outbox {
     /// A client brought a token that none of our keys has signed, or that is not for here: its address is charged with it.
     fn wrong_token(&self, connection: ConnectionKey);
 
+    /// A client brought a token that names a key which the key set may have by now.
+    fn unknown_key(&self);
+
     /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed. Said at most once, and the
     /// last thing said of a connection; the socket's end is told by `Shard::hang_up`. What the client still sends is best read and
     /// dropped for a moment: closing on unread bytes resets the connection, and the close frame may be lost with it.

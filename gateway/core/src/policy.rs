@@ -188,12 +188,17 @@ fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invalid> {
         let remedy = "name the proxies that write its header in proxies.trusted";
         return Err(invalid("proxies.proxyProtocol", true, remedy));
     }
-    if !config.auth.anonymous && !has_keys {
+    if !config.auth.anonymous && !has_keys && config.auth.jwks.is_none() {
         return Err(invalid(
             "auth.anonymous",
             false,
-            "with it false nobody could connect: give --jwt-hmac-secret-file, --jwt-public-key-file or --anonymous",
+            "with it false nobody could connect: give --jwt-hmac-secret-file, --jwt-public-key-file, auth.jwks or --anonymous",
         ));
+    }
+    if let Some(jwks) = &config.auth.jwks
+        && let Err(remedy) = jwks.check()
+    {
+        return Err(invalid("auth.jwks.url", format!("{:?}", jwks.url), remedy));
     }
     if config.protocols.0.is_empty() {
         return Err(invalid("protocols", "empty", "name at least one of centrifuge and raw"));
@@ -242,7 +247,7 @@ fn invalid(field: impl Into<String>, value: impl ToString, remedy: &'static str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{History, Namespace, Protocols};
+    use crate::config::{History, Jwks, Namespace, Protocols};
 
     /// Why a configuration with this change is refused.
     fn refusal(change: impl FnOnce(&mut GatewayConfig)) -> Option<String> {
@@ -254,6 +259,7 @@ mod tests {
     #[test]
     fn a_value_out_of_range_is_refused_with_field_value_and_remedy() {
         let namespace = |name: &str| Namespace { name: name.to_owned(), options: ChannelOptions::default() };
+        let jwks = |url: &str, allow_http| Some(Jwks { url: url.to_owned(), allow_http });
         let cases = [
             (
                 refusal(|c| c.limits.max_message_bytes = 10),
@@ -295,6 +301,11 @@ mod tests {
                 "proxies.proxyProtocol is true; name the proxies that write its header in proxies.trusted",
             ),
             (
+                refusal(|c| c.auth.jwks = jwks("http://login.example.com/keys", false)),
+                "auth.jwks.url is \"http://login.example.com/keys\"; over http whoever is between could let in \
+                 whom he likes: write https, or set allowHttp",
+            ),
+            (
                 refusal(|c| c.channels.namespaces.push(namespace("a:b"))),
                 "channels.namespaces[1].name is \"a:b\"; it must be 1 to 64 letters, digits, _ or -",
             ),
@@ -319,6 +330,35 @@ mod tests {
             c.limits.outbound_queue_bytes = 8 * 1024 * 1024;
         };
         assert_eq!(refusal(large_messages), None);
+    }
+
+    #[test]
+    fn keys_are_fetched_over_tls_or_from_this_machine_unless_it_is_said_otherwise() {
+        let is_taken = |url: &str, allow_http| {
+            let jwks = Some(Jwks { url: url.to_owned(), allow_http });
+            refusal(|c| (c.auth.jwks, c.auth.anonymous) = (jwks, false)).is_none()
+        };
+        let cases = [
+            ("https://login.example.com/.well-known/jwks.json", [true, true]),
+            ("https://login.example.com:8443/keys?tenant=a", [true, true]),
+            ("https://[2001:db8::1]/keys", [true, true]),
+            ("http://localhost:8080/keys", [true, true]),
+            ("http://127.0.0.2/keys", [true, true]),
+            ("http://[::1]:8080/keys", [true, true]),
+            ("http://keys.login.svc/keys", [false, true]),
+            ("http://localhost.example.com/keys", [false, true]),
+            ("https://ada:secret@login.example.com/keys", [false, false]),
+            ("https://login.example.com/keys#1", [false, false]),
+            ("https:///keys", [false, false]),
+            ("ftp://login.example.com/keys", [false, false]),
+            ("file:///etc/keys", [false, false]),
+            ("/keys", [false, false]),
+            ("login.example.com", [false, false]),
+            ("", [false, false]),
+        ];
+        for (url, expected) in cases {
+            assert_eq!([false, true].map(|allow_http| is_taken(url, allow_http)), expected, "{url}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 mod claims;
 mod key;
+mod key_set;
 mod meter;
+mod refresh;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,18 +16,35 @@ use serde_json::value::RawValue;
 use self::claims::{Claims, document};
 pub use self::{
     key::{Key, KeyError},
+    key_set::{KeySet, KeySetError},
     meter::Meter,
+    refresh::Refresh,
 };
 use crate::{centrifuge::command::valid_channel, config::Auth, rights::ChannelName, time::Now};
 
 /// How far the clock of who signs may be ahead: a token that is valid from now on is valid at once.
 const LEEWAY_SECONDS: f64 = 10.0;
 
+/// Keys that one token is tried with at most: to try them all would be work that anybody can ask for.
+const TRIED: usize = 16;
+
 /// Verifies the tokens of one gateway.
 pub struct Verifier {
     keys: Vec<Key>,
+    key_set: Expectation,
     audience: Option<String>,
     issuer: Option<String>,
+}
+
+/// What is known of the key set that the configuration names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expectation {
+    /// It names none.
+    None,
+    /// Nothing yet.
+    Awaited,
+    /// Its keys, to which others may come.
+    Known,
 }
 
 /// Why a token is refused.
@@ -37,6 +56,9 @@ pub enum TokenError {
     /// Error 111: the client has had too many tokens verified of late, and comes again later.
     #[error("too many tokens were brought of late; try again later")]
     TooMany,
+    /// Error 100: it names a key that the key set may have by now, so that the client comes again in a moment.
+    #[error("the token names a key that is not known here yet; try again in a moment")]
+    UnknownKey,
     /// Disconnect 3500: another try would end the same.
     #[error("the token is invalid: {0}")]
     Invalid(Flaw),
@@ -123,7 +145,12 @@ impl Verifier {
     /// exchanged; without keys every one is refused.
     #[must_use]
     pub fn new(keys: Vec<Key>, auth: &Auth) -> Self {
-        Self { keys, audience: auth.audience.clone(), issuer: auth.issuer.clone() }
+        let key_set = match &auth.jwks {
+            None => Expectation::None,
+            Some(_) if keys.iter().any(Key::is_published) => Expectation::Known,
+            Some(_) => Expectation::Awaited,
+        };
+        Self { keys, key_set, audience: auth.audience.clone(), issuer: auth.issuer.clone() }
     }
 
     /// Whether to verify a token may take up to a millisecond, as with every public key.
@@ -233,7 +260,12 @@ impl Verifier {
         if header.crit.is_some() || header.extras.inner().contains_key("b64") {
             return Err(TokenError::Invalid(Flaw::Extension));
         }
-        for key in self.keys.iter().filter(|key| key.family() == header.alg.family()) {
+        let of_family = || self.keys.iter().filter(|key| key.family() == header.alg.family());
+        let named = |key: &Key| key.id().is_some() && key.id() == header.kid.as_deref();
+        // A token need not name its key, nor has every key a name.
+        let nameless = |key: &Key| key.id().is_none() || header.kid.is_none();
+        let candidates = of_family().filter(|key| named(key)).chain(of_family().filter(|key| nameless(key)));
+        for key in candidates.take(TRIED) {
             match jsonwebtoken::decode(token, &key.decoding, &key.validation) {
                 Ok(token) => return Ok(token.claims),
                 // Claims are read once the signature is found to be good.
@@ -243,7 +275,12 @@ impl Verifier {
                 Err(_) => {}
             }
         }
-        Err(TokenError::Invalid(Flaw::Signature))
+        let is_missing = match self.key_set {
+            Expectation::None => false,
+            Expectation::Awaited => true,
+            Expectation::Known => header.kid.is_some() && !self.keys.iter().any(named),
+        };
+        Err(if is_missing { TokenError::UnknownKey } else { TokenError::Invalid(Flaw::Signature) })
     }
 }
 

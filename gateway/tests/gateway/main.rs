@@ -10,6 +10,8 @@ mod compression;
 mod config;
 mod drain;
 mod health;
+mod issuer;
+mod jwks;
 mod memory;
 mod probe;
 mod raw;

@@ -193,7 +193,8 @@ fn a_signed_token_with_a_claim_twice_is_malformed_and_not_forged() {
 
 #[test]
 fn audience_and_issuer_have_to_be_those_that_are_configured() {
-    let auth = Auth { anonymous: false, audience: Some("chat".to_owned()), issuer: Some("login".to_owned()) };
+    let auth =
+        Auth { audience: Some("chat".to_owned()), issuer: Some("login".to_owned()), ..Auth::default() };
     let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
     let verify = |claims: Value| verifier.connection(&sign(&claims), NOW).map(|_| ());
     assert_eq!(verify(json!({"aud": "chat", "iss": "login"})), Ok(()));

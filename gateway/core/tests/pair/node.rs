@@ -1,6 +1,11 @@
 //! One shard with everything it puts out on record, and clients' bytes to feed it.
 
-use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use gateway_core::{
@@ -26,6 +31,8 @@ pub struct Sink {
     pub closed: Vec<ConnectionKey>,
     pub paused: Vec<ConnectionKey>,
     pub wrong_tokens: RefCell<Vec<ConnectionKey>>,
+    /// How often a token's key was not known.
+    pub unknown_keys: Cell<u32>,
     /// Bytes that the sockets are said not to have taken.
     pub waiting: usize,
     pub submitted: VecDeque<(Waiter, Op)>,
@@ -39,6 +46,10 @@ impl Outbox for Sink {
 
     fn waiting(&self, _: ConnectionKey) -> usize {
         self.waiting
+    }
+
+    fn unknown_key(&self) {
+        self.unknown_keys.set(self.unknown_keys.get() + 1);
     }
 
     fn wrong_token(&self, connection: ConnectionKey) {

@@ -34,8 +34,12 @@ pub enum Invalid {
     Protocols { protocols: String },
     #[error("spec.auth.anonymous false: nobody could connect; set anonymous: true or give jwt")]
     NobodyCanConnect,
-    #[error("spec.auth.jwt: has {found} of hmacSecretRef and publicKeySecretRef; give exactly one")]
-    JwtKeys { found: usize },
+    #[error("spec.auth.jwt: without a key; give hmacSecretRef, publicKeySecretRef or jwks")]
+    NoJwtKey,
+    #[error("spec.auth.jwt: has hmacSecretRef and publicKeySecretRef; give one of them")]
+    TwoJwtKeys,
+    #[error("spec.auth.jwt.jwks.url {url:?}: not an address of a key set; {remedy}")]
+    JwksUrl { url: String, remedy: &'static str },
     #[error("{field}: name or key of the Secret is empty; give both")]
     SecretRef { field: &'static str },
     #[error("{field}: a name is empty; name the Secret, or remove the entry")]
@@ -100,7 +104,8 @@ impl Invalid {
             Self::Origin { .. } => "InvalidOrigin",
             Self::Protocols { .. } => "InvalidProtocols",
             Self::NobodyCanConnect => "NobodyCanConnect",
-            Self::JwtKeys { .. } => "InvalidJwtKeys",
+            Self::NoJwtKey | Self::TwoJwtKeys => "InvalidJwtKeys",
+            Self::JwksUrl { .. } => "InvalidJwksUrl",
             Self::SecretRef { .. } => "InvalidSecretRef",
             Self::ImagePullSecret { .. } => "InvalidImagePullSecret",
             Self::Namespace { .. } => "InvalidNamespace",

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
-use gateway_core::config::{Channels, GatewayConfig, Limits, Protocols};
+use gateway_core::config::{Channels, GatewayConfig, Jwks, Limits, Protocols};
 use k8s_openapi::api::core::v1::{LocalObjectReference, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource as _;
@@ -268,6 +268,7 @@ fn gateway(
             anonymous: auth.anonymous,
             audience: jwt.and_then(|jwt| jwt.audience.clone()),
             issuer: jwt.and_then(|jwt| jwt.issuer.clone()),
+            jwks: jwt.and_then(|jwt| jwt.jwks.as_ref()).map(jwks).transpose()?,
         },
         limits: spec.limits.clone(),
         channels: spec.channels.clone(),
@@ -278,21 +279,33 @@ fn gateway(
     })
 }
 
+fn jwks(given: &crd::Jwks) -> Result<Jwks, Invalid> {
+    let jwks = Jwks { url: given.url.clone(), allow_http: given.allow_http };
+    match jwks.check() {
+        Ok(()) => Ok(jwks),
+        Err(remedy) => Err(Invalid::JwksUrl { url: given.url.clone(), remedy }),
+    }
+}
+
 fn is_origin(origin: &str) -> bool {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
 }
 
 fn secrets(auth: &crd::Auth) -> Result<Secrets, Invalid> {
-    let found =
-        auth.jwt.iter().map(|jwt| jwt.hmac_secret_ref.iter().len() + jwt.public_key_secret_ref.iter().len());
-    if let Some(found) = found.into_iter().find(|found| *found != 1) {
-        return Err(Invalid::JwtKeys { found });
+    if let Some(jwt) = &auth.jwt {
+        match (&jwt.hmac_secret_ref, &jwt.public_key_secret_ref) {
+            (Some(_), Some(_)) => return Err(Invalid::TwoJwtKeys),
+            (None, None) if jwt.jwks.is_none() => return Err(Invalid::NoJwtKey),
+            _ => {}
+        }
     }
     let jwt = auth.jwt.clone().unwrap_or_default();
+    let jwks_ca = jwt.jwks.as_ref().and_then(|jwks| jwks.ca_secret_ref.as_ref());
     Ok(Secrets {
         jwt_hmac: secret("spec.auth.jwt.hmacSecretRef", jwt.hmac_secret_ref.as_ref())?,
         jwt_public_key: secret("spec.auth.jwt.publicKeySecretRef", jwt.public_key_secret_ref.as_ref())?,
+        jwks_ca: secret("spec.auth.jwt.jwks.caSecretRef", jwks_ca)?,
         api_key: secret("spec.auth.apiKeySecretRef", auth.api_key_secret_ref.as_ref())?,
     })
 }

@@ -52,11 +52,26 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
         (json!({"protocols": ["raw", "raw"]}), "InvalidProtocols", "spec.protocols"),
         (json!({"auth": {"anonymous": false}}), "NobodyCanConnect", "spec.auth.anonymous"),
-        (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "has 0 of hmacSecretRef"),
+        (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "spec.auth.jwt: without a key"),
         (
             json!({"auth": {"jwt": {"hmacSecretRef": secret, "publicKeySecretRef": secret}}}),
             "InvalidJwtKeys",
-            "has 2 of",
+            "give one of them",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "http://login.example.com/keys"}}}}),
+            "InvalidJwksUrl",
+            "spec.auth.jwt.jwks.url \"http://login.example.com/keys\": not an address of a key set; over http",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "login"}}}}),
+            "InvalidJwksUrl",
+            "spec.auth.jwt.jwks.url \"login\": not an address of a key set; write it like https://",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "https://a", "caSecretRef": {"name": "", "key": "k"}}}}}),
+            "InvalidSecretRef",
+            "spec.auth.jwt.jwks.caSecretRef",
         ),
         (
             json!({"auth": {"anonymous": true, "apiKeySecretRef": {"name": "", "key": "k"}}}),
@@ -148,7 +163,7 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
     // The two that are about metadata are below, and what can't even be read.
-    assert_eq!(tested.len() + 3, 27);
+    assert_eq!(tested.len() + 3, 28);
 }
 
 #[test]
