@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
     backplane::{self, BackplaneHandle, BackplaneThread, InboxSender, RedisConfig},
+    checks::Checks,
     control::{AcceptRate, ControlPort},
     drain::Drain,
     files::{self, Files},
@@ -104,7 +105,7 @@ impl Gateway {
         let keys = settings.secrets.token_keys.parse()?;
         let policy = Arc::new(settings.policy()?);
         let files = Files::share(files::raise_open_files()?, policy.limits().max_connections);
-        let node = Arc::new(Node::new(settings, &policy, files.connections)?);
+        let node = Arc::new(Node::new(settings, &policy, Checks::start()?, files.connections)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
             result.map_err(|error| GatewayError::Listen { flag, address, error })

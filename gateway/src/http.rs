@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use gateway_core::{
-    address,
+    address::{self, Site},
     backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
@@ -219,15 +219,15 @@ impl ClientPort {
         };
         let (admission, client) = (&self.node.admission, self.client(request.headers()));
         admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        let token = self.entry(token, channel).await.map_err(|error| match error {
+        let token = self.entry(client, &token, channel).await.map_err(|error| match error {
             TokenError::UnknownKey => {
                 self.node.unknown_keys.notify_one();
                 self.node.metrics.refused("unknown_key");
                 reply::unavailable(1, &error.to_string())
             }
-            TokenError::TooMany => reply::unavailable(1, &error.to_string()),
+            TokenError::TooMany | TokenError::Unchecked => reply::unavailable(1, &error.to_string()),
             TokenError::Invalid(_) => {
-                admission.wrong_token(client, self.node.clock.elapsed());
+                admission.wrong_token(Site::of(client), self.node.clock.elapsed());
                 self.unauthorized(&error.to_string())
             }
             TokenError::Expired => self.unauthorized(&error.to_string()),
@@ -240,16 +240,15 @@ impl ClientPort {
     }
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
-    async fn entry(&self, token: String, channel: &str) -> Result<EntryToken, TokenError> {
-        let (verifier, now) = (self.policy().verifier().clone(), self.node.clock.now());
-        if !verifier.is_slow() {
-            return verifier.entry(&token, channel, now);
-        }
-        // The semaphore is never closed.
-        let _turn = self.node.verifications.acquire().await;
-        let channel = channel.to_owned();
-        let verified = tokio::task::spawn_blocking(move || verifier.entry(&token, &channel, now));
-        verified.await.unwrap_or(Err(TokenError::TooMany))
+    async fn entry(&self, client: IpAddr, token: &str, channel: &str) -> Result<EntryToken, TokenError> {
+        let verifier = self.policy().verifier().clone();
+        let checked = if verifier.is_slow() {
+            let check = self.node.checks.submit(Site::of(client), &verifier, token);
+            check.ok_or(TokenError::TooMany)?.await.map_err(|_| TokenError::TooMany)?
+        } else {
+            verifier.check(token)
+        };
+        checked.entry(channel, self.node.clock.now())
     }
 
     async fn publish_raw(&self, request: Request<Incoming>, channel: &str) -> Reply {

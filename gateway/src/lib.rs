@@ -11,6 +11,7 @@ pub mod args;
 pub mod backplane;
 pub mod budget;
 mod cgroup;
+mod checks;
 mod clock;
 mod config_document;
 mod control;

@@ -1,6 +1,6 @@
 //! Who a client is and what tokens grant it, for how long, whatever protocol it speaks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::{
     rights::may_enter,
     shard::link::Link,
     time::Now,
-    token::{ConnectionToken, EntryToken, Meter, TokenError, Verifier},
+    token::{CheckedToken, ConnectionToken, EntryToken, Meter, TokenError},
 };
 
 /// Good tokens that a client may bring at once at least; as many as it may have subscriptions, if those are more.
@@ -33,8 +33,19 @@ struct Identity {
     /// Monotonic time at which the connection ends with its token.
     ends: Option<Duration>,
     verified: Meter,
+    check: Check,
     /// By subscribed channel; none for a channel without a token.
     grants: BTreeMap<ChannelId, Grant>,
+}
+
+/// What becomes of a token that is checked on another thread, one at a time: its client is read no further meanwhile.
+#[derive(Debug, Default)]
+enum Check {
+    #[default]
+    None,
+    UnderWay,
+    /// It waits for the command that brought it, which is handled again.
+    Done(CheckedToken),
 }
 
 /// What a token says about one channel.
@@ -153,7 +164,7 @@ impl Credentials {
         channel: &str,
         token: &str,
         options: &ChannelOptions,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<(Option<Grant>, Option<u32>), Denied> {
         if !token.is_empty() {
             let (grant, ttl) = self.verify_subscription(channel, token, link)?;
@@ -170,10 +181,10 @@ impl Credentials {
         &mut self,
         channel: &str,
         token: &str,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<(Grant, Option<u32>), TokenError> {
         let user = self.user();
-        let token = self.verify(link, |verifier, now| verifier.subscription(token, channel, &user, now))?;
+        let token = self.verify(token, link, |token, now| token.subscription(channel, &user, now))?;
         let (ends, ttl) = refreshable(token.expires_at, link.now);
         Ok((Grant { info: token.info, by_server: false, ends }, ttl))
     }
@@ -182,27 +193,50 @@ impl Credentials {
     pub(crate) fn verify_connection(
         &mut self,
         token: &str,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<ConnectionToken, TokenError> {
-        self.verify(link, |verifier, now| verifier.connection(token, now))
+        self.verify(token, link, CheckedToken::connection)
+    }
+
+    /// Whether a token is being checked on another thread, so that everything else has to wait.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.0.as_ref().is_some_and(|identity| matches!(identity.check, Check::UnderWay))
+    }
+
+    /// The token that was being checked has been.
+    pub(crate) fn checked(&mut self, token: CheckedToken) {
+        if let Some(identity) = &mut self.0 {
+            identity.check = Check::Done(token);
+        }
     }
 
     /// Has a token verified, unless the client has had too many of late: then it is to come again later. The client's address is charged
     /// with a wrong one.
     fn verify<T>(
         &mut self,
-        link: &Link<'_>,
-        verify: impl FnOnce(&Verifier, Now) -> Result<T, TokenError>,
+        token: &str,
+        link: &mut Link<'_>,
+        read: impl FnOnce(CheckedToken, Now) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let burst = link.policy.limits().subscriptions.max(MIN_BURST);
-        let meter = &mut self.0.get_or_insert_default().verified;
-        if !meter.has_credit(burst, link.now.monotonic) {
+        let identity = self.0.get_or_insert_default();
+        let checked = mem::take(&mut identity.check);
+        if !identity.verified.has_credit(burst, link.now.monotonic) {
             return Err(TokenError::TooMany);
         }
-        let result = verify(link.policy.verifier(), link.now);
+        let checked = match checked {
+            Check::Done(checked) if checked.is(token) => checked,
+            _ if !link.policy.verifier().is_slow() => link.policy.verifier().check(token),
+            _ if link.out.check(link.key, link.policy.verifier(), token) => {
+                identity.check = Check::UnderWay;
+                return Err(TokenError::Unchecked);
+            }
+            _ => return Err(TokenError::TooMany),
+        };
+        let result = read(checked, link.now);
         // An expired one was good: whoever was away for long brings many.
         let is_genuine = !matches!(result, Err(TokenError::Invalid(_) | TokenError::UnknownKey));
-        meter.charge(is_genuine, link.now.monotonic);
+        identity.verified.charge(is_genuine, link.now.monotonic);
         match result {
             Err(TokenError::Invalid(_)) => link.out.wrong_token(link.key),
             // Its key may be still to come, so that its address is not charged.

@@ -1,7 +1,7 @@
 //! A shard as a value: some of a gateway's connections, their channels, their timers.
 //!
 //! [`Shard`] has three kinds of methods, after the model of sans-IO protocol crates: inputs (`open`, `receive`, `hang_up`, `overflow`,
-//! `inbound`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
+//! `inbound`, `checked`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
 //! says when `handle_timeout` is due; and getters. Time never goes back from one input to the next.
 //!
 //! A connection's life: `open` makes its key. It is over when the shard calls [`Outbox::close`], at most once, or when the socket
@@ -16,6 +16,7 @@ mod echo;
 mod following;
 pub(crate) mod heartbeat;
 pub(crate) mod link;
+mod opening;
 mod outdated;
 mod pacing;
 mod settings;
@@ -24,26 +25,23 @@ use std::{sync::Arc, time::Duration};
 
 use slab::Slab;
 
-pub use self::settings::Settings;
 use self::{
     broadcast::Broadcast,
     connection::{Connection, Phase},
-    echo::Echo,
     following::SHARD,
     link::{Backlog, Link, Shared},
     outdated::{LOOKS, Outdated},
 };
+pub use self::{opening::Opening, settings::Settings};
 use crate::{
     backplane::{Inbound, Message},
-    centrifuge::session as centrifuge,
     control::{Accepted, Connections},
     key::ConnectionKey,
     outbox::Outbox,
     policy::Policy,
     protocol::{Kind, Protocol},
-    raw,
     time::Now,
-    token::EntryToken,
+    token::CheckedToken,
     transport::Transport,
     wheel::Wheel,
 };
@@ -51,40 +49,6 @@ use crate::{
 /// Granularity of the timers, and the ticks of one turn of their wheel: a little more than the longest of them.
 const TICK: Duration = Duration::from_millis(250);
 const TICKS: usize = 128;
-
-/// What a new connection speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// The centrifuge protocol, JSON.
-    Centrifuge,
-    /// Bare messages in one channel.
-    Raw {
-        /// As the client names it; a [`crate::centrifuge::command::valid_channel`].
-        channel: String,
-        /// What its token says; absent for who showed none.
-        token: Option<EntryToken>,
-    },
-    /// Sends every message back; for conformance suites and benchmarks.
-    Echo,
-}
-
-impl Opening {
-    /// Bare messages in one channel, for whoever asks for them.
-    pub fn raw(channel: impl Into<String>) -> Self {
-        Self::Raw { channel: channel.into(), token: None }
-    }
-
-    fn start(self, link: &mut Link<'_>) -> Box<dyn Protocol> {
-        match self {
-            Self::Centrifuge => Box::new(centrifuge::Session::default()),
-            Self::Raw { channel, token } => Box::new(raw::Session::open(&channel, token.as_ref(), link)),
-            Self::Echo => {
-                link.accepted.new += 1;
-                Box::new(Echo)
-            }
-        }
-    }
-}
 
 /// What a shard has counted since its start, connections accepted aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -229,6 +193,19 @@ impl Shard {
             }
             Inbound::Delivered { channel, message } => self.broadcast(&channel, &message, out),
         }
+    }
+
+    /// A token that [`Outbox::check`] was about has been checked. Whether its client is still there.
+    pub fn checked(
+        &mut self,
+        key: ConnectionKey,
+        token: CheckedToken,
+        now: Now,
+        out: &mut impl Outbox,
+    ) -> bool {
+        let is_known = self.is_known(key);
+        self.with(key, now, out, |connection, link| connection.checked(token, link));
+        is_known
     }
 
     /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best, once the backplane has answered what it asked

@@ -18,3 +18,4 @@ mod raw;
 mod rfc6455;
 mod slow;
 mod support;
+mod tokens;

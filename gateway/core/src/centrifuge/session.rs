@@ -9,6 +9,7 @@ mod page;
 mod request;
 mod standing;
 mod subscription;
+mod waiting;
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ use smallvec::SmallVec;
 
 use self::{
     greeting::Greeting,
-    subscription::{Subscribing, Subscription},
+    subscription::Subscription,
+    waiting::{Failure, Pending, Waiting},
 };
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
@@ -35,14 +37,12 @@ use crate::{
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
         link::{Link, MAX_WAITING},
     },
+    token::CheckedToken,
     transport::{Goodbye, Transport},
 };
 
 /// Commands in one message; centrifuge-js sends one for each of its subscriptions when it comes back.
 const MAX_COMMANDS: usize = 10_000;
-
-/// What a command that reads counts against [`MAX_WAITING`]: together their answers are about as large as what may wait for a client.
-const READ: u32 = 32;
 
 /// How long a client that did not say goodbye stays present, so that a moved client's user is never absent.
 const PRESENCE_GRACE: Duration = Duration::from_secs(10);
@@ -93,57 +93,6 @@ enum Arrival {
     Counted,
 }
 
-/// A command that waits for the backplane.
-#[derive(Debug)]
-struct Pending {
-    request: RequestId,
-    command: u32,
-    waiting: Waiting,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Subscribed(Box<Subscribing>),
-    /// With what it weighs.
-    Published(u32),
-    History,
-    Presence,
-    PresenceStats,
-}
-
-impl Waiting {
-    /// What it counts against [`MAX_WAITING`].
-    fn weight(&self) -> u32 {
-        match self {
-            // Their number has a limit of its own.
-            Self::Subscribed(subscribing) if subscribing.since.is_none() => 0,
-            Self::Subscribed(_) | Self::History | Self::Presence | Self::PresenceStats => READ,
-            Self::Published(weight) => *weight,
-        }
-    }
-}
-
-/// How a command ends that is not answered as it hoped.
-#[derive(Debug)]
-enum Failure {
-    /// With an error; the connection goes on.
-    Error(ErrorCode),
-    /// With the connection.
-    Disconnect(DisconnectCode),
-}
-
-impl From<ErrorCode> for Failure {
-    fn from(code: ErrorCode) -> Self {
-        Self::Error(code)
-    }
-}
-
-impl From<BackplaneError> for Failure {
-    fn from(error: BackplaneError) -> Self {
-        Self::Error(error.into())
-    }
-}
-
 impl From<DisconnectCode> for Goodbye {
     fn from(code: DisconnectCode) -> Self {
         Self { code: code.code(), reason: code.reason() }
@@ -173,6 +122,7 @@ impl Protocol for Session {
             return Err(DisconnectCode::InappropriateProtocol.into());
         };
         let mut commands = Commands::new(message, MAX_COMMANDS);
+        let mut from = message;
         while let Some(command) = commands.next() {
             link.tally.received += 1;
             match command.map_err(|error| error.answer()) {
@@ -183,10 +133,17 @@ impl Protocol for Session {
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
             }
+            if self.credentials.is_checking() {
+                // The command is handled again when its token has been checked.
+                link.tally.received -= 1;
+                link.keep_lines(from);
+                break;
+            }
             if self.is_waiting_for(MAX_WAITING) {
                 link.keep_lines(commands.rest());
                 break;
             }
+            from = commands.rest();
         }
         if self.arrival > Arrival::Unknown {
             self.count_arrival(link);
@@ -210,6 +167,10 @@ impl Protocol for Session {
             Err(Failure::Disconnect(code)) => return Err(code.into()),
         }
         Ok(())
+    }
+
+    fn checked(&mut self, token: CheckedToken) {
+        self.credentials.checked(token);
     }
 
     fn push<'b>(
@@ -281,7 +242,7 @@ impl Protocol for Session {
 
     /// True also while one command is under way that all others have to wait for.
     fn is_waiting_for(&self, count: usize) -> bool {
-        self.greeting.is_some() || self.weight as usize >= count
+        self.greeting.is_some() || self.credentials.is_checking() || self.weight as usize >= count
     }
 
     /// A client that may be on its way to another node stays present for a while.
@@ -319,8 +280,11 @@ impl Session {
             Method::Refresh(request) => return self.refresh(id, &request, link),
             Method::SubRefresh(request) => self.sub_refresh(id, &request, link),
         };
-        if let Err(code) = outcome {
-            self.fail(id, code, link);
+        match outcome {
+            // Its answer comes with its token's.
+            Err(_) if self.credentials.is_checking() => {}
+            Err(code) => self.fail(id, code, link),
+            Ok(()) => {}
         }
         Ok(())
     }
@@ -411,16 +375,5 @@ impl Session {
 
     fn fail(&self, id: u32, code: ErrorCode, link: &mut Link<'_>) {
         link.write(|out| reply::error(out, id, code));
-    }
-}
-
-impl From<BackplaneError> for ErrorCode {
-    fn from(error: BackplaneError) -> Self {
-        match error {
-            BackplaneError::Busy => Self::TooManyRequests,
-            BackplaneError::TooLarge => Self::LimitExceeded,
-            BackplaneError::Unavailable | BackplaneError::Unanswered => Self::Internal,
-            BackplaneError::UnrecoverablePosition => Self::UnrecoverablePosition,
-        }
     }
 }

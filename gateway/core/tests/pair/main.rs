@@ -3,6 +3,7 @@
 
 mod answers;
 mod backplane;
+mod checks;
 mod compression;
 mod conversation;
 mod exchange;

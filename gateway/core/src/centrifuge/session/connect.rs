@@ -44,6 +44,7 @@ impl Session {
                 Ok(())
             }
             Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
+            Err(TokenError::Unchecked) => Ok(()),
         }
     }
 
@@ -85,6 +86,7 @@ impl Session {
                 Ok(())
             }
             Ok(_) | Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
+            Err(TokenError::Unchecked) => Ok(()),
         }
     }
 
@@ -120,7 +122,7 @@ impl From<TokenError> for ErrorCode {
         match error {
             TokenError::Expired => Self::TokenExpired,
             TokenError::TooMany => Self::TooManyRequests,
-            TokenError::UnknownKey => Self::Internal,
+            TokenError::UnknownKey | TokenError::Unchecked => Self::Internal,
             TokenError::Invalid(_) => Self::PermissionDenied,
         }
     }

@@ -24,7 +24,10 @@ fn auth() -> Auth {
 
 /// Whether a token by this name is good with these keys.
 fn verify(name: &str, keys: Vec<Key>) -> Result<(), TokenError> {
-    Verifier::new(keys, &auth()).connection(signed(name), NOW).map(|token| assert_eq!(&*token.user, "ada"))
+    Verifier::new(keys, &auth())
+        .check(signed(name))
+        .connection(NOW)
+        .map(|token| assert_eq!(&*token.user, "ada"))
 }
 
 fn published() -> Vec<Key> {
@@ -44,7 +47,7 @@ fn a_token_is_good_that_the_key_has_signed_that_it_names_or_any_where_it_names_n
         assert_eq!(verify(name, published()), Ok(()), "{name}");
         let (head, signature) = signed(name).rsplit_once('.').unwrap();
         let altered = format!("{head}.{}", signature.chars().rev().collect::<String>());
-        let refused = Verifier::new(published(), &auth()).connection(&altered, NOW);
+        let refused = Verifier::new(published(), &auth()).check(&altered).connection(NOW);
         assert_eq!(refused, Err(TokenError::Invalid(Flaw::Signature)), "{name}");
     }
 }
@@ -63,7 +66,7 @@ fn a_token_that_names_a_key_the_set_has_not_is_no_forgery_but_comes_too_early() 
         assert_eq!(verify(name, vec![]), Err(TokenError::UnknownKey), "{name}, before the set is there");
     }
     let verifier = Verifier::new(published(), &Auth::default());
-    let refused = verifier.connection(signed("renamed"), NOW);
+    let refused = verifier.check(signed("renamed")).connection(NOW);
     assert_eq!(refused, Err(TokenError::Invalid(Flaw::Signature)), "where no set is named, none is to come");
 }
 
@@ -72,7 +75,7 @@ fn keys_of_files_verify_beside_those_of_a_set_and_tokens_need_not_name_them() {
     let of_file = Key::public(include_bytes!("../ed25519.pem")).unwrap();
     let keys = || of_file.iter().cloned().chain(published()).collect::<Vec<_>>();
     let own = include_str!("../ed25519.jwt").trim_end();
-    assert_eq!(&*Verifier::new(keys(), &auth()).connection(own, NOW).unwrap().user, "ada");
+    assert_eq!(&*Verifier::new(keys(), &auth()).check(own).connection(NOW).unwrap().user, "ada");
     for name in ["o1", "nameless"] {
         assert_eq!(verify(name, keys()), Ok(()), "{name}");
     }
