@@ -338,6 +338,8 @@ mod tests {
         let cases = [
             ("limits: {maxConnection: 5}", "maxConnection"),
             ("auth: {audiance: a}", "audiance"),
+            ("auth: {jwks: {uri: 'https://a'}}", "uri"),
+            ("auth: {jwks: {url: 'https://a', refresh: 5}}", "refresh"),
             ("channels: {defaults: {}}", "defaults"),
             ("channels: {default: {publsh: Server}}", "publsh"),
             ("channels: {default: {history: {sise: 5}}}", "sise"),

@@ -1,6 +1,6 @@
-//! Tokens that take long to verify, brought by many at once.
+//! Tokens that take long to verify, brought by many at once, and tokens that end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mooring_gateway::settings::Secret;
@@ -57,4 +57,33 @@ async fn a_flood_of_forged_tokens_holds_up_nobody_who_is_connected_and_each_is_r
         assert_eq!(forger.close_code().await, 3500);
     }
     neighbour.command(r#"{"id":3,"ping":{}}"#).await;
+}
+
+#[tokio::test]
+async fn a_raw_connection_ends_with_its_token_whatever_that_is_and_it_opens_nothing_more() {
+    let server = Server::start(|settings| {
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
+    });
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (soon, late) = (now + 2, now + 1_000);
+    let cases = [
+        ("room", json!({"sub": "ada", "exp": soon})),
+        ("room", json!({"sub": "ada", "exp": late, "expire_at": soon})),
+        ("$room", json!({"sub": "ada", "channel": "$room", "exp": soon})),
+    ];
+    let (mut sockets, mut paths) = (Vec::new(), Vec::new());
+    for (channel, claims) in cases {
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"secret"));
+        let path = format!("/raw/{channel}?token={}", token.unwrap());
+        sockets.push(server.web_socket(&path).await);
+        paths.push(path);
+    }
+    for socket in sockets {
+        assert_eq!(socket.close_code().await, 3000);
+    }
+    for path in paths {
+        let refused = server.http(server.client, &format!("POST {path}"), &[], b"x").await;
+        assert!(refused.status == 401 && refused.body.contains("the token is expired"), "{refused:?}");
+    }
 }

@@ -71,7 +71,19 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             ["spec.listener.allowedOrigins", "like https://example.com"],
         ),
         (json!({"auth": {"anonymous": false}}), ["spec.auth", "set anonymous: true or give jwt"]),
-        (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "exactly one"]),
+        (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "give hmacSecretRef, publicKeySecretRef or jwks"]),
+        (
+            json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "k"}, "publicKeySecretRef": {"name": "a", "key": "k"}}}}),
+            ["spec.auth.jwt", "give one of them"],
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "http://login.example.com/keys"}}}}),
+            ["spec.auth.jwt.jwks.url", "write https, or set allowHttp"],
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "https://ada@login.example.com/keys"}}}}),
+            ["spec.auth.jwt.jwks.url", "not an address of a key set"],
+        ),
         (json!({"protocols": []}), ["spec.protocols", "at least 1 items"]),
         (json!({"protocols": ["mqtt"]}), ["spec.protocols", "\"centrifuge\", \"raw\""]),
         (json!({"disruption": {"drainTimeout": "soon"}}), ["spec.disruption.drainTimeout", "[0-9]"]),
