@@ -13,6 +13,9 @@ use crate::{
 /// The smallest limit of the memory that one gateway holds for its clients.
 pub const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 
+/// Tokens that may be revoked at once.
+const MAX_REVOKED: usize = 10_000;
+
 /// Messages of the largest size that have to fit into what may wait for a client.
 const MESSAGES_QUEUED: u64 = 4;
 /// Queues to clients, as long as they may be, that have to fit into the memory for all.
@@ -94,6 +97,12 @@ impl Policy {
     #[must_use]
     pub fn auth(&self) -> &Auth {
         &self.document.auth
+    }
+
+    /// Whether a token by this name counts no longer.
+    #[must_use]
+    pub fn is_revoked(&self, id: Option<&str>) -> bool {
+        id.is_some_and(|id| self.document.auth.revoked_tokens.contains(id))
     }
 
     /// What one gateway and one connection may use.
@@ -200,6 +209,15 @@ fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invalid> {
     {
         return Err(invalid("auth.jwks.url", format!("{:?}", jwks.url), remedy));
     }
+    let revoked = config.auth.revoked_tokens.len();
+    if revoked > MAX_REVOKED {
+        let remedy = "it may have at most 10000; leave out those that have expired, or exchange the key that has signed them";
+        return Err(invalid("auth.revokedTokens", format!("a list of {revoked}"), remedy));
+    }
+    if config.auth.revoked_tokens.contains("") {
+        let remedy = "a token without a jti can't be revoked; name each token by its jti";
+        return Err(invalid("auth.revokedTokens", "a list with an empty entry", remedy));
+    }
     if config.protocols.0.is_empty() {
         return Err(invalid("protocols", "empty", "name at least one of centrifuge and raw"));
     }
@@ -304,6 +322,16 @@ mod tests {
                 refusal(|c| c.auth.jwks = jwks("http://login.example.com/keys", false)),
                 "auth.jwks.url is \"http://login.example.com/keys\"; over http whoever is between could let in \
                  whom he likes: write https, or set allowHttp",
+            ),
+            (
+                refusal(|c| c.auth.revoked_tokens = (0..10_001).map(|number| number.to_string()).collect()),
+                "auth.revokedTokens is a list of 10001; it may have at most 10000; leave out those that have \
+                 expired, or exchange the key that has signed them",
+            ),
+            (
+                refusal(|c| c.auth.revoked_tokens = [String::new()].into()),
+                "auth.revokedTokens is a list with an empty entry; a token without a jti can't be revoked; name \
+                 each token by its jti",
             ),
             (
                 refusal(|c| c.channels.namespaces.push(namespace("a:b"))),

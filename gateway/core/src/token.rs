@@ -8,7 +8,7 @@ mod key_set;
 mod meter;
 mod refresh;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use jsonwebtoken::{AlgorithmFamily, errors::ErrorKind};
@@ -33,6 +33,7 @@ pub struct Verifier {
     key_set: Expectation,
     audience: Option<String>,
     issuer: Option<String>,
+    revoked: BTreeSet<String>,
 }
 
 /// What is known of the key set that the configuration names.
@@ -81,6 +82,9 @@ pub enum Flaw {
     /// `nbf`.
     #[error("it is not valid yet")]
     NotYetValid,
+    /// `jti`, as the configuration says.
+    #[error("it has been revoked")]
+    Revoked,
     /// `aud`.
     #[error("it is for another audience")]
     Audience,
@@ -101,6 +105,8 @@ pub enum Flaw {
 /// What a connection token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// JSON for presence, joins and publications.
@@ -125,6 +131,8 @@ pub struct ServerSubscription {
 /// What a subscription token says, beyond the channel and user it was verified for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// JSON for presence and joins of this channel.
     pub info: Option<Bytes>,
     /// When the subscription ends unless refreshed, in seconds since the Unix epoch; later than now.
@@ -134,6 +142,8 @@ pub struct SubscriptionToken {
 /// What the token of a client says that has one channel and nothing else, beyond that it admits it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// When the connection ends, in seconds since the Unix epoch; later than now.
@@ -152,7 +162,13 @@ impl Verifier {
             Some(_) if keys.iter().any(Key::is_published) => Expectation::Known,
             Some(_) => Expectation::Awaited,
         };
-        Self { keys, key_set, audience: auth.audience.clone(), issuer: auth.issuer.clone() }
+        Self {
+            keys,
+            key_set,
+            audience: auth.audience.clone(),
+            issuer: auth.issuer.clone(),
+            revoked: auth.revoked_tokens.clone(),
+        }
     }
 
     /// Whether to check a token may take up to a millisecond, as with every public key.
@@ -176,6 +192,9 @@ impl Verifier {
         }
         if self.audience.as_ref().is_some_and(|audience| !claims.aud.includes(audience)) {
             return Err(TokenError::Invalid(Flaw::Audience));
+        }
+        if claims.jti.as_deref().is_some_and(|id| self.revoked.contains(id)) {
+            return Err(TokenError::Invalid(Flaw::Revoked));
         }
         Ok(claims)
     }

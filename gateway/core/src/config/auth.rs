@@ -1,6 +1,6 @@
 //! Who may connect, and whose word for that counts.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,14 @@ pub struct Auth {
     /// Keys of tokens that are fetched, besides those of the gateway's files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Jwks>,
+    /// Tokens that count no longer although they have not expired, by their `jti`. Who is connected or subscribed with one is sent away.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked_tokens: BTreeSet<String>,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { anonymous: true, audience: None, issuer: None, jwks: None }
+        Self { anonymous: true, audience: None, issuer: None, jwks: None, revoked_tokens: BTreeSet::new() }
     }
 }
 

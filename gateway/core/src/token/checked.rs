@@ -73,6 +73,7 @@ impl CheckedToken {
             .map(|(channel, (info, data))| ServerSubscription { channel: channel.into(), info, data })
             .collect();
         Ok(ConnectionToken {
+            id: claims.jti.clone(),
             info: claims.info()?,
             expires_at: claims.expires_at(now)?,
             user: claims.sub.into(),
@@ -92,7 +93,7 @@ impl CheckedToken {
         if claims.sub != user {
             return Err(TokenError::Invalid(Flaw::User));
         }
-        Ok(SubscriptionToken { info: claims.info()?, expires_at: claims.expires_at(now)? })
+        Ok(SubscriptionToken { info: claims.info()?, expires_at: claims.expires_at(now)?, id: claims.jti })
     }
 
     /// As the token of a client that has one channel and nothing else: a subscription token for it, or a connection token of a
@@ -110,6 +111,7 @@ impl CheckedToken {
             return Err(TokenError::Invalid(Flaw::Channel));
         }
         Ok(EntryToken {
+            id: claims.jti.clone(),
             expires_at: claims.expires_at(now)?,
             names_channel: claims.channel.is_some(),
             user: claims.sub.into(),

@@ -41,6 +41,7 @@ fn a_connection_token_says_who_until_when_and_where() {
         "channels": ["news", "chat"], "subs": {"chat": {"info": {"color": 1}, "b64data": "eyJ0IjoxfQ=="}},
     });
     let expected = ConnectionToken {
+        id: Some("x".into()),
         user: "ada".into(),
         info: Some(Bytes::from_static(br#"{"name":"Ada"}"#)),
         expires_at: Some(1_600),
@@ -154,6 +155,29 @@ fn a_claim_that_is_null_is_one_that_is_absent() {
 }
 
 #[test]
+fn a_token_that_is_revoked_by_its_name_is_good_for_nothing_and_others_are_as_good_as_before() {
+    let auth = Auth { revoked_tokens: ["stolen".to_owned()].into(), ..Auth::default() };
+    let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
+    let check = |claims: Value| verifier.check(&sign(&claims));
+    let stolen = || check(json!({"sub": "ada", "jti": "stolen", "exp": 2_000}));
+    assert_eq!(stolen().connection(NOW), invalid(Flaw::Revoked));
+    assert_eq!(stolen().entry("chat", NOW), invalid(Flaw::Revoked));
+    let subscription = check(json!({"sub": "ada", "channel": "chat", "jti": "stolen"}));
+    assert_eq!(subscription.subscription("chat", "ada", NOW), invalid(Flaw::Revoked));
+    for other in [json!({"sub": "ada", "jti": "other"}), json!({"sub": "ada"}), json!({"sub": "stolen"})] {
+        assert_eq!(check(other).connection(NOW).map(|_| ()), Ok(()));
+    }
+}
+
+#[test]
+fn what_a_token_says_of_itself_that_is_for_others_changes_nothing_here() {
+    let plain = connection(&json!({"sub": "ada"}));
+    let meta =
+        json!({"sub": "ada", "iat": 1, "typ": "access", "scope": "a b", "azp": 7, "meta": {"tenant": [1]}});
+    assert_eq!(connection(&meta), plain);
+}
+
+#[test]
 fn a_subscription_token_opens_no_connection() {
     assert_eq!(connection(&json!({"sub": "ada", "channel": "chat"})), invalid(Flaw::Purpose));
 }
@@ -208,11 +232,15 @@ fn audience_and_issuer_have_to_be_those_that_are_configured() {
 
 #[test]
 fn a_subscription_token_is_good_for_its_channel_and_user() {
-    let token = sign(&json!({"sub": "ada", "channel": "chat", "exp": 2_000, "info": [1]}));
+    let token = sign(&json!({"sub": "ada", "channel": "chat", "exp": 2_000, "info": [1], "jti": "t1"}));
     let verify = |channel, user, seconds| {
         verifier().check(&token).subscription(channel, user, Now { unix_seconds: seconds, ..NOW })
     };
-    let expected = SubscriptionToken { info: Some(Bytes::from_static(b"[1]")), expires_at: Some(2_000) };
+    let expected = SubscriptionToken {
+        id: Some("t1".into()),
+        info: Some(Bytes::from_static(b"[1]")),
+        expires_at: Some(2_000),
+    };
     assert_eq!(verify("chat", "ada", 1_000), Ok(expected));
     assert_eq!(verify("news", "ada", 1_000), invalid(Flaw::Channel));
     assert_eq!(verify("chat", "bob", 1_000), invalid(Flaw::User));
@@ -226,7 +254,7 @@ fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for(
     let (user, channel) = (json!({"sub": "ada", "exp": 2_000}), json!({"sub": "ada", "channel": "$chat"}));
     let entry = |claims: &Value, channel| verifier().check(&sign(claims)).entry(channel, NOW);
     let token = |user: &str, expires_at, names_channel| {
-        Ok(EntryToken { user: Arc::from(user), expires_at, names_channel })
+        Ok(EntryToken { id: None, user: Arc::from(user), expires_at, names_channel })
     };
     assert_eq!(entry(&user, "chat"), token("ada", Some(2_000), false));
     assert_eq!(entry(&user, "talk#ada"), token("ada", Some(2_000), false));

@@ -17,8 +17,11 @@ use crate::{
 
 fn node() -> Node {
     let auth = Auth { anonymous: false, ..Auth::default() };
-    let keys = Key::public(PUBLIC_KEY).expect("a key").into_iter().chain(Key::hmac(SECRET));
-    Node::with_keys(GatewayConfig { auth, ..GatewayConfig::default() }, 1, keys.collect())
+    Node::with_keys(GatewayConfig { auth, ..GatewayConfig::default() }, 1, keys())
+}
+
+fn keys() -> Vec<Key> {
+    Key::public(PUBLIC_KEY).expect("a key").into_iter().chain(Key::hmac(SECRET)).collect()
 }
 
 fn connect(token: &str) -> String {
@@ -126,6 +129,22 @@ fn a_client_whose_token_is_never_checked_is_given_up_like_one_that_says_nothing(
     node.say(key, &connect(&sign(&json!({"sub": "ada"}))));
     node.pass(Duration::from_secs(15));
     assert_eq!(node.frames(key), [Frame::Close(3502, "stale".to_owned())]);
+}
+
+#[test]
+fn a_token_that_is_revoked_while_it_is_checked_is_checked_again() {
+    let mut node = node();
+    let [stolen, good] = ["stolen", "good"].map(|id| {
+        let key = node.open(Opening::Centrifuge);
+        node.say(key, &connect(&sign(&json!({"sub": "ada", "jti": id}))));
+        key
+    });
+    let mut config = GatewayConfig::default();
+    config.auth.revoked_tokens = ["stolen".to_owned()].into();
+    node.exchange(config, keys());
+    while node.check().is_some() {}
+    assert_eq!(node.frames(stolen), [Frame::Close(3500, "invalid token".to_owned())]);
+    assert!(node.lines(good)[0]["connect"].is_object());
 }
 
 #[test]

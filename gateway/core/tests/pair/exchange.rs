@@ -49,7 +49,8 @@ fn with_token(node: &mut Node) -> ConnectionKey {
 }
 
 fn raw_with_token(node: &mut Node, channel: &str) -> ConnectionKey {
-    let token = EntryToken { user: "ada".into(), expires_at: None, names_channel: false };
+    let token =
+        EntryToken { id: Some("raw".into()), user: "ada".into(), expires_at: None, names_channel: false };
     let key = node.open(Opening::Raw { channel: channel.to_owned(), token: Some(token) });
     node.confirm_subscriptions();
     key
@@ -201,6 +202,35 @@ struct Rules {
     served: BTreeSet<&'static str>,
     namespaces: BTreeSet<&'static str>,
     seen: BTreeSet<&'static str>,
+}
+
+#[test]
+fn who_came_with_a_token_that_is_revoked_is_sent_away_and_a_subscription_that_one_opened_ends() {
+    let mut node = node();
+    let come = |node: &mut Node, id: &str| {
+        let key = node.open(Opening::Centrifuge);
+        let token = sign(&json!({"sub": "ada", "jti": id}));
+        node.say(key, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
+        key
+    };
+    let [stolen, good] = ["stolen", "good"].map(|id| come(&mut node, id));
+    assert_eq!([stolen, good].map(|key| node.lines(key)[0]["connect"].is_object()), [true; 2]);
+    let raw = raw_with_token(&mut node, "room");
+    let guest = node.connect();
+    let token = sign(&json!({"sub": "ada", "channel": "$a", "jti": "lent"}));
+    node.say(good, &format!(r#"{{"id":2,"subscribe":{{"channel":"$a","token":"{token}"}}}}"#));
+    node.confirm_subscriptions();
+    assert!(node.lines(good)[0]["subscribe"].is_object());
+    let mut config = open_to_all();
+    config.auth.revoked_tokens = ["stolen", "lent", "raw"].map(str::to_owned).into();
+    node.exchange(config, keys());
+    node.pass(Duration::from_secs(5));
+    assert_eq!([stolen, raw].map(|key| close_code(&mut node, key)), [Some(3507), Some(1008)]);
+    let pushed = node.lines(good);
+    assert_eq!(pushed[0]["push"]["unsubscribe"]["code"], 2000, "{pushed:?}");
+    assert_eq!([good, guest].map(|key| node.sink.closed.contains(&key)), [false; 2]);
+    let back = come(&mut node, "stolen");
+    assert_eq!(close_code(&mut node, back), Some(3500));
 }
 
 /// A client of the property: what it speaks, whether a token let it in, where it is.

@@ -193,7 +193,7 @@ fn a_client_whose_token_ends_is_told_so_and_closed_at_that_moment() {
     let mut node = node();
     for seconds in [3, 40] {
         let expires_at = Some(node.now.unix_seconds + seconds);
-        let token = EntryToken { user: "ada".into(), expires_at, names_channel: false };
+        let token = EntryToken { id: None, user: "ada".into(), expires_at, names_channel: false };
         let key = node.open(Opening::Raw { channel: "room".to_owned(), token: Some(token) });
         node.confirm_subscriptions();
         for _ in 1..seconds {
