@@ -14,7 +14,7 @@
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz sanitize generate
+.PHONY: help up down images test test-static test-unit test-page test-conformance test-versions e2e soak bench bench-million bench-check fuzz histories sanitize generate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-check: ## The gateway's instructions per unit of work against the record
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (an hour), or those in T; INPUT=file repeats one input
 	@FUZZ_SECONDS=$(or $(FUZZ_SECONDS),3600) tests/bin/fuzz $(T)
+
+histories: ## HOURS (24, by their own clock) of random histories of the gateway's core against its models, in minutes
+	@tests/bin/histories
 
 sanitize: ## The tests that reach unsafe code, under AddressSanitizer
 	@tests/bin/sanitize

@@ -6,7 +6,9 @@
 mod departures;
 mod inbox;
 mod inboxes;
+mod joins;
 mod memory;
+mod pace;
 mod redis;
 
 use std::{

@@ -33,12 +33,9 @@ pub struct Metrics {
     pub control_connections: IntGauge,
     /// Messages that clients and the server API handed to the backplane.
     pub publications: IntCounter,
-    /// Messages, replies and pings handed to sockets.
-    pub frames_sent: IntCounter,
-    /// Bytes that sockets took.
-    pub bytes_sent: IntCounter,
-    /// Bytes read from sockets.
-    pub bytes_received: IntCounter,
+    frames_sent: IntCounter,
+    bytes_sent: IntCounter,
+    bytes_received: IntCounter,
     /// Connections closed because their client read too slowly.
     pub slow_consumers: IntCounter,
     /// Connections closed to free memory.
@@ -59,11 +56,23 @@ pub struct Metrics {
     moved: IntCounter,
     raw_gaps: IntCounter,
     raw_unpublished: IntCounter,
+    raw_refused: IntCounter,
     messages_received: IntCounter,
     draining: IntGauge,
     backplane_healthy: IntGauge,
     memory_held: IntGauge,
     memory_limit: IntGauge,
+}
+
+/// What went over the sockets of a shard.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// Messages, replies and pings handed to sockets.
+    pub frames_sent: u64,
+    /// Bytes that sockets took.
+    pub bytes_sent: u64,
+    /// Bytes read from sockets.
+    pub bytes_received: u64,
 }
 
 /// One shard's live numbers; written by its thread, read by the control port.
@@ -76,14 +85,18 @@ pub struct ShardNumbers {
     moved: AtomicU64,
     raw_gaps: AtomicU64,
     raw_unpublished: AtomicU64,
+    raw_refused: AtomicU64,
     received: AtomicU64,
+    frames_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
     declined: AtomicU64,
     all_evicted: AtomicBool,
 }
 
 impl ShardNumbers {
     /// Publishes the numbers after a turn.
-    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally) {
+    pub fn store(&self, connections: Connections, accepted: Accepted, tally: Tally, traffic: Traffic) {
         self.centrifuge.store(connections.centrifuge, Relaxed);
         self.raw.store(connections.raw, Relaxed);
         self.new.store(accepted.new, Relaxed);
@@ -91,7 +104,11 @@ impl ShardNumbers {
         self.moved.store(tally.moved, Relaxed);
         self.raw_gaps.store(tally.raw_gaps, Relaxed);
         self.raw_unpublished.store(tally.raw_unpublished, Relaxed);
+        self.raw_refused.store(tally.raw_refused, Relaxed);
         self.received.store(tally.received, Relaxed);
+        self.frames_sent.store(traffic.frames_sent, Relaxed);
+        self.bytes_sent.store(traffic.bytes_sent, Relaxed);
+        self.bytes_received.store(traffic.bytes_received, Relaxed);
     }
 
     /// A connection came that was not sent elsewhere.
@@ -112,7 +129,18 @@ impl ShardNumbers {
             moved: self.moved.load(Relaxed),
             raw_gaps: self.raw_gaps.load(Relaxed),
             raw_unpublished: self.raw_unpublished.load(Relaxed),
+            raw_refused: self.raw_refused.load(Relaxed),
             received: self.received.load(Relaxed),
+        }
+    }
+
+    /// What went over its sockets since its start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            frames_sent: self.frames_sent.load(Relaxed),
+            bytes_sent: self.bytes_sent.load(Relaxed),
+            bytes_received: self.bytes_received.load(Relaxed),
         }
     }
 
@@ -215,6 +243,10 @@ impl Metrics {
                 "mooring_raw_unpublished_total",
                 "Messages of raw clients that the backplane did not confirm.",
             )?,
+            raw_refused: counter(
+                "mooring_raw_refused_total",
+                "Messages of raw clients that may not publish in their channel.",
+            )?,
             messages_received: counter(
                 "mooring_messages_received_total",
                 "Messages, commands and pings that clients sent.",
@@ -260,11 +292,17 @@ impl Metrics {
         }
         let sum =
             |number: fn(Tally) -> u64| -> u64 { shards.iter().map(|shard| number(shard.tally())).sum() };
+        let carried =
+            |number: fn(Traffic) -> u64| -> u64 { shards.iter().map(|shard| number(shard.traffic())).sum() };
         for (counter, sum) in [
             (&self.moved, sum(|tally| tally.moved)),
             (&self.raw_gaps, sum(|tally| tally.raw_gaps)),
             (&self.raw_unpublished, sum(|tally| tally.raw_unpublished)),
+            (&self.raw_refused, sum(|tally| tally.raw_refused)),
             (&self.messages_received, sum(|tally| tally.received)),
+            (&self.frames_sent, carried(|traffic| traffic.frames_sent)),
+            (&self.bytes_sent, carried(|traffic| traffic.bytes_sent)),
+            (&self.bytes_received, carried(|traffic| traffic.bytes_received)),
         ] {
             counter.reset();
             counter.inc_by(sum);
@@ -332,6 +370,7 @@ mod tests {
                 Connections { centrifuge: 2, raw: 1 },
                 Accepted { new: 5, resumed: 0 },
                 Tally { moved: 2, ..Tally::default() },
+                Traffic { frames_sent: 7, bytes_sent: 70, bytes_received: 8 },
             );
         }
         let text = String::from_utf8(Metrics::new().unwrap().expose(
@@ -344,6 +383,9 @@ mod tests {
         assert!(text.contains("mooring_connections{protocol=\"centrifuge\"} 4\n"), "{text}");
         assert!(text.contains("mooring_accepted_total{kind=\"new\"} 10\n"), "{text}");
         assert!(text.contains("mooring_drain_moved_total 4\n"), "{text}");
+        for (name, sum) in [("frames_sent", 14), ("sent_bytes", 140), ("received_bytes", 16)] {
+            assert!(text.contains(&format!("mooring_{name}_total {sum}\n")), "{text}");
+        }
         assert!(text.contains("mooring_memory_limit_bytes 1073741824\n"), "{text}");
     }
 }

@@ -368,7 +368,8 @@ impl Reactor {
             // One line per turn: its time is when these clients were told to go, whatever the network does then.
             tracing::debug!(count = moved, "moved clients");
         }
-        self.numbers.store(self.core.connections(), self.core.accepted(), tally);
+        let traffic = self.io.sockets.traffic();
+        self.numbers.store(self.core.connections(), self.core.accepted(), tally, traffic);
     }
 
     /// Closes the slowest clients where the process holds too much. Whether it did, so that something is to be written again.

@@ -9,6 +9,7 @@
 
 mod held;
 mod link;
+mod turn;
 
 use std::{
     collections::VecDeque,
@@ -22,20 +23,17 @@ use gateway_core::{address::Site, key::ConnectionKey};
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use self::{
-    held::{Frame, Held},
+    held::Held,
     link::{Ending, Link, NONE, is_drained},
+    turn::Turn,
 };
 use crate::{
     admission::Permit,
-    metrics::Metrics,
+    metrics::{Metrics, Traffic},
     outbound::OutQueue,
     poll_token::{self, Target},
 };
 
-/// What one turn may collect before it is written, whatever else waits: bytes of frames that differ, and places that they go to. The
-/// more messages a socket gets at once, the less each costs, so these are bounds on memory and nothing else.
-const TURN_BYTES: usize = 1024 * 1024;
-const TURN_PLACES: usize = 512 * 1024;
 /// How long the other side may take to read the rest and to close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -46,11 +44,8 @@ pub struct Sockets {
     links: Vec<Option<Link>>,
     /// Those of them that are there.
     live: usize,
-    /// What this turn sends, in order; a socket's frames are chained.
-    turn: Vec<Chained>,
-    /// The frames themselves: one that goes to many in a row is here once.
-    frames: Vec<Frame>,
-    turn_bytes: usize,
+    /// What this turn sends.
+    turn: Turn,
     /// Slots that this turn sends to or closes.
     dirty: Vec<u32>,
     /// Reused to write a socket's chain; empty between sockets.
@@ -61,14 +56,9 @@ pub struct Sockets {
     lingering: VecDeque<(Duration, ConnectionKey)>,
     queue_limit: usize,
     held: Held,
+    /// Counted here, since what all shards count together costs each of them a wait for the others.
+    traffic: Traffic,
     metrics: Metrics,
-}
-
-#[derive(Debug)]
-struct Chained {
-    /// Index into the turn's frames.
-    frame: u32,
-    next: u32,
 }
 
 /// What the core has to hear after a turn was written.
@@ -99,15 +89,14 @@ impl Sockets {
             registry,
             links: Vec::new(),
             live: 0,
-            turn: Vec::new(),
-            frames: Vec::new(),
-            turn_bytes: 0,
+            turn: Turn::default(),
             dirty: Vec::new(),
             run: OutQueue::default(),
             unread: Vec::new(),
             lingering: VecDeque::new(),
             queue_limit,
             held: Held::default(),
+            traffic: Traffic::default(),
             metrics,
         }
     }
@@ -164,31 +153,25 @@ impl Sockets {
             }
         };
         if let Received::Some(n) | Received::Last(n) = received {
-            self.metrics.bytes_received.inc_by(n as u64);
+            self.traffic.bytes_received += n as u64;
         }
         received
     }
 
     /// Chains a frame to what this turn sends to a connection.
     pub fn send(&mut self, key: ConnectionKey, frame: Bytes) {
-        let index = self.turn.len() as u32;
         let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
         let Some(link) = link else { return };
         if let Some(code) = close_code(&frame) {
             link.said_goodbye = true;
             self.metrics.closed(Some(code));
         }
-        match mem::replace(&mut link.tail, index) {
-            NONE => link.head = index,
-            tail => self.turn[tail as usize].next = index,
+        let place = self.turn.add(frame, link.tail);
+        if link.tail == NONE {
+            link.head = place;
         }
+        link.tail = place;
         mark(link, key.slot, &mut self.dirty);
-        let is_last = |last: &Frame| last.bytes.as_ptr() == frame.as_ptr() && last.bytes.len() == frame.len();
-        if !self.frames.last().is_some_and(is_last) {
-            self.turn_bytes += frame.len();
-            self.frames.push(Frame::new(frame));
-        }
-        self.turn.push(Chained { frame: self.frames.len() as u32 - 1, next: NONE });
     }
 
     /// Memory that what waits for a connection costs, this turn's frames included.
@@ -196,14 +179,19 @@ impl Sockets {
     pub fn waiting(&self, key: ConnectionKey) -> usize {
         let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
         let Some(link) = link.filter(|link| link.generation == key.generation) else { return 0 };
-        let frames = chain(&self.turn, link.head);
-        link.waiting() + frames.map(|frame| self.frames[frame as usize].bytes.len()).sum::<usize>()
+        link.waiting() + self.turn.bytes(link.head)
     }
 
     /// Memory that everything takes which sockets have not taken.
     #[must_use]
     pub fn held(&self) -> usize {
         self.held.bytes()
+    }
+
+    /// What went over the sockets so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// Those for which something waits: how much, and since when their socket has taken nothing.
@@ -266,7 +254,7 @@ impl Sockets {
     /// Whether so much is collected that it has to be written before the turn goes on.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.turn_bytes >= TURN_BYTES || self.turn.len() >= TURN_PLACES
+        self.turn.is_full()
     }
 
     /// Writes what the turn collected, and says which connections the core has to give up.
@@ -276,44 +264,37 @@ impl Sockets {
             let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             link.dirty = false;
             let key = ConnectionKey { slot, generation: link.generation };
-            let head = link.head;
-            let count = gather(link, &self.turn, &self.frames, &mut self.run, &self.metrics);
+            let head = mem::replace(&mut link.head, NONE);
+            link.tail = NONE;
+            self.traffic.frames_sent += self.turn.gather(head, &mut self.run);
             if link.ending == Ending::Asked {
                 link.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
             }
-            let written = match &mut link.queue {
+            if let Some(queue) = &mut link.queue {
                 // The socket is full: it says when that changes.
-                Some(queue) => {
-                    self.held.hold(&mut self.run, chain(&self.turn, head), &mut self.frames);
-                    let before = queue.len();
-                    queue.append(&mut self.run);
-                    self.held.places(before, queue.len());
-                    Ok(())
+                self.turn.hold(head, &mut self.run, &self.held);
+                let before = queue.len();
+                queue.append(&mut self.run);
+                self.held.places(before, queue.len());
+            } else {
+                let token = poll_token::of_connection(key);
+                if link.write(&mut self.run, &self.registry, token, &mut self.traffic).is_err() {
+                    self.run = OutQueue::default();
+                    faults.push(Fault::Gone(key));
+                    continue;
                 }
-                None => {
-                    let token = poll_token::of_connection(key);
-                    let written = link.write(&mut self.run, &self.registry, token, &self.metrics);
-                    if let Some(queue) = &mut link.queue {
-                        queue.set_moved(now);
-                        let taken = count - queue.len();
-                        self.held.hold(queue, chain(&self.turn, head).skip(taken), &mut self.frames);
-                        self.held.places(0, queue.len());
-                    }
-                    written
-                }
-            };
-            if written.is_err() {
-                self.run = OutQueue::default();
-                faults.push(Fault::Gone(key));
-            } else if link.ending == Ending::Open && link.waiting() > self.queue_limit {
+                let Some(queue) = &mut link.queue else { continue };
+                queue.set_moved(now);
+                self.turn.hold(head, queue, &self.held);
+                self.held.places(0, queue.len());
+            }
+            if link.ending == Ending::Open && link.waiting() > self.queue_limit {
                 faults.push(Fault::Overflow(key));
             }
         }
         self.dirty = dirty;
         self.turn.clear();
-        self.frames.clear();
-        self.turn_bytes = 0;
     }
 
     /// Forgets what waits for a slow client, except a frame that has begun.
@@ -331,7 +312,8 @@ impl Sockets {
         let link = link_of(&mut self.links, key)?;
         let mut queue = link.queue.take()?;
         let (places, bytes) = (queue.len(), queue.bytes());
-        let written = link.write(&mut queue, &self.registry, poll_token::of_connection(key), &self.metrics);
+        let token = poll_token::of_connection(key);
+        let written = link.write(&mut queue, &self.registry, token, &mut self.traffic);
         if let Some(queue) = link.queue.as_mut().filter(|queue| queue.bytes() < bytes) {
             queue.set_moved(now);
         }
@@ -383,33 +365,6 @@ fn mark(link: &mut Link, slot: u32, dirty: &mut Vec<u32>) {
     if !mem::replace(&mut link.dirty, true) {
         dirty.push(slot);
     }
-}
-
-/// Indices of a socket's frames of this turn, from the one at `head` of its chain.
-fn chain(turn: &[Chained], head: u32) -> impl Iterator<Item = u32> {
-    let chained = std::iter::successors(turn.get(head as usize), |chained| turn.get(chained.next as usize));
-    chained.map(|chained| chained.frame)
-}
-
-/// Takes a socket's chain out of the turn; how many frames it has.
-fn gather(
-    link: &mut Link,
-    turn: &[Chained],
-    frames: &[Frame],
-    run: &mut OutQueue,
-    metrics: &Metrics,
-) -> usize {
-    let mut index = mem::replace(&mut link.head, NONE);
-    link.tail = NONE;
-    let mut count = 0;
-    while index != NONE {
-        let chained = &turn[index as usize];
-        run.push(frames[chained.frame as usize].bytes.clone());
-        index = chained.next;
-        count += 1;
-    }
-    metrics.frames_sent.inc_by(count);
-    count as usize
 }
 
 /// The code of a close frame of ours (RFC 6455, section 5.5.1); 1005 stands for none.

@@ -134,8 +134,10 @@ pub enum Op {
         retention: Retention,
         /// Exclusive start; from the oldest (or newest, when `reverse`) when absent.
         since: Option<StreamPosition>,
-        /// Publications returned at most, fewer where they are large; 0 asks for the position alone.
+        /// Publications returned at most; 0 asks for the position alone.
         limit: u32,
+        /// Their bytes at most, as [`Publication::bytes`] counts them, unless it is a single one; the backplane may return fewer.
+        bytes: u32,
         /// Newest first.
         reverse: bool,
     },

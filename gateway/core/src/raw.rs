@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use crate::{
     backplane::{self, BackplaneError, Op, Outcome, Payload},
-    config,
+    config::{self, Audience, ChannelOptions},
     hub::ChannelId,
     identity::Credentials,
     key::{ConnectionKey, RequestId},
     protocol::{Cause, Kind, Parting, Protocol, Received},
+    rights::is_among,
     shard::{
         broadcast::{Broadcast, Encoding},
         heartbeat::{Beat, Heartbeat, first_beat},
@@ -75,6 +76,12 @@ impl Session {
         if self.credentials.admit(link.policy) && may_enter { Ok(()) } else { Err(DENIED) }
     }
 
+    /// Whether the client may publish; in most channels whoever is in them may.
+    fn may_publish(&self, channel: &str, options: &ChannelOptions) -> bool {
+        options.publish == Audience::Subscribers
+            || is_among(options.publish, options, channel, &self.credentials.user(), true)
+    }
+
     /// The end of the token, or the next beat if that comes first.
     fn until(&self, beat: Duration, now: Now) -> Duration {
         self.credentials.ends().map_or(beat, |ends| ends.saturating_sub(now.monotonic).min(beat))
@@ -94,16 +101,22 @@ impl Protocol for Session {
         self.until(first_beat(link.key.generation), link.now)
     }
 
-    /// Publishes the message to everyone else in the channel.
+    /// Publishes the message to everyone else in the channel. There is no word for a refusal, and a close would only bring back whoever
+    /// reconnects by itself: what may not be published is dropped and counted.
     fn receive(&mut self, message: Received<'_>, link: &mut Link<'_>) -> Result<(), Goodbye> {
         link.tally.received += 1;
+        let channel = link.hub.name(self.channel);
+        let options = link.policy.raw_options(client_channel(&channel));
+        if !self.may_publish(client_channel(&channel), options) {
+            link.tally.raw_refused += 1;
+            return Ok(());
+        }
         let (payload, bytes) = match message {
             Received::Text(text) => (Payload::Text(Bytes::copy_from_slice(text.as_bytes())), text.len()),
             Received::Binary(bytes) => (Payload::Binary(Bytes::copy_from_slice(bytes)), bytes.len()),
         };
-        let channel = link.hub.name(self.channel);
         let op = Op::Publish {
-            retention: link.policy.raw_retention(client_channel(&channel)),
+            retention: options.history.map(Into::into),
             channel,
             payload,
             info: None,

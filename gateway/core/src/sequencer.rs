@@ -20,6 +20,7 @@
 mod channel;
 mod shard_set;
 mod stream;
+mod window;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -59,6 +59,8 @@ pub struct Tally {
     pub raw_gaps: u64,
     /// Messages of raw clients that the backplane did not confirm.
     pub raw_unpublished: u64,
+    /// Messages of raw clients that may not publish in their channel.
+    pub raw_refused: u64,
     /// Messages, commands and pings that clients sent.
     pub received: u64,
 }

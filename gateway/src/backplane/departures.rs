@@ -67,6 +67,11 @@ impl Departures {
         self.queue.first_key_value().map(|((due, _), _)| *due)
     }
 
+    /// Whether one is due.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next_due().is_some_and(|due| due <= now)
+    }
+
     /// The next departure, if it is due.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Departure> {
         self.take(|due| due <= now)

@@ -13,6 +13,7 @@ use super::{
     Submitted, Waiter,
     departures::{Departure, Departures},
     inboxes::Inboxes,
+    joins::Joins,
 };
 
 /// How often what has outlived its time is dropped.
@@ -25,12 +26,16 @@ pub(super) async fn run(
     inboxes: Inboxes,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let mut actor =
-        Actor { inboxes, state: State::new(page_bytes, Instant::now()), departures: Departures::default() };
+    let mut actor = Actor {
+        inboxes,
+        state: State::new(page_bytes, Instant::now()),
+        departures: Departures::default(),
+        joins: Joins::default(),
+    };
     let mut sweep = tokio::time::interval(SWEEP);
     let mut stopping = false;
     loop {
-        let due = actor.departures.next_due();
+        let due = actor.departures.next_due().into_iter().chain(actor.joins.next_due()).min();
         tokio::select! {
             command = commands.recv() => match command {
                 Some(command) => actor.serve(command).await,
@@ -48,6 +53,11 @@ pub(super) async fn run(
         while let Some(departure) = actor.departures.pop(now) {
             actor.depart(departure).await;
         }
+        while let Some((channel, client)) = actor.joins.pop(now) {
+            if let Some((shards, info)) = actor.state.member(&channel, &client) {
+                actor.inboxes.deliver(shards, &channel, &Message::Join(info)).await;
+            }
+        }
     }
 }
 
@@ -62,6 +72,7 @@ struct Actor {
     inboxes: Inboxes,
     state: State,
     departures: Departures,
+    joins: Joins,
 }
 
 impl Actor {
@@ -82,7 +93,7 @@ impl Actor {
                 self.departures.cancel(&channel, &info.client);
                 let (shards, info) = self.state.enter(&channel, info);
                 self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-                if announce {
+                if announce && !shards.is_empty() && self.joins.enter(&channel, &info.client, now) {
                     self.inboxes.deliver(shards, &channel, &Message::Join(info)).await;
                 }
             }
@@ -113,8 +124,8 @@ impl Actor {
                 }
                 Ok(Outcome::Done)
             }
-            Op::History { channel, since, limit, reverse, .. } => {
-                self.state.history(&channel, since.as_ref(), limit, reverse, now)
+            Op::History { channel, since, limit, bytes, reverse, .. } => {
+                self.state.history(&channel, since.as_ref(), limit, bytes, reverse, now)
             }
             Op::Presence { channel, limit } => self.state.presence(&channel, limit),
             Op::PresenceStats { channel } => Ok(self.state.presence_stats(&channel)),
@@ -124,6 +135,7 @@ impl Actor {
 
     async fn depart(&mut self, departure: Departure) {
         let Departure { channel, info, announce } = departure;
+        let announce = announce && !self.joins.leave(&channel, &info.client);
         if let Some((shards, info)) = self.state.leave(&channel, &info.client)
             && announce
         {

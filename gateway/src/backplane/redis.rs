@@ -56,6 +56,8 @@ const LEASE: Duration = Duration::from_secs(15);
 const PAGE_BYTES: usize = 1024 * 1024;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// After how long what is done at a pace goes on.
+const BREATH: Duration = Duration::from_millis(25);
 /// How long the actor goes on after it was told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(4);
 /// Commands taken from the queue before other things get their turn.
@@ -134,6 +136,7 @@ pub(super) async fn run(
             event = actor.commands.next() => actor.on_commands(event).await,
             event = actor.live.next() => actor.on_live(event).await,
             _ = tick.tick() => actor.tick(Instant::now()).await,
+            () = breathe(), if actor.is_held_back() => {}
             // A dropped thread guard is no order to stop.
             Ok(()) = &mut stop, if last_words.is_none() => {
                 last_words = Some(tokio::time::Instant::now() + LAST_WORDS);
@@ -141,13 +144,16 @@ pub(super) async fn run(
             }
         }
         actor.ask_next().await;
-        actor.depart(Instant::now());
-        actor.do_chores();
+        actor.keep_presence(Instant::now());
         memory.backplane_holds(actor.held_bytes());
     }
     let deadline = last_words.unwrap_or_else(|| tokio::time::Instant::now() + LAST_WORDS);
     // Past the deadline the lease runs out, and the other nodes clear up.
     let _ = tokio::time::timeout_at(deadline, actor.finish()).await;
+}
+
+async fn breathe() {
+    tokio::time::sleep(BREATH).await;
 }
 
 #[cfg(test)]

@@ -301,7 +301,7 @@ impl Calls<'_> {
         let since = since.map(|since| StreamPosition { epoch: since.epoch.into(), offset: since.offset });
         match self
             .backplane
-            .call(Op::History { channel: channel.into(), retention, since, limit, reverse })
+            .call(Op::History { channel: channel.into(), retention, since, limit, bytes: u32::MAX, reverse })
             .await?
         {
             Outcome::History { position, publications } => Ok(HistoryResult {

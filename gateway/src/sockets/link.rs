@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token, net::TcpStream};
 
 use crate::{
     admission::Permit,
-    metrics::Metrics,
+    metrics::Traffic,
     outbound::{OutQueue, Written},
 };
 
@@ -24,7 +24,7 @@ const DRAIN_READS: usize = 16;
 pub(super) struct Link {
     pub(super) stream: TcpStream,
     pub(super) generation: u32,
-    /// This turn's frames: first and last index into `turn`.
+    /// This turn's frames: its first and its last place in the turn.
     pub(super) head: u32,
     pub(super) tail: u32,
     pub(super) dirty: bool,
@@ -81,11 +81,11 @@ impl Link {
         run: &mut OutQueue,
         registry: &Registry,
         token: Token,
-        metrics: &Metrics,
+        traffic: &mut Traffic,
     ) -> io::Result<()> {
         let before = run.bytes();
         let written = run.write_to(&mut self.stream)?;
-        metrics.bytes_sent.inc_by((before - run.bytes()) as u64);
+        traffic.bytes_sent += (before - run.bytes()) as u64;
         if written == Written::Blocked {
             self.queue = Some(Box::new(mem::take(run)));
             if !mem::replace(&mut self.tells_room, true) {

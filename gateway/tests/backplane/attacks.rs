@@ -4,15 +4,23 @@ use futures::future::join_all;
 use gateway_core::backplane::{BackplaneError, Op, Outcome, StreamPosition};
 
 use crate::{
+    gateway::Server,
     redis_server::RedisServer,
-    support::{Node, RETENTION, enter, publish},
+    support::{Node, RETENTION, enter, publish, until},
 };
 
 /// What one answer brings at most (`RedisConfig::with_page_bytes`).
 const PAGE: usize = 1024 * 1024;
 
 fn history(channel: &str, since: Option<StreamPosition>) -> Op {
-    Op::History { channel: channel.into(), retention: RETENTION, since, limit: 300, reverse: false }
+    Op::History {
+        channel: channel.into(),
+        retention: RETENTION,
+        since,
+        limit: 300,
+        bytes: u32::MAX,
+        reverse: false,
+    }
 }
 
 /// A channel of more than a page.
@@ -47,7 +55,14 @@ async fn a_stream_larger_than_a_page_is_read_page_by_page_from_either_end() {
     for reverse in [false, true] {
         let (mut since, mut offsets) = (None, Vec::new());
         while offsets.len() < 50 {
-            let op = Op::History { channel: "c".into(), retention: RETENTION, since, limit: 300, reverse };
+            let op = Op::History {
+                channel: "c".into(),
+                retention: RETENTION,
+                since,
+                limit: 300,
+                bytes: u32::MAX,
+                reverse,
+            };
             let Ok(Outcome::History { position, publications }) = node.handle.call(op).await else {
                 panic!()
             };
@@ -141,4 +156,45 @@ async fn counting_a_full_room_reads_no_member_and_listing_it_is_refused_beyond_w
     let Ok(Outcome::Presence { clients }) = list(10_000_000).await else { panic!() };
     assert_eq!(clients.len(), 2_000);
     assert!(server.calls("hscan") > 3, "in pages");
+}
+
+#[tokio::test]
+async fn who_asks_without_end_and_reads_nothing_is_answered_as_much_as_may_wait_for_it_and_asks_redis_no_more()
+ {
+    const ASKED: usize = 800;
+    let redis = RedisServer::start();
+    let filler = Node::redis(&redis, 1).await;
+    fill(&filler, "room").await;
+    let server = Server::start(|settings| settings.redis_url = Some(redis.url()));
+    let mut client = server.centrifuge().await;
+    client.command(r#"{"id":1,"subscribe":{"channel":"room"}}"#).await;
+    let before = redis.calls("evalsha");
+    let ask = |id: usize| format!(r#"{{"id":{id},"history":{{"channel":"room","limit":300}}}}"#);
+    client.text(&(2..2 + ASKED).map(ask).collect::<Vec<_>>().join("\n")).await;
+    let held = async || {
+        let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+        let held = metrics.lines().find_map(|line| line.strip_prefix("mooring_memory_held_bytes "));
+        held.unwrap().parse::<usize>().unwrap()
+    };
+    // All is answered once nothing waits for Redis any more; until then it is held to its bounds.
+    let (mut most, mut asked) = (0, 0);
+    until("it asks Redis no more", async || {
+        most = most.max(held().await);
+        let calls = redis.calls("evalsha");
+        std::mem::replace(&mut asked, calls) == calls && calls > before + 1
+    })
+    .await;
+    // What waits for the client, two answers on their way, and the next question's.
+    assert!(most < 4 * 1024 * 1024, "{most} bytes held");
+    let (mut answered, mut refused) = (0, 0);
+    while answered + refused < ASKED {
+        let reply = client.json().await;
+        match reply["error"]["code"].as_u64() {
+            None => answered += usize::from(reply["history"].is_object()),
+            Some(111) => refused += 1,
+            Some(code) => panic!("{code}"),
+        }
+    }
+    let calls = redis.calls("evalsha") - before;
+    assert!(answered > 0 && refused > ASKED / 2 && calls < 200, "{answered} answers for {calls} scripts");
 }

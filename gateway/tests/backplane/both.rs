@@ -142,6 +142,7 @@ async fn a_position_of_another_epoch_is_not_recovered(mut pair: Pair) {
         retention: RETENTION,
         since: Some(other),
         limit: 1,
+        bytes: u32::MAX,
         reverse: false,
     };
     assert_eq!(pair.nodes[0].handle.call(op).await, Err(BackplaneError::UnrecoverablePosition));
@@ -174,7 +175,7 @@ async fn history_is_read_from_either_end(pair: Pair) {
     }
     let retention = Retention { size: 4, ..RETENTION };
     let read = async |since, limit, reverse| {
-        let op = Op::History { channel: "c".into(), retention, since, limit, reverse };
+        let op = Op::History { channel: "c".into(), retention, since, limit, bytes: u32::MAX, reverse };
         pair.nodes[0].handle.call(op).await.map(|outcome| match outcome {
             Outcome::History { position, publications } => {
                 (position, publications.iter().map(|publication| text(publication)).collect::<Vec<_>>())

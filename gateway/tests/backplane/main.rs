@@ -11,6 +11,7 @@ mod flood;
 #[path = "../gateway/support.rs"]
 #[allow(dead_code, reason = "some tests need a whole gateway, and little of what its own tests ask of it")]
 mod gateway;
+mod healing;
 mod outages;
 mod proxy;
 mod raw;

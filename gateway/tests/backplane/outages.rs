@@ -104,13 +104,49 @@ async fn who_followed_a_channel_from_before_its_first_message_is_told_when_redis
     let (_, recovered, was_recovered) = follower.shards[0].subscribe("c", Some(since.clone())).await;
     assert_eq!((recovered, was_recovered), (vec![], false), "by the node that saw it, at once");
     let mut newcomer = Node::redis(&server, 3).await;
-    until("told by a node that saw nothing of it", async || {
-        let (_, _, was_recovered) = newcomer.shards[0].subscribe("c", Some(since.clone())).await;
-        let released = newcomer.shards[0].call(Op::Release { channel: "c".into() }).await;
-        assert_eq!(released, Ok(Outcome::Done));
-        !was_recovered
+    let (_, recovered, was_recovered) = newcomer.shards[0].subscribe("c", Some(since.clone())).await;
+    assert_eq!((recovered, was_recovered), (vec![], false), "by one that saw nothing of it");
+}
+
+#[tokio::test]
+async fn who_knew_a_channel_before_its_first_message_is_told_that_redis_was_emptied_though_nobody_followed_it()
+ {
+    let server = RedisServer::start();
+    let [mut before, mut publisher] = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
+    let (start, ..) = before.shards[0].subscribe("c", None).await;
+    publisher.publish("c", "before").await.unwrap();
+    assert_eq!(before.shards[0].texts(1).await, ["before"]);
+    assert_eq!(before.shards[0].call(Op::Release { channel: "c".into() }).await, Ok(Outcome::Done));
+    server.command(&["FLUSHALL"]);
+    publisher.publish("c", "after").await.unwrap();
+    let since = StreamPosition { offset: 1, ..start };
+    for node in [&mut before, &mut publisher] {
+        until("told", async || {
+            let (_, _, was_recovered) = node.shards[0].subscribe("c", Some(since.clone())).await;
+            // One that was told wrongly, since its node did not know of it yet, is told again.
+            if was_recovered {
+                assert_eq!(node.shards[0].message().await, Message::Discontinued);
+            }
+            !was_recovered
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_of_what_is_published_to_a_redis_that_was_emptied_under_its_gateways() {
+    let server = RedisServer::start();
+    let node = Node::redis(&server, 1).await;
+    node.publish("c", "before").await.unwrap();
+    server.command(&["FLUSHALL"]);
+    let first = node.publish("c", "first").await.unwrap();
+    until("the stream says that it is of another life", async || {
+        let epoch = server.command(&["HGET", "mooring:{c}:meta", "epoch"]);
+        epoch != redis::Value::BulkString(first.epoch.as_bytes().to_vec())
     })
     .await;
+    let second = node.publish("c", "second").await.unwrap();
+    assert_eq!((node.history("c").await, second.offset), (vec!["first".to_owned(), "second".to_owned()], 2));
 }
 
 #[tokio::test]
@@ -380,4 +416,28 @@ async fn a_node_that_was_given_up_for_dead_lives_on_under_another_name_with_all_
     until("both are present again", async || other.presence("c").await == ["a", "b"]).await;
     paused.shards[0].call(leave("c", "a", Duration::ZERO)).await.unwrap();
     until("one left", async || other.presence("c").await == ["b"]).await;
+}
+
+#[tokio::test]
+async fn who_enters_by_a_node_that_is_dead_before_it_knows_that_it_was_given_up_does_not_stay_present() {
+    let server = RedisServer::start();
+    let (mut held_up, other) = (Node::redis(&server, 1).await, Node::redis(&server, 2).await);
+    held_up.shards[0].call(enter("c", "before")).await.unwrap();
+    until("present", async || other.presence("c").await == ["before"]).await;
+    // A shard that takes nothing holds its node up.
+    held_up.shards[1].subscribe("busy", None).await;
+    let text = "x".repeat(512 * 1024);
+    let forgotten = "mooring:{node:0000000000000001}:channels".to_owned();
+    until("given up", async || {
+        let _ = other.publish("busy", &text).await;
+        !server.keys().contains(&forgotten) && other.presence("c").await.is_empty()
+    })
+    .await;
+    let Node { mut shards, .. } = held_up;
+    let mut busy = shards.remove(1);
+    let reads = tokio::spawn(async move { while let Message::Publication(_) = busy.message().await {} });
+    shards[0].call(enter("c", "after")).await.unwrap();
+    drop(shards);
+    reads.abort();
+    until("absent", async || other.presence("c").await.is_empty()).await;
 }

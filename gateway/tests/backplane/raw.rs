@@ -1,10 +1,13 @@
 //! Raw clients of a gateway whose Redis goes away: they stay.
 
+use gateway_core::{backplane::Retention, raw::backplane_channel};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     gateway::{Server, WebSocket, until},
+    proxy::{Fault, Proxy},
     redis_server::RedisServer,
+    support::{Node, RETENTION, publish},
 };
 
 /// The next message that is not of the subscribing.
@@ -71,4 +74,47 @@ async fn what_is_published_while_a_raw_client_is_cut_off_from_live_messages_reac
         assert_eq!(heard(&mut listener).await, Message::text(number.to_string()));
     }
     assert_eq!(metric(&server, "mooring_raw_gaps_total").await, 0);
+}
+
+#[tokio::test]
+async fn a_gap_of_more_than_one_read_holds_reaches_a_raw_client_whole_in_order_and_once() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port()).await;
+    let server = Server::start(|settings| settings.redis_url = Some(proxy.url()));
+    let mut listener = server.raw("room").await;
+    let elsewhere = Node::redis(&redis, 1).await;
+    proxy.set(Fault::CutOff);
+    let kept = Retention { size: 5_000, ..RETENTION };
+    let channel = backplane_channel("room");
+    for number in 0..2_000 {
+        let op = publish(&channel, &number.to_string(), Some(kept), None);
+        elsewhere.handle.call(op).await.unwrap();
+    }
+    proxy.set(Fault::None);
+    for number in 0..2_000 {
+        assert_eq!(heard(&mut listener).await, Message::text(number.to_string()));
+    }
+    assert_eq!(metric(&server, "mooring_raw_gaps_total").await, 0);
+}
+
+#[tokio::test]
+async fn of_a_gap_that_redis_holds_no_more_a_raw_client_is_not_told_but_it_is_counted_and_what_follows_arrives()
+ {
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.port()).await;
+    let server = Server::start(|settings| settings.redis_url = Some(proxy.url()));
+    let mut listener = server.raw("room").await;
+    let elsewhere = Node::redis(&redis, 1).await;
+    proxy.set(Fault::CutOff);
+    let channel = backplane_channel("room");
+    for number in 0..200 {
+        let op = publish(&channel, &number.to_string(), Some(RETENTION), None);
+        elsewhere.handle.call(op).await.unwrap();
+    }
+    proxy.set(Fault::None);
+    until("the gap is counted", || async { metric(&server, "mooring_raw_gaps_total").await == 1 }).await;
+    listener.text("ready?").await;
+    let mut speaker = server.raw("room").await;
+    speaker.text("after").await;
+    assert_eq!(heard(&mut listener).await, Message::text("after"));
 }

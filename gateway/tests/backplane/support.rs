@@ -116,6 +116,7 @@ impl Node {
             retention: RETENTION,
             since: None,
             limit: 100,
+            bytes: u32::MAX,
             reverse: false,
         };
         match self.handle.call(op).await {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
 #[tokio::test]
 async fn a_gateway_that_serves_is_alive_and_ready() {
@@ -38,6 +39,26 @@ async fn the_metrics_count_connections_by_protocol() {
     {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
+}
+
+#[tokio::test]
+async fn what_goes_over_web_sockets_is_counted_frame_by_frame_and_byte_by_byte() {
+    let server = Server::start(|s| s.echo = true);
+    let mut sockets = [server.web_socket("/echo").await, server.web_socket("/echo").await];
+    for socket in &mut sockets {
+        for text in ["a", "bc"] {
+            socket.text(text).await;
+            assert_eq!(socket.message().await, Message::text(text));
+        }
+    }
+    // A frame has two bytes besides its payload, a client's four more.
+    let (frames, sent, received) = (4, 2 * (3 + 4), 2 * (7 + 8));
+    until("the numbers of all shards", || async {
+        let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+        let counted = |name: &str, count| metrics.contains(&format!("\nmooring_{name}_total {count}\n"));
+        counted("frames_sent", frames) && counted("sent_bytes", sent) && counted("received_bytes", received)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gateway_core::config::Audience;
 use jsonwebtoken::{EncodingKey, Header};
 use mooring_gateway::settings::Secret;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
 #[tokio::test]
 async fn text_and_binary_reach_everyone_else_once_and_in_order() {
@@ -169,4 +170,20 @@ async fn a_token_that_a_public_key_verifies_opens_a_raw_channel_and_a_wrong_one_
         let answer = server.http(server.client, &format!("POST /raw/a?token={token}"), &[], b"x").await;
         assert_eq!(answer.status, status, "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn who_may_not_publish_in_a_raw_channel_is_told_so_over_http_and_stays_connected_as_a_listener() {
+    let server = Server::start(|s| s.config.channels.default.publish = Audience::Server);
+    let mut socket = server.web_socket("/raw/room").await;
+    server.holds(1).await;
+    socket.text("in vain").await;
+    let answer = server.http(server.client, "POST /raw/room", &["Content-Type: text/plain"], b"x").await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    until("the refusal is counted", || async {
+        let metrics = server.http(server.control, "GET /metrics", &[], b"").await.body;
+        metrics.contains("\nmooring_raw_refused_total 1\n")
+    })
+    .await;
+    server.holds(1).await;
 }

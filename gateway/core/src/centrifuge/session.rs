@@ -4,12 +4,14 @@
 //! [`Pending`] until its completion comes back; an idle connection holds nothing but its credentials and its channels' ids.
 
 mod connect;
+mod failure;
 mod greeting;
 mod page;
+mod pending;
+mod recovery;
 mod request;
 mod standing;
 mod subscription;
-mod waiting;
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -17,9 +19,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::{
+    failure::Failure,
     greeting::Greeting,
+    pending::{Pending, Waiting},
     subscription::Subscription,
-    waiting::{Failure, Pending, Waiting},
 };
 use super::{
     codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
@@ -27,7 +30,7 @@ use super::{
     reply::{self, Reply},
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome},
+    backplane::{BackplaneError, Outcome},
     hub::ChannelId,
     identity::Credentials,
     key::{ConnectionKey, RequestId},
@@ -266,10 +269,8 @@ impl Session {
             Method::Subscribe(request) => self.subscribe(id, &request, link),
             Method::Unsubscribe(request) => self.unsubscribe(id, &request.channel, link),
             Method::Publish(request) => self.publish(id, &request, link),
-            Method::Presence(request) => self.presence(id, Waiting::Presence, &request.channel, link),
-            Method::PresenceStats(request) => {
-                self.presence(id, Waiting::PresenceStats, &request.channel, link)
-            }
+            Method::Presence(request) => self.presence(id, &request.channel, link),
+            Method::PresenceStats(request) => self.presence_stats(id, &request.channel, link),
             Method::History(request) => self.history(id, &request, link),
             Method::Ping => {
                 self.reply(id, &Reply::Ping, link);
@@ -287,48 +288,6 @@ impl Session {
             Ok(()) => {}
         }
         Ok(())
-    }
-
-    /// Does what waited for the backplane.
-    fn finish(
-        &mut self,
-        id: u32,
-        waiting: Waiting,
-        result: Result<Outcome, BackplaneError>,
-        link: &mut Link<'_>,
-    ) -> Result<(), Failure> {
-        match (waiting, result) {
-            (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
-                self.greeted(id, *subscribing, result, link)?;
-            }
-            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
-            (_, Err(error)) => return Err(error.into()),
-            (Waiting::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
-            (Waiting::History, Ok(Outcome::History { position, publications })) => {
-                self.show_history(id, &position, publications, link)?;
-            }
-            (Waiting::Presence, Ok(Outcome::Presence { clients })) => {
-                self.show_presence(id, &clients, link)?;
-            }
-            (Waiting::PresenceStats, Ok(Outcome::PresenceStats { clients, users })) => {
-                self.reply(id, &Reply::PresenceStats { clients, users }, link);
-            }
-            (Waiting::History | Waiting::Presence | Waiting::PresenceStats, Ok(_)) => {
-                return Err(ErrorCode::Internal.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a command off those that wait.
-    fn take_pending(&mut self, index: usize) -> Pending {
-        let pending = self.pending.remove(index);
-        self.weight -= pending.waiting.weight();
-        if self.pending.is_empty() {
-            // An idle connection keeps no buffer.
-            self.pending = Vec::new();
-        }
-        pending
     }
 
     fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
@@ -358,15 +317,6 @@ impl Session {
             Arrival::Recovering => link.accepted.resumed += 1,
             Arrival::Unknown | Arrival::Subscribing => link.accepted.new += 1,
         }
-    }
-
-    /// Submits an operation for a command.
-    fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
-        let request = self.next_request;
-        self.next_request = self.next_request.wrapping_add(1);
-        self.weight += waiting.weight();
-        self.pending.push(Pending { request, command, waiting });
-        link.request(request, op);
     }
 
     fn reply(&self, id: u32, result: &Reply<'_>, link: &mut Link<'_>) {

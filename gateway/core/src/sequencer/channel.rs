@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Effect, Entry, Generation, Page, Read, ShardSet, Subscribe,
-    stream::{Found, Stream, Window},
+    stream::{Found, Stream},
+    window::Window,
 };
 use crate::backplane::{Message, Outcome};
 

@@ -1,20 +1,12 @@
 //! What one node knows of one stream.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Entry, POSITION_OUTLIVES, Page, Range};
-use crate::{
-    backplane::{Publication, StreamPosition},
-    provisional::ProvisionalEpoch,
-};
+use super::{Entry, POSITION_OUTLIVES, Page, Range, window::Window};
+use crate::{backplane::StreamPosition, provisional::ProvisionalEpoch};
 
 /// Live messages held per channel while something before them is read. More are let go and read again.
 const HELD: usize = 512;
-/// Publications of one window at most.
-const WINDOW: usize = 4096;
 /// Entries read beyond what is known to be there.
 const AHEAD: u32 = 512;
 
@@ -32,8 +24,6 @@ pub(super) struct Stream {
     let_go: u64,
     /// A message of another epoch came since the read under way was issued.
     stray: bool,
-    /// The store lost a stream of the channel while this node followed it: no provisional epoch says any more what came after it.
-    lost: bool,
 }
 
 /// The last publication handed to the shards.
@@ -86,39 +76,6 @@ pub(super) enum Found {
     Window(Window),
 }
 
-/// Publications without a gap, up to the last one delivered; of more than fit, the last ones.
-#[derive(Debug)]
-pub(super) struct Window {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    most: usize,
-}
-
-impl Window {
-    fn new(most: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, most }
-    }
-
-    pub(super) fn push(&mut self, entry: Entry) {
-        if self.entries.back().is_some_and(|last| last.publication.offset + 1 != entry.publication.offset) {
-            *self = Self::new(self.most);
-        }
-        self.bytes += entry.publication.bytes();
-        self.entries.push_back(entry);
-        while self.entries.len() > WINDOW || self.bytes > self.most && self.entries.len() > 1 {
-            let Some(first) = self.entries.pop_front() else { return };
-            self.bytes -= first.publication.bytes();
-        }
-    }
-
-    /// Everything after `offset`, when it is all there.
-    pub(super) fn after(&self, offset: u64) -> Option<Vec<Arc<Publication>>> {
-        let first = self.entries.front()?.publication.offset;
-        let skip = usize::try_from(offset.checked_add(1)?.checked_sub(first)?).ok()?;
-        Some(self.entries.iter().skip(skip).map(|entry| entry.publication.clone()).collect())
-    }
-}
-
 impl Stream {
     pub(super) fn new(page_bytes: usize) -> Self {
         Self {
@@ -130,13 +87,12 @@ impl Stream {
             held_bytes: 0,
             let_go: 0,
             stray: false,
-            lost: false,
         }
     }
 
     /// Starts anew.
     pub(super) fn forget(&mut self) {
-        *self = Self { lost: self.lost, ..Self::new(self.page_bytes) };
+        *self = Self::new(self.page_bytes);
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -150,7 +106,7 @@ impl Stream {
     /// Whether a position's epoch is the stream's, or the provisional one that it had before, or has.
     pub(super) fn knows(&self, epoch: &Arc<str>) -> bool {
         let Some(last) = &self.last else { return false };
-        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch && !self.lost) else {
+        let Some(began) = last.began.filter(|_| last.position.epoch != *epoch) else {
             return last.position.epoch == *epoch;
         };
         ProvisionalEpoch::parse(epoch).is_some_and(|known| {
@@ -303,11 +259,14 @@ impl Stream {
         let Some(base) = reading.base else { return self.start(page) };
         if page.top.epoch != base.position.epoch {
             if !base.became(&page) {
-                self.lost |= !base.is_provisional();
-                // A store that does not know of any stream where there was one would let a client's provisional epoch name the next.
-                return match ProvisionalEpoch::parse(&page.top.epoch) {
-                    Some(_) if !base.is_provisional() => self.roll_back(base),
-                    _ => Found::Over,
+                // Where there was a stream, a store that knows of none, or of one that came after none, would let a client's provisional epoch
+                // name the next.
+                let came_after_none =
+                    page.began.is_some() || ProvisionalEpoch::parse(&page.top.epoch).is_some();
+                return if came_after_none && !base.is_provisional() {
+                    self.roll_back(page.top.epoch)
+                } else {
+                    Found::Over
                 };
             }
             if page.top.offset > 0 {
@@ -319,7 +278,7 @@ impl Stream {
         match continuity(&base, last, &page) {
             Continuity::Kept => {}
             Continuity::Trimmed => return Found::Over,
-            Continuity::RolledBack => return self.roll_back(base),
+            Continuity::RolledBack => return self.roll_back(page.top.epoch),
         }
         self.verified = !self.stray;
         let mut window = Window::new(self.page_bytes);
@@ -332,15 +291,15 @@ impl Stream {
             }
         }
         self.let_go = self.let_go.max(page.top.offset);
-        reading.recent.entries.into_iter().for_each(|entry| window.push(entry));
+        reading.recent.into_entries().for_each(|entry| window.push(entry));
         Found::Window(window)
     }
 
     /// Nothing is read or delivered until the epoch is replaced.
-    fn roll_back(&mut self, base: Last) -> Found {
+    fn roll_back(&mut self, epoch: Arc<str>) -> Found {
         self.verified = false;
         self.reading = Some(Reading { recent: Window::new(self.page_bytes), base: None });
-        Found::RolledBack { epoch: base.position.epoch }
+        Found::RolledBack { epoch }
     }
 
     /// The stream that this page tells of has begun since.
@@ -367,7 +326,7 @@ impl Stream {
         self.verified = !self.stray;
         let mut window = Window::new(self.page_bytes);
         page.entries.into_iter().for_each(|entry| window.push(entry));
-        if window.entries.back().is_some_and(|last| last.publication.offset != page.top.offset) {
+        if window.end().is_some_and(|end| end != page.top.offset) {
             window = Window::new(self.page_bytes);
         }
         let began = page.began.or_else(|| ProvisionalEpoch::parse(&page.top.epoch));

@@ -31,7 +31,7 @@ pub(crate) struct Broadcast<'a> {
     /// Bytes that may wait for one client.
     pub(crate) limit: usize,
     deflate: &'a mut Deflate,
-    written: [Option<Written>; Encoding::COUNT * Transport::COUNT],
+    written: [[Option<Written>; Transport::COUNT]; Encoding::COUNT],
 }
 
 /// The bytes, unless it is nothing to clients of that encoding.
@@ -48,15 +48,18 @@ impl<'a> Broadcast<'a> {
         Self { channel, message, from, limit, deflate, written: Default::default() }
     }
 
-    /// The message in one of its forms, if there is one.
+    /// The message in one of its forms, if there is one. Asked for every subscriber.
+    #[inline]
     pub(crate) fn bytes(&mut self, encoding: Encoding, transport: Transport) -> Option<&Bytes> {
-        let form = encoding as usize * Transport::COUNT + transport as usize;
-        self.written[form]
-            .get_or_insert_with(|| write(self.channel, self.message, encoding, transport, self.deflate))
-            .as_ref()
+        let written = &mut self.written[encoding as usize][transport as usize];
+        if written.is_none() {
+            *written = Some(write(self.channel, self.message, encoding, transport, self.deflate));
+        }
+        written.as_ref()?.as_ref()
     }
 }
 
+#[cold]
 fn write(
     channel: &str,
     message: &Message,

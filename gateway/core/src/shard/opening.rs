@@ -1,4 +1,4 @@
-//! What a connection begins with.
+//! What connections begin with.
 
 use super::{echo::Echo, link::Link};
 use crate::{centrifuge::session as centrifuge, protocol::Protocol, raw, token::EntryToken};

@@ -135,18 +135,21 @@ fn a_page_of_history_ends_where_it_no_longer_fits() {
     let mut node = node();
     let key = node.subscribe("a");
     node.ops();
-    let ask = |node: &mut Node| {
-        node.say(key, r#"{"id":3,"history":{"channel":"a","limit":300}}"#);
-        complete(node, Ok(Outcome::History { position: position(300), publications: large(0, 300) }));
-        node.lines(key).remove(0)
-    };
-    let history = &ask(&mut node)["history"];
+    let ask = r#"{"id":3,"history":{"channel":"a","limit":300}}"#;
+    let answer = || Ok(Outcome::History { position: position(300), publications: large(0, 300) });
+    node.say(key, ask);
+    complete(&mut node, answer());
+    let history = &node.lines(key)[0]["history"];
     assert_eq!(
         (history["publications"].as_array().map(Vec::len), &history["offset"]),
         (Some(26), &json!(300))
     );
+    // Something else came for the client while Redis was asked.
+    node.say(key, ask);
     node.sink.waiting = 510_000;
-    assert_eq!(ask(&mut node)["error"]["code"], 111, "once the client has read what waits for it");
+    complete(&mut node, answer());
+    let error = &node.lines(key)[0]["error"];
+    assert_eq!(error["code"], 111, "once the client has read what waits for it");
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn presence_that_does_not_fit_is_refused_and_the_connection_goes_on() {
         conn_info: Some(format!("\"{}\"", "x".repeat(1_000)).into()),
         chan_info: None,
     };
-    for (members, waiting, code) in [(500, 0, None), (500, 1_000_000, Some(111)), (2_000, 0, Some(106))] {
+    for (members, waiting, code) in [(500, 0, None), (500, 900_000, Some(111)), (2_000, 0, Some(106))] {
         node.sink.waiting = waiting;
         node.say(key, r#"{"id":3,"presence":{"channel":"a"}}"#);
         complete(&mut node, Ok(Outcome::Presence { clients: (0..members).map(client).collect() }));
@@ -169,17 +172,67 @@ fn presence_that_does_not_fit_is_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_client_has_eight_reads_under_way_at_most() {
+fn of_reads_as_many_are_under_way_as_there_is_room_for_their_answers_and_all_are_answered() {
+    for (command, most) in [("history", 2), ("presence", 2), ("presence_stats", 8)] {
+        let mut node = node();
+        let key = node.subscribe("a");
+        node.ops();
+        let ask = |id: usize| format!(r#"{{"id":{id},"{command}":{{"channel":"a","limit":300}}}}"#);
+        node.say(key, &(3..43).map(ask).collect::<Vec<_>>().join("\n"));
+        let (mut answered, mut under_way) = (0, 0);
+        while let Some((waiter, op)) = node.sink.submitted.pop_back() {
+            under_way = under_way.max(node.sink.submitted.len() + 1);
+            let outcome = match op {
+                Op::History { bytes, .. } => {
+                    assert_eq!(bytes as usize * most, 1_048_576, "together what may wait for the client");
+                    Outcome::History { position: position(0), publications: vec![] }
+                }
+                Op::Presence { limit, .. } => {
+                    assert_eq!(limit as usize * most, 1_048_576, "likewise");
+                    Outcome::Presence { clients: vec![] }
+                }
+                _ => Outcome::PresenceStats { clients: 0, users: 0 },
+            };
+            node.complete(waiter, Ok(outcome));
+            answered += 1;
+        }
+        assert_eq!((under_way, answered, node.lines(key).len()), (most, 40, 40), "{command}");
+        assert_eq!(node.sink.paused, vec![]);
+    }
+}
+
+#[test]
+fn what_a_client_has_not_read_is_taken_off_what_is_asked_for_it_and_without_room_nothing_is() {
     let mut node = node();
     let key = node.subscribe("a");
     node.ops();
-    let ask = |id: usize| format!(r#"{{"id":{id},"history":{{"channel":"a","limit":300}}}}"#);
-    node.say(key, &(3..43).map(ask).collect::<Vec<_>>().join("\n"));
-    let mut answered = 0;
-    while !node.sink.submitted.is_empty() {
-        assert!(node.sink.submitted.len() <= 8);
-        complete(&mut node, Ok(Outcome::History { position: position(0), publications: vec![] }));
-        answered += 1;
+    let half = 1_048_576 / 2;
+    // What waits, and what is asked for history and presence; nothing is an error.
+    for (waiting, history, presence) in [
+        (0, Some(half), Some(half)),
+        (half - 65_536, Some(65_536), Some(half)),
+        (half - 65_535, None, Some(half)),
+        (half, None, Some(half)),
+        (half + 1_000, None, Some(half - 1_000)),
+        (2 * half - 65_535, None, None),
+    ] {
+        node.sink.waiting = waiting;
+        for (command, expected) in [("history", history), ("presence", presence)] {
+            node.say(key, &format!(r#"{{"id":3,"{command}":{{"channel":"a","limit":300}}}}"#));
+            let asked = node.sink.submitted.pop_back();
+            let Some((waiter, op)) = asked else {
+                let error = &node.lines(key)[0]["error"];
+                assert_eq!((&error["code"], &error["temporary"]), (&json!(111), &json!(true)), "{command}");
+                assert_eq!(expected, None, "{waiting}: {command}");
+                continue;
+            };
+            let (Op::History { bytes, .. } | Op::Presence { limit: bytes, .. }) = op else {
+                panic!("{op:?}")
+            };
+            assert_eq!(expected, Some(bytes as usize), "{waiting}: {command}");
+            node.complete(waiter, Err(BackplaneError::TooLarge));
+            let code = if command == "presence" && bytes as usize == half - 1_000 { 111 } else { 106 };
+            assert_eq!(node.lines(key)[0]["error"]["code"], code, "{waiting}: {command}");
+        }
     }
-    assert_eq!((answered, node.lines(key).len(), &node.sink.paused[..]), (40, 40, &[][..]));
 }

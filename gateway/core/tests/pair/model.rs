@@ -1,28 +1,60 @@
 //! The centrifuge protocol as a client may expect it of one connection: what each command is answered with, and when. It is written from
 //! the protocol's documents and knows nothing of the session.
 
-use std::collections::{BTreeSet, VecDeque};
+mod commands;
 
-use crate::vocabulary::{Answer, Ask, Channel, Command, Sight, Token};
+use std::{collections::VecDeque, time::Duration};
 
-/// Subscriptions that the connection may have.
-pub const LIMIT: usize = 4;
+use crate::{
+    rules::{PACE, Rules},
+    vocabulary::{Answer, Ask, Channel, Command, Sight},
+};
+
+/// When the clock of seconds shows none since the connection was opened, so that nothing of the server's is due at a whole one.
+pub const FIRST_SECOND: Duration = Duration::from_millis(510);
 /// What may wait for the backplane before the connection is read no further, and what of it may be left when it is read again.
 const HELD_BACK: usize = 256;
 const READ_AGAIN: usize = 128;
-/// Good tokens at once.
-const BURST: u32 = 128;
-/// Seconds within which a connect command has to have succeeded.
-const STALE: u32 = 10;
+const SECOND: Duration = Duration::from_secs(1);
+/// What has ended is noticed with the next heartbeat, and clocks of seconds are rough.
+const NOTICED: Duration = Duration::from_millis(26_250);
+/// Within which a connect command has to have succeeded.
+const STALE: Duration = Duration::from_secs(10);
+const NOTICED_STALE: Duration = Duration::from_millis(10_250);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a token says of one channel.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    by_server: bool,
+    /// When it may end at the earliest, like all times since the connection was opened.
+    ends: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    channel: Channel,
+    grant: Option<Grant>,
+    /// Others see the client there.
+    is_seen: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Waiting {
     id: u32,
     ask: Ask,
     reply: &'static str,
     weight: usize,
+    grant: Option<Grant>,
     /// Nobody waits for it any more.
-    stale: bool,
+    is_stale: bool,
+}
+
+/// A command, and the second in which it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    id: u32,
+    command: Command,
+    second: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,43 +63,59 @@ enum State {
     /// A connect command failed for now.
     Refused,
     /// A connect command waits for the channels of its token.
-    Greeting(u32),
+    Greeting,
     Connected,
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
-    anonymous: bool,
-    /// Whole seconds since the connection was opened.
-    age: u32,
+    rules: Rules,
+    /// Tokens are checked elsewhere.
+    is_slow: bool,
+    /// They are others than those that were last applied to what the client has.
+    is_outdated: bool,
+    now: Duration,
     state: State,
-    is_user: bool,
-    /// What tokens have used up, in sixteenths of a second since the connection was opened.
-    paid: u32,
-    leaving: bool,
-    pub paused: bool,
-    subscribed: BTreeSet<Channel>,
-    by_server: BTreeSet<Channel>,
+    /// Empty for an anonymous one.
+    user: &'static str,
+    has_token: bool,
+    ends: Option<Duration>,
+    /// Until when the tokens and the commands so far are paid for.
+    tokens_paid: Duration,
+    commands_paid: Duration,
+    /// Commands that were handled and are not counted against the pace yet.
+    uncounted: u32,
+    /// The client has sent more than it may, and goes on then.
+    ahead_until: Option<Duration>,
+    is_leaving: bool,
+    pub is_paused: bool,
+    subscriptions: Vec<Subscription>,
     waiting: Vec<Waiting>,
-    backlog: VecDeque<(u32, Command)>,
+    backlog: VecDeque<Said>,
     held: Vec<Sight>,
     seen: Vec<Sight>,
     asked: Vec<Ask>,
 }
 
 impl Model {
-    pub fn new(anonymous: bool) -> Self {
+    pub fn new(rules: Rules, is_slow: bool) -> Self {
         Self {
-            anonymous,
-            age: 0,
+            rules,
+            is_slow,
+            is_outdated: false,
+            now: FIRST_SECOND,
             state: State::New,
-            is_user: false,
-            paid: 0,
-            leaving: false,
-            paused: false,
-            subscribed: BTreeSet::new(),
-            by_server: BTreeSet::new(),
+            user: "",
+            has_token: false,
+            ends: None,
+            tokens_paid: Duration::ZERO,
+            commands_paid: Duration::ZERO,
+            uncounted: 0,
+            ahead_until: None,
+            is_leaving: false,
+            is_paused: false,
+            subscriptions: vec![],
             waiting: vec![],
             backlog: VecDeque::new(),
             held: vec![],
@@ -85,17 +133,40 @@ impl Model {
         self.state == State::Closed
     }
 
+    /// Whether others see the client in a channel.
+    pub fn is_present(&self, channel: Channel) -> bool {
+        self.subscription(channel).is_some_and(|subscription| subscription.is_seen)
+    }
+
     pub fn send(&mut self, commands: impl IntoIterator<Item = (u32, Command)>) {
-        self.backlog.extend(commands);
+        let second = self.second();
+        self.backlog.extend(commands.into_iter().map(|(id, command)| Said { id, command, second }));
         self.work();
+    }
+
+    /// A message that is too large ends the connection. A compressed one is looked into only where messages are still read.
+    pub fn send_too_large(&mut self, is_compressed: bool) {
+        if !(is_compressed && self.is_leaving) {
+            self.close(1009);
+        }
+    }
+
+    pub fn send_binary(&mut self) {
+        if !self.is_leaving {
+            self.close(3506);
+        }
+    }
+
+    pub fn say_goodbye(&mut self, code: u16) {
+        self.close(code);
     }
 
     /// The backplane answers what it was asked at that place.
     pub fn answer(&mut self, index: usize, answer: Answer) {
         let waiting = self.waiting.remove(index);
-        if !waiting.stale && !self.is_closed() {
+        if !waiting.is_stale && !self.is_closed() {
             self.finish(waiting, answer);
-            if self.leaving && !self.is_closed() && self.waiting.iter().all(|waiting| waiting.stale) {
+            if self.is_leaving && !self.is_closed() && self.is_settled() {
                 self.close(3001);
             }
         }
@@ -103,28 +174,32 @@ impl Model {
     }
 
     pub fn deliver(&mut self, channel: Channel) {
-        if self.subscribed.contains(&channel) {
+        if self.subscription(channel).is_some() {
             let sight = Sight::Publication(channel.name().to_owned());
-            let greeting = matches!(self.state, State::Greeting(_));
-            if greeting { &mut self.held } else { &mut self.seen }.push(sight);
+            if self.state == State::Greeting { &mut self.held } else { &mut self.seen }.push(sight);
         }
     }
 
     pub fn discontinue(&mut self, channel: Channel) {
-        if self.subscribed.remove(&channel) {
-            if self.by_server.remove(&channel) {
+        if let Some(subscription) = self.leave(channel) {
+            if subscription.grant.is_some_and(|grant| grant.by_server) {
                 self.close(3010);
             } else {
-                self.seen.push(Sight::Unsubscribed(channel.name().to_owned(), 2500));
+                self.tell_unsubscribed(channel, 2500);
             }
         }
         self.work();
     }
 
+    /// From now on other rules are in force; what the client has is held against them a moment later.
+    pub fn exchange(&mut self, rules: Rules) {
+        (self.rules, self.is_outdated) = (rules, true);
+    }
+
     pub fn evict(&mut self) {
-        if !self.is_closed() && !self.leaving {
-            self.leaving = true;
-            if self.waiting.iter().all(|waiting| waiting.stale) {
+        if !self.is_closed() && !self.is_leaving {
+            self.is_leaving = true;
+            if self.is_settled() {
                 self.close(3001);
             }
         }
@@ -135,266 +210,155 @@ impl Model {
         self.close(3008);
     }
 
-    /// A second passes.
-    pub fn wait(&mut self) {
-        self.age += 1;
-        if self.age == STALE && !matches!(self.state, State::Connected) {
-            self.close(3502);
+    /// Something ends for want of a token or of a connect command: only what may end by now.
+    pub fn end(&mut self, sight: &Sight) {
+        let (now, is_due) = (self.now, |ends: Option<Duration>| ends.is_some_and(|ends| ends <= self.now));
+        match sight {
+            Sight::Close(3502) => {
+                assert!(self.state != State::Connected && now + SECOND >= STALE, "stale at {now:?}");
+                self.close(3502);
+            }
+            Sight::Close(3005) => {
+                assert!(is_due(self.ends), "expired at {now:?} and not {:?}", self.ends);
+                self.close(3005);
+            }
+            Sight::Unsubscribed(name, 2501) => {
+                let subscription = self.subscriptions.iter().find(|one| one.channel.name() == name);
+                let grant = subscription.and_then(|subscription| subscription.grant);
+                assert!(is_due(grant.and_then(|grant| grant.ends)), "{name} expired at {now:?}: {grant:?}");
+                let channel = subscription.map(|subscription| subscription.channel);
+                channel.into_iter().for_each(|channel| {
+                    self.leave(channel);
+                    self.tell_unsubscribed(channel, 2501);
+                });
+            }
+            other => panic!("nothing ends with {other:?}"),
         }
-        self.work();
+    }
+
+    /// Whether something has such an end.
+    pub fn is_end(sight: &Sight) -> bool {
+        matches!(sight, Sight::Close(3502 | 3005) | Sight::Unsubscribed(_, 2501))
+    }
+
+    /// Time passes, up to when something is due.
+    pub fn pass(&mut self, to: Duration) {
+        if std::mem::take(&mut self.is_outdated) && !self.is_leaving && !self.is_closed() {
+            self.adapt();
+            self.work();
+        }
+        self.now = to;
+        if self.ahead_until.take_if(|until| *until <= to).is_some() {
+            self.work();
+        }
+        let grants = self.subscriptions.iter().filter_map(|subscription| subscription.grant);
+        for ends in grants.map(|grant| grant.ends).chain([self.ends]).flatten() {
+            assert!(self.is_closed() || to < ends + NOTICED, "not ended at {to:?}: {ends:?}");
+        }
+        let is_early = matches!(self.state, State::Connected | State::Closed) || to < NOTICED_STALE;
+        assert!(is_early, "not stale at {to:?}");
+    }
+
+    /// The clients' clock, which shows seconds.
+    fn second(&self) -> u64 {
+        (self.now - FIRST_SECOND).as_secs()
+    }
+
+    fn adapt(&mut self) {
+        if !self.rules.is_served {
+            return self.close(3508);
+        }
+        if self.state == State::Connected && !self.rules.anonymous && !self.has_token {
+            return self.close(3507);
+        }
+        for Subscription { channel, grant, .. } in self.subscriptions.clone() {
+            if self.rules.admit(channel, self.user, grant.is_some()).is_ok() {
+                let is_seen = self.rules.is_seen(channel);
+                self.subscription_mut(channel).into_iter().for_each(|one| one.is_seen = is_seen);
+            } else if self.state == State::Greeting {
+                return self.close(3010);
+            } else {
+                self.leave(channel);
+                self.tell_unsubscribed(channel, 2000);
+            }
+        }
+    }
+
+    fn subscription(&self, channel: Channel) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.channel == channel)
+    }
+
+    fn subscription_mut(&mut self, channel: Channel) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|subscription| subscription.channel == channel)
+    }
+
+    fn leave(&mut self, channel: Channel) -> Option<Subscription> {
+        self.subscriptions.extract_if(.., |subscription| subscription.channel == channel).next()
+    }
+
+    fn tell_unsubscribed(&mut self, channel: Channel, code: u64) {
+        self.seen.push(Sight::Unsubscribed(channel.name().to_owned(), code));
     }
 
     fn close(&mut self, code: u16) {
         if !self.is_closed() {
             self.seen.push(Sight::Close(code));
             self.state = State::Closed;
-            self.paused = false;
-            self.subscribed.clear();
+            self.is_paused = false;
+            self.subscriptions.clear();
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.waiting.iter().all(|waiting| waiting.is_stale)
     }
 
     fn weight(&self) -> usize {
-        self.waiting.iter().filter(|waiting| !waiting.stale).map(|waiting| waiting.weight).sum()
+        self.waiting.iter().filter(|waiting| !waiting.is_stale).map(|waiting| waiting.weight).sum()
     }
 
     fn work(&mut self) {
-        let greeting = matches!(self.state, State::Greeting(_));
-        if self.paused && !greeting && self.weight() <= READ_AGAIN {
-            self.paused = false;
+        let may_go_on = self.ahead_until.is_none() && self.weight() <= READ_AGAIN;
+        if self.is_paused && self.state != State::Greeting && may_go_on {
+            self.is_paused = false;
         }
-        while !self.paused {
-            if self.leaving || self.is_closed() {
+        while !self.is_paused {
+            if self.is_leaving || self.is_closed() {
                 self.backlog.clear();
-                return;
+                break;
             }
-            if matches!(self.state, State::Greeting(_)) || self.weight() >= HELD_BACK {
-                self.paused = true;
-                return;
+            if self.state == State::Greeting || self.weight() >= HELD_BACK {
+                self.is_paused = true;
+                break;
             }
-            let Some((id, command)) = self.backlog.pop_front() else { return };
-            self.handle(id, command);
+            let Some(said) = self.backlog.pop_front() else { break };
+            if self.is_slow && self.has_token_checked(said) {
+                self.keep_pace();
+                if self.is_paused {
+                    self.backlog.push_front(said);
+                    break;
+                }
+            }
+            self.uncounted += 1;
+            self.handle(said);
         }
+        self.keep_pace();
     }
 
-    fn handle(&mut self, id: u32, command: Command) {
-        match (self.state, command) {
-            (_, Command::Malformed) => self.close(3501),
-            (_, Command::Pong) => {}
-            (State::New | State::Refused, Command::Connect(token)) => self.connect(id, token),
-            (_, Command::Connect(_)) | (State::New, _) => self.close(3501),
-            (_, Command::Send) => {}
-            (State::Refused, command) => {
-                let code = syntax(command).filter(|code| [104, 107].contains(code));
-                self.seen.push(Sight::Error(id, code.unwrap_or(100)));
-            }
-            (_, command) => {
-                if let Err(code) =
-                    syntax(command).map_or(Ok(()), Err).and_then(|()| self.carry_out(id, command))
-                {
-                    self.seen.push(Sight::Error(id, code));
-                }
-            }
+    /// While a token is checked nothing else is handled, so that what came before it is counted first.
+    fn has_token_checked(&self, said: Said) -> bool {
+        let mut after = self.clone();
+        after.handle(said);
+        after.tokens_paid != self.tokens_paid
+    }
+
+    fn keep_pace(&mut self) {
+        let handled = std::mem::take(&mut self.uncounted);
+        self.commands_paid = self.commands_paid.max(self.now) + handled * SECOND / PACE;
+        let is_ahead = self.commands_paid > self.now + SECOND;
+        if is_ahead && !self.is_leaving && !self.is_closed() && handled > 0 {
+            self.ahead_until = Some(self.commands_paid - SECOND / 2);
+            self.is_paused = true;
         }
-    }
-
-    fn connect(&mut self, id: u32, token: Token) {
-        if token == Token::Absent && self.anonymous {
-            return self.welcome(id);
-        }
-        if let Err(code) = self.verify(token) {
-            self.state = State::Refused;
-            return self.seen.push(Sight::Error(id, code));
-        }
-        match token {
-            Token::Good => {
-                self.is_user = true;
-                self.welcome(id);
-            }
-            Token::Subscribing => {
-                self.is_user = true;
-                self.state = State::Greeting(id);
-                for channel in [Channel::Server, Channel::Second] {
-                    self.ask(id, Ask::Subscribe(channel), "connect", 0);
-                }
-            }
-            Token::SubscribingToUnknown => {
-                self.state = State::Refused;
-                self.seen.push(Sight::Error(id, 102));
-            }
-            Token::Expired => {
-                self.state = State::Refused;
-                self.seen.push(Sight::Error(id, 109));
-            }
-            Token::Absent | Token::Forged | Token::Foreign => self.close(3500),
-        }
-    }
-
-    fn welcome(&mut self, id: u32) {
-        self.state = State::Connected;
-        self.seen.push(Sight::Reply(id, "connect"));
-        self.seen.append(&mut self.held);
-    }
-
-    fn carry_out(&mut self, id: u32, command: Command) -> Result<(), u64> {
-        match command {
-            Command::Subscribe { channel, token, recover } => {
-                let is_under_way =
-                    |waiting: &&Waiting| !waiting.stale && waiting.ask == Ask::Subscribe(channel);
-                let under_way = self
-                    .waiting
-                    .iter()
-                    .filter(|waiting| !waiting.stale && matches!(waiting.ask, Ask::Subscribe(_)));
-                if self.subscribed.contains(&channel)
-                    || under_way.clone().any(|waiting| is_under_way(&waiting))
-                {
-                    return Err(105);
-                }
-                if self.subscribed.len() + under_way.count() >= LIMIT {
-                    return Err(106);
-                }
-                match token {
-                    Token::Absent if channel == Channel::Private => return Err(103),
-                    Token::Absent => {}
-                    token => self.check(token)?,
-                }
-                let weight = if recover && channel.keeps() { 32 } else { 0 };
-                self.ask(id, Ask::Subscribe(channel), "subscribe", weight);
-            }
-            Command::Unsubscribe(channel) => {
-                let under_way = self
-                    .waiting
-                    .iter_mut()
-                    .find(|waiting| !waiting.stale && waiting.ask == Ask::Subscribe(channel));
-                if let Some(waiting) = under_way {
-                    waiting.stale = true;
-                    self.seen.push(Sight::Error(waiting.id, 100));
-                }
-                self.subscribed.remove(&channel);
-                self.by_server.remove(&channel);
-                self.seen.push(Sight::Reply(id, "unsubscribe"));
-            }
-            Command::Publish(channel) => {
-                self.need(channel)?;
-                self.ask(id, Ask::Publish, "publish", 1);
-            }
-            Command::Presence(channel) | Command::PresenceStats(channel) | Command::History(channel) => {
-                if !channel.keeps() {
-                    return Err(108);
-                }
-                self.need(channel)?;
-                let (ask, reply) = match command {
-                    Command::Presence(_) => (Ask::Presence, "presence"),
-                    Command::PresenceStats(_) => (Ask::PresenceStats, "presence_stats"),
-                    _ => (Ask::History, "history"),
-                };
-                self.ask(id, ask, reply, 32);
-            }
-            Command::Ping => self.seen.push(Sight::Reply(id, "ping")),
-            Command::Rpc => return Err(108),
-            Command::Refresh(token) => {
-                self.verify(token)?;
-                match token {
-                    Token::Good | Token::Subscribing | Token::SubscribingToUnknown if self.is_user => {
-                        self.seen.push(Sight::Reply(id, "refresh"));
-                    }
-                    Token::Expired => return Err(109),
-                    _ => self.close(3500),
-                }
-            }
-            Command::SubRefresh { channel, token } => {
-                self.need(channel)?;
-                self.check(token)?;
-                self.seen.push(Sight::Reply(id, "sub_refresh"));
-            }
-            Command::Connect(_) | Command::Send | Command::Pong | Command::Unheard | Command::Malformed => {}
-        }
-        Ok(())
-    }
-
-    fn need(&self, channel: Channel) -> Result<(), u64> {
-        if self.subscribed.contains(&channel) { Ok(()) } else { Err(103) }
-    }
-
-    /// What is wrong with a subscription token.
-    fn check(&mut self, token: Token) -> Result<(), u64> {
-        // Subscription tokens are for the user, so a good one is wrong for somebody else.
-        self.verify(if token == Token::Good && !self.is_user { Token::Foreign } else { token })?;
-        match token {
-            Token::Good if self.is_user => Ok(()),
-            Token::Expired => Err(109),
-            _ => Err(103),
-        }
-    }
-
-    /// A token is looked at, unless too many were: a wrong one counts as sixteen.
-    fn verify(&mut self, token: Token) -> Result<(), u64> {
-        let now = self.age * 16;
-        if self.paid >= now + BURST {
-            return Err(111);
-        }
-        let is_wrong = matches!(token, Token::Absent | Token::Forged | Token::Foreign);
-        self.paid = self.paid.max(now) + if is_wrong { 16 } else { 1 };
-        Ok(())
-    }
-
-    fn ask(&mut self, id: u32, ask: Ask, reply: &'static str, weight: usize) {
-        self.waiting.push(Waiting { id, ask, reply, weight, stale: false });
-        self.asked.push(ask);
-    }
-
-    fn finish(&mut self, waiting: Waiting, answer: Answer) {
-        let code = match answer {
-            Answer::Fine => None,
-            Answer::Busy => Some(111),
-            Answer::Failed => Some(100),
-            Answer::Unrecoverable => Some(112),
-        };
-        let greeting = matches!(self.state, State::Greeting(_));
-        match (waiting.ask, code) {
-            (Ask::Subscribe(_), Some(code)) if greeting => {
-                self.state = State::Refused;
-                self.is_user = false;
-                self.waiting.iter_mut().for_each(|waiting| waiting.stale = true);
-                self.subscribed.clear();
-                self.by_server.clear();
-                self.held.clear();
-                self.seen.push(Sight::Error(waiting.id, code));
-            }
-            (Ask::Subscribe(channel), None) if greeting => {
-                self.subscribed.insert(channel);
-                self.by_server.insert(channel);
-                if self.waiting.iter().all(|waiting| waiting.stale) {
-                    self.welcome(waiting.id);
-                }
-            }
-            (_, Some(code)) => self.seen.push(Sight::Error(waiting.id, code)),
-            (ask, None) => {
-                if let Ask::Subscribe(channel) = ask {
-                    self.subscribed.insert(channel);
-                }
-                self.seen.push(Sight::Reply(waiting.id, waiting.reply));
-            }
-        }
-    }
-}
-
-/// What is wrong with a command whoever sends it.
-fn syntax(command: Command) -> Option<u64> {
-    let channel = match command {
-        Command::Unheard => return Some(104),
-        Command::Subscribe { channel, .. }
-        | Command::Unsubscribe(channel)
-        | Command::Publish(channel)
-        | Command::Presence(channel)
-        | Command::PresenceStats(channel)
-        | Command::History(channel)
-        | Command::SubRefresh { channel, .. } => channel,
-        _ => return None,
-    };
-    match (channel, command) {
-        (Channel::Unnamed, _) => Some(107),
-        (Channel::Unknown, Command::Unsubscribe(_) | Command::SubRefresh { .. }) => None,
-        (Channel::Unknown, _) => Some(102),
-        _ => None,
     }
 }

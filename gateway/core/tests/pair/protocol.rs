@@ -366,6 +366,7 @@ fn history_is_read_in_pages_of_bounded_size() {
         retention,
         since: Some(position(2)),
         limit: 300,
+        bytes: 512 * 1024,
         reverse: true,
     };
     assert_eq!(op, expected);

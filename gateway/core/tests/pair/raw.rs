@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, Retention},
-    config::GatewayConfig,
+    config::{Audience, GatewayConfig},
     key::ConnectionKey,
     policy::Policy,
     raw::backplane_channel,
@@ -225,4 +225,33 @@ fn an_echo_sends_back_what_it_gets() {
     node.receive(key, masked(BINARY, &[1]));
     assert_eq!(node.frames(key), vec![Frame::Text("a".to_owned()), Frame::Binary(vec![1])]);
     assert_eq!(node.ops(), vec![]);
+}
+
+#[test]
+fn who_may_not_publish_in_a_raw_channel_is_dropped_and_counted_and_goes_on_listening() {
+    let audiences = [Audience::Server, Audience::Subscribers, Audience::Users, Audience::Clients];
+    // By audience: what is published of an anonymous client and of Ada.
+    let expected = [[false, false], [true, true], [false, true], [true, true]];
+    for (publish, published) in audiences.into_iter().zip(expected) {
+        let mut config = GatewayConfig::default();
+        config.channels.default.publish = publish;
+        let mut node = Node::new(config, 1);
+        let token =
+            |user: &str| EntryToken { id: None, user: user.into(), expires_at: None, names_channel: false };
+        for (token, is_published) in [None, Some(token("ada"))].into_iter().zip(published) {
+            let before = node.shard.tally().raw_refused;
+            let key = node.open(Opening::Raw { channel: "room".to_owned(), token });
+            node.confirm_subscriptions();
+            node.receive(key, masked(TEXT, b"hello"));
+            let ops = node.ops();
+            let is_publish = matches!(&ops[..], [Op::Publish { .. }]);
+            assert_eq!(is_publish, is_published, "{publish:?}: {ops:?}");
+            assert_eq!(node.shard.tally().raw_refused - before, u64::from(!is_published), "{publish:?}");
+            let payload = Payload::Text("news".into());
+            let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
+            let channel = backplane_channel("room").into();
+            node.inbound(Inbound::Delivered { channel, message: Message::Publication(publication) });
+            assert_eq!(node.frames(key), [Frame::Text("news".to_owned())], "{publish:?}");
+        }
+    }
 }

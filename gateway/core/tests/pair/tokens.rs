@@ -245,6 +245,20 @@ fn lost_deliveries_of_a_tokens_channel_end_the_connection_which_comes_back_to_re
 }
 
 #[test]
+fn a_tokens_channel_that_is_refreshed_by_a_token_of_its_own_stays_the_servers() {
+    let mut node = node(false);
+    let key = connect_to_both(&mut node, "{}");
+    confirm(&mut node, Ok(0));
+    confirm(&mut node, Ok(0));
+    node.frames(key);
+    let token = sign(&json!({"sub": "ada", "channel": "a"}));
+    node.say(key, &format!(r#"{{"id":2,"sub_refresh":{{"channel":"a","token":"{token}"}}}}"#));
+    assert!(node.lines(key)[0]["sub_refresh"].is_object());
+    node.inbound(Inbound::Delivered { channel: Arc::from("a"), message: Message::Discontinued });
+    assert_eq!(node.frames(key), vec![Frame::Close(3010, "insufficient state".to_owned())]);
+}
+
+#[test]
 fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connections() {
     let mut node = node(false);
     let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());

@@ -1,54 +1,95 @@
 //! What is said in a conversation of one connection, by kinds.
 
-/// Channels by what they are; `Private` needs a token, `Unknown` has a namespace that nobody configured.
+/// Channels by what their names and namespaces say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Channel {
     Plain,
     Other,
+    /// For the two users that it names, one of which is Ada.
+    Ours,
+    /// For somebody else.
+    Theirs,
+    Private,
+    News,
+    OurNews,
+    TheirNews,
+    /// Private, with the mark before and behind the namespace.
+    PrivateOfNews,
+    NewsOfPrivate,
     /// Without history and presence.
     Live,
-    Private,
+    /// Of a namespace that nobody configures.
     Unknown,
     Unnamed,
     /// Those that a connection token may subscribe its client to.
     Server,
-    Second,
+    ServerNews,
 }
 
 impl Channel {
+    pub const ALL: [Self; 15] = [
+        Self::Plain,
+        Self::Other,
+        Self::Ours,
+        Self::Theirs,
+        Self::Private,
+        Self::News,
+        Self::OurNews,
+        Self::TheirNews,
+        Self::PrivateOfNews,
+        Self::NewsOfPrivate,
+        Self::Live,
+        Self::Unknown,
+        Self::Unnamed,
+        Self::Server,
+        Self::ServerNews,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Other => "other",
-            Self::Live => "live:now",
+            Self::Ours => "talk#bob,ada",
+            Self::Theirs => "talk#eve",
             Self::Private => "$private",
+            Self::News => "news:today",
+            Self::OurNews => "news:talk#ada",
+            Self::TheirNews => "news:talk#eve",
+            Self::PrivateOfNews => "$news:today",
+            Self::NewsOfPrivate => "news:$today",
+            Self::Live => "live:now",
             Self::Unknown => "unheard:of",
             Self::Unnamed => "",
             Self::Server => "server",
-            Self::Second => "server2",
+            Self::ServerNews => "news:server",
         }
-    }
-
-    /// Whether it has history and presence.
-    pub fn keeps(self) -> bool {
-        self != Self::Live
     }
 }
 
-/// A token by what is wrong with it. A good one is Ada's, and one of a subscription is for the channel that is asked for.
+/// A token by what is wrong with it. One of a subscription is for the channel that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     Absent,
+    /// Ada's.
     Good,
-    /// A good one of a connection, with server-side subscriptions.
+    /// Ada's, which ends [`BRIEF`] seconds after it is sent.
+    Brief,
+    /// An anonymous user's.
+    Nameless,
+    /// Ada's for a connection, with server-side subscriptions.
     Subscribing,
-    /// The same, with a channel that there cannot be.
+    /// The same, with a channel that there cannot be, and with more than anybody may have.
     SubscribingToUnknown,
+    SubscribingToMany,
     Expired,
     Forged,
     /// Of another user, or not yet valid.
     Foreign,
+    /// For another channel, or for a channel where it should be for a connection.
+    Misplaced,
 }
+
+pub const BRIEF: u64 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -94,5 +135,6 @@ pub enum Answer {
     Fine,
     Busy,
     Failed,
+    TooLarge,
     Unrecoverable,
 }

@@ -140,10 +140,11 @@ impl State {
         name: &Arc<str>,
         since: Option<&StreamPosition>,
         limit: u32,
+        bytes: u32,
         reverse: bool,
         now: Instant,
     ) -> Result<Outcome, BackplaneError> {
-        let (epoch, page_bytes) = (self.provisional(now), self.page_bytes);
+        let (epoch, bytes) = (self.provisional(now), self.page_bytes.min(bytes as usize));
         let Some(stream) = self.channels.get_mut(name).and_then(|channel| channel.stream.as_mut()) else {
             return if since.is_none_or(|since| is_before_all(since, epoch)) {
                 Ok(Outcome::History { position: start(epoch), publications: Vec::new() })
@@ -151,7 +152,7 @@ impl State {
                 Err(BackplaneError::UnrecoverablePosition)
             };
         };
-        let publications = stream.read(since, limit, reverse, page_bytes, now)?;
+        let publications = stream.read(since, limit, reverse, bytes, now)?;
         Ok(Outcome::History { position: stream.position(), publications })
     }
 
@@ -181,6 +182,12 @@ impl State {
         let interest = channel.interest;
         self.tidy(name);
         Some((interest, info))
+    }
+
+    /// A client that is there, and who is to be told of it.
+    pub(super) fn member(&self, name: &Arc<str>, client: &str) -> Option<(ShardSet, Arc<ClientInfo>)> {
+        let channel = self.channels.get(name)?;
+        Some((channel.interest, channel.members.get(client)?.clone()))
     }
 
     pub(super) fn presence(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {
@@ -252,5 +259,31 @@ fn is_before_all(since: &StreamPosition, epoch: ProvisionalEpoch) -> bool {
 impl Channel {
     fn is_unused(&self) -> bool {
         self.interest.is_empty() && self.stream.is_none() && self.members.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETENTION: Retention = Retention { size: 300, ttl: Duration::from_secs(300) };
+
+    #[test]
+    fn names_without_end_that_nothing_is_published_to_leave_nothing() {
+        let now = Instant::now();
+        let mut state = State::new(1024, now);
+        for number in 0..500 {
+            let name: Arc<str> = format!("name-{number}").into();
+            let since = StreamPosition { epoch: "any".into(), offset: 7 };
+            for since in [None, Some(&since)] {
+                state.subscribe(name.clone(), 0, Some(RETENTION), since, 300, now);
+                state.history(&name, since, 300, 1024, false, now).ok();
+                state.presence_stats(&name);
+            }
+            state.release(&name, 0);
+            state.history(&name, None, 300, 1024, true, now).ok();
+            state.presence_stats(&name);
+        }
+        assert!(state.channels.is_empty(), "{:?}", state.channels);
     }
 }

@@ -16,7 +16,7 @@ use super::{
     batches::Batches,
     chores::Chores,
     keys::{self, Keys},
-    members::Members,
+    members::{Life, Members},
     pending::{Ack, Pending},
     pipeline::{OP_WITHIN, Pipeline},
     questions::Question,
@@ -29,10 +29,17 @@ use crate::backplane::{
     Health, Submitted, Waiter,
     departures::{Departure, Departures},
     inboxes::Inboxes,
+    joins::Joins,
+    pace::Pace,
 };
 
 /// Subscribes that are not completed at most.
 const MAX_SUBSCRIBES: usize = 65_536;
+
+/// Clients of this node that Redis is told of at once, or told that they are gone, and how many per second then, when nobody waits for it:
+/// after an outage that is everybody.
+const PRESENCE_AT_ONCE: u32 = 128;
+const PRESENCE_PER_SECOND: u32 = 4_000;
 
 pub(super) struct Actor {
     pub(super) config: RedisConfig,
@@ -58,6 +65,12 @@ pub(super) struct Actor {
     pub(super) subscribes: HashMap<Ticket, Waiter>,
     pub(super) subscribe_deadlines: VecDeque<(Instant, Ticket, Arc<str>)>,
     pub(super) members: Members,
+    /// The life that Redis's data are in.
+    pub(super) life: Life,
+    pub(super) joins: Joins,
+    /// Of what nobody waits for: departures, and what the node does by itself.
+    pub(super) presence_pace: Pace,
+    pub(super) held_back: bool,
     pub(super) departures: Departures,
     /// Nodes whose lease was over when this one's was last renewed: who was present through them is not.
     pub(super) expired: Vec<String>,
@@ -89,6 +102,10 @@ impl Actor {
             subscribes: HashMap::new(),
             subscribe_deadlines: VecDeque::new(),
             members: Members::default(),
+            life: 0,
+            joins: Joins::default(),
+            presence_pace: Pace::new(PRESENCE_AT_ONCE, PRESENCE_PER_SECOND),
+            held_back: false,
             departures: Departures::default(),
             expired: Vec::new(),
             chores: Chores::default(),
@@ -139,8 +156,9 @@ impl Actor {
                 let body = super::log::body(&payload, info.as_ref(), origin.as_ref());
                 self.publish(channel, retention, body, idempotency_key, waiter);
             }
-            Op::History { channel, retention, since, limit, reverse } => {
-                let history = History { size: retention.size, since, limit, reverse };
+            Op::History { channel, retention, since, limit, bytes, reverse } => {
+                let bytes = self.config.page_bytes.min(bytes as usize);
+                let history = History { size: retention.size, since, limit, bytes, reverse };
                 self.reads.push(Question::History(channel, history), waiter, now);
             }
             Op::Presence { channel, limit } => {

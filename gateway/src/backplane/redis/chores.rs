@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use gateway_core::backplane::ClientInfo;
-
 use super::members::Members;
 
 /// The cursor that begins a scan, and ends it (SCAN in the Redis documentation).
@@ -15,11 +13,11 @@ pub(super) const START: &str = "0";
 
 /// One thing to do.
 #[derive(Debug, PartialEq)]
-pub(super) enum Chore<'a> {
+pub(super) enum Chore {
     /// Note that this node has members in a channel.
     Index(Arc<str>),
     /// Make a client of this node present.
-    Enter { channel: Arc<str>, info: &'a ClientInfo, announce: bool },
+    Enter { channel: Arc<str>, client: Arc<str> },
     /// Give up a node whose lease is over.
     GiveUp(Arc<str>),
     /// Read the names of some channels in which a dead node had members, from a place in their set.
@@ -39,7 +37,7 @@ pub(super) struct Chores {
     entering: Option<(Arc<str>, Option<Arc<str>>)>,
     dead: BTreeMap<Arc<str>, Remains>,
     /// About dead nodes, in no order that matters.
-    ready: VecDeque<Chore<'static>>,
+    ready: VecDeque<Chore>,
 }
 
 /// What is known of a dead node's channels.
@@ -102,8 +100,13 @@ impl Chores {
         self.ready.retain(|chore| chore.dead_node() != Some(node));
     }
 
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.entering.is_none() && self.channels.is_empty()
+    }
+
     /// The next thing to do.
-    pub(super) fn next<'a>(&mut self, members: &'a Members) -> Option<Chore<'a>> {
+    pub(super) fn next(&mut self, members: &Members) -> Option<Chore> {
         if let Some(chore) = self.ready.pop_front() {
             return Some(chore);
         }
@@ -116,9 +119,9 @@ impl Chores {
                 }
                 continue;
             };
-            if let Some((info, announce)) = members.after(channel, after.as_ref()) {
-                *after = Some(info.client.clone());
-                return Some(Chore::Enter { channel: channel.clone(), info, announce });
+            if let Some(client) = members.after(channel, after.as_ref()).cloned() {
+                *after = Some(client.clone());
+                return Some(Chore::Enter { channel: channel.clone(), client });
             }
             self.entering = None;
         }
@@ -135,7 +138,7 @@ impl Chores {
     }
 }
 
-impl Chore<'_> {
+impl Chore {
     fn dead_node(&self) -> Option<&Arc<str>> {
         match self {
             Self::Index(_) | Self::Enter { .. } => None,
@@ -148,10 +151,14 @@ impl Chore<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use gateway_core::backplane::ClientInfo;
 
-    fn client(name: &str) -> ClientInfo {
-        ClientInfo { client: name.into(), user: "u".into(), conn_info: None, chan_info: None }
+    use super::*;
+    use crate::backplane::redis::members::{Join, Member};
+
+    fn member(name: &str) -> Member {
+        let info = ClientInfo { client: name.into(), user: "u".into(), conn_info: None, chan_info: None };
+        Member { info, join: Join::Untold }
     }
 
     fn drain(chores: &mut Chores, members: &Members) -> Vec<String> {
@@ -159,7 +166,7 @@ mod tests {
         while let Some(chore) = chores.next(members) {
             done.push(match chore {
                 Chore::Index(channel) => format!("index {channel}"),
-                Chore::Enter { channel, info, .. } => format!("enter {channel} {}", info.client),
+                Chore::Enter { channel, client } => format!("enter {channel} {client}"),
                 Chore::GiveUp(node) => format!("give up {node}"),
                 Chore::Scan { node, cursor } => format!("scan {node} {cursor}"),
                 Chore::Sweep { node, channel, cursor } => format!("sweep {node} {channel} {cursor}"),
@@ -173,19 +180,17 @@ mod tests {
     fn every_client_of_the_node_is_made_present_again_and_one_that_left_meanwhile_is_not() {
         let mut members = Members::default();
         for (channel, name) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("c", "1")] {
-            members.insert(&channel.into(), client(name), true);
+            members.insert(&channel.into(), member(name));
         }
         let mut chores = Chores::default();
         chores.begin(&members);
         assert_eq!(chores.next(&members), Some(Chore::Index("a".into())));
-        let first = client("1");
-        assert_eq!(
-            chores.next(&members),
-            Some(Chore::Enter { channel: "a".into(), info: &first, announce: true })
-        );
+        let first = Chore::Enter { channel: "a".into(), client: "1".into() };
+        assert_eq!(chores.next(&members), Some(first));
         members.remove(&"a".into(), "2");
         members.remove(&"b".into(), "1");
         assert_eq!(drain(&mut chores, &members), ["enter a 3", "index c", "enter c 1"]);
+        assert!(chores.is_empty());
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Actor {
     /// The operation behind a command came to nothing.
     pub(super) async fn give_up(&mut self, pending: Pending, error: BackplaneError) {
         match pending {
-            Pending::Publish(_, waiter) => self.inboxes.complete(waiter, Err(error)).await,
+            Pending::Publish(waiter) => self.inboxes.complete(waiter, Err(error)).await,
             Pending::Answer(asked) => self.answer(*asked, &Err(error)).await,
             Pending::Append(channel, waiters) => {
                 for waiter in waiters {
@@ -81,7 +81,7 @@ impl Actor {
                 self.recovering -= 1;
                 self.sequencer.read_failed(&channel, generation);
             }
-            Pending::Rotation(channel, generation) => {
+            Pending::Life(channel, generation, _) | Pending::Rotation(channel, generation) => {
                 self.sequencer.read_failed(&channel, generation);
             }
             Pending::Leave(departure) => self.leave_later(departure),
@@ -90,12 +90,19 @@ impl Actor {
             }
             Pending::Enter => self.upkeep.someone_is_missing(),
             Pending::Lease => self.upkeep.lease_refused(Instant::now()),
-            Pending::Life(..) | Pending::Disowned | Pending::Script | Pending::Ignored => {}
+            Pending::Script | Pending::Ignored => {}
         }
     }
 
     fn on_commands_up(&mut self, store: String) {
-        self.scripts.store = store;
+        if self.scripts.store != store {
+            let before = std::mem::replace(&mut self.scripts.store, store);
+            self.life += 1;
+            if !before.is_empty() {
+                // A FLUSHALL cuts nobody off, and no stream is what it was.
+                self.live.fail(Failure::GivenUp("Redis lost its data"));
+            }
+        }
         self.upkeep.commands_up(Instant::now());
         self.load_scripts();
         self.renew_lease();
@@ -151,23 +158,21 @@ impl Actor {
             return self.give_up(pending, BackplaneError::Unavailable).await;
         }
         match pending {
-            Pending::Publish(channel, waiter) => {
-                self.complete_all(vec![waiter], requests::published(&reply)).await;
-                self.published(channel, &reply);
-            }
+            Pending::Publish(waiter) => self.complete_all(vec![waiter], requests::published(&reply)).await,
             Pending::Append(channel, waiters) => {
                 self.complete_all(waiters, requests::published(&reply)).await;
                 self.appended(&channel);
-                self.published(channel, &reply);
             }
-            Pending::Life(channel, epoch) => self.on_life(&channel, &epoch, &reply),
-            Pending::Disowned => {
-                self.commands.fail(Failure::GivenUp("Redis lost its data"));
+            Pending::Life(channel, generation, epoch) => {
+                self.on_life(channel, generation, &epoch, &reply);
             }
             Pending::Answer(asked) => self.on_answer(*asked, reply).await,
             Pending::Page(channel, generation) => {
                 self.recovering -= 1;
                 match requests::page(reply) {
+                    Some(page) if page.began.is_some_and(|began| !self.scripts.is_of_this_life(began)) => {
+                        self.question_life(channel, generation, page.top.epoch);
+                    }
                     Some(page) => self.sequencer.page(&channel, generation, page),
                     None => {
                         tracing::error!(%channel, "the channel's stream in Redis cannot be read");
@@ -194,8 +199,12 @@ impl Actor {
                 Some((cursor, channels)) => self.chores.scanned(&node, &cursor, channels),
                 None => self.chores.forget(&node),
             },
-            Pending::Sweep(node, channel) => match requests::text(reply) {
-                Some(cursor) => self.chores.swept(&node, &channel, &cursor),
+            Pending::Sweep(node, channel) => match requests::swept(reply) {
+                Some((cursor, gone)) => {
+                    // Each may have been told to everybody.
+                    self.presence_pace.charge(gone, Instant::now());
+                    self.chores.swept(&node, &channel, &cursor);
+                }
                 None => self.chores.forget(&node),
             },
             Pending::Bury(node) => self.chores.forget(&node),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use gateway_core::{
     backplane::{ClientInfo, Origin, Payload, Retention},
     resp::Resp,
+    sequencer::Generation,
 };
 
-use super::{actor::Actor, batches::Batch, envelope, pending::Pending, requests};
+use super::{actor::Actor, batches::Batch, envelope, failure::Failure, pending::Pending};
 use crate::backplane::Waiter;
 
 /// A publication as Redis keeps it.
@@ -29,7 +30,7 @@ impl Actor {
     ) {
         let Some(retention) = retention else {
             let command = self.scripts.pass(&channel, &body, key.as_deref());
-            return self.commands.send_or_park(command, Pending::Publish(channel, waiter));
+            return self.commands.send_or_park(command, Pending::Publish(waiter));
         };
         if key.is_none() && self.commands.is_up() {
             if let Some(full) = self.batches.push(Batch::new(channel, retention, body, waiter)) {
@@ -39,26 +40,26 @@ impl Actor {
         }
         self.send_waiting(&channel);
         let command = self.scripts.append(&channel, retention, &[body], key.as_deref());
-        self.commands.send_or_park(command, Pending::Publish(channel, waiter));
+        self.commands.send_or_park(command, Pending::Publish(waiter));
     }
 
-    /// A stream that has just begun says in which life of Redis's data. Was that over, by a FLUSHALL that cut nobody off, clients that know
-    /// the stream before it would take this one for its continuation: so the id is looked at once more.
-    pub(super) fn published(&mut self, channel: Arc<str>, reply: &Resp) {
-        if let Some((epoch, 1)) = requests::place(reply) {
-            let mut get = redis::cmd("GET");
-            get.arg(self.keys.store());
-            // The next connection begins with it.
-            let _ = self.commands.send(&get, Pending::Life(channel, epoch));
+    /// A stream began in the name of a life of Redis's data that is over, or that this node knows nothing of yet: Redis says which. Clients
+    /// that know the channel from before a FLUSHALL would take this stream for its continuation.
+    pub(super) fn question_life(&mut self, channel: Arc<str>, generation: Generation, epoch: Arc<str>) {
+        let mut get = redis::cmd("GET");
+        get.arg(self.keys.store());
+        if self.commands.send(&get, Pending::Life(channel.clone(), generation, epoch)).is_err() {
+            self.sequencer.read_failed(&channel, generation);
         }
     }
 
     /// Redis tells the id of this life of its data.
-    pub(super) fn on_life(&mut self, channel: &str, epoch: &str, id: &Resp) {
-        if !matches!(id, Resp::Text(id) if **id == *self.scripts.store.as_bytes()) {
-            let command = self.scripts.rotate(channel, epoch);
-            let _ = self.commands.send(&command, Pending::Disowned);
+    pub(super) fn on_life(&mut self, channel: Arc<str>, generation: Generation, epoch: &str, id: &Resp) {
+        if matches!(id, Resp::Text(id) if **id == *self.scripts.store.as_bytes()) {
+            return self.send_rotation(channel, generation, epoch);
         }
+        self.sequencer.read_failed(&channel, generation);
+        self.commands.fail(Failure::GivenUp("Redis lost its data"));
     }
 
     /// Sends the publishes of a turn that wait for no others.

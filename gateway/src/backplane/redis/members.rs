@@ -8,38 +8,63 @@ use std::{
 
 use gateway_core::backplane::ClientInfo;
 
-/// The clients of one channel by id, and whether they are announced.
-type Clients = BTreeMap<Arc<str>, (ClientInfo, bool)>;
+/// Counts the lives of Redis's data that this node has seen.
+pub(super) type Life = u32;
+
+/// The clients of one channel by id.
+type Clients = BTreeMap<Arc<str>, Member>;
 
 /// Clients of this node by channel.
 #[derive(Debug, Default)]
 pub(super) struct Members(BTreeMap<Arc<str>, Clients>);
 
+/// A client that is present.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) info: ClientInfo,
+    pub(super) join: Join,
+}
+
+/// Whether others were told that a client came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// They are not told of clients that come and go.
+    Silent,
+    /// They will be, when Redis is or when it is its turn.
+    Untold,
+    /// They were, and Redis knew of the client in this life of its data.
+    Told(Life),
+}
+
 impl Members {
     /// Adds a client; true when it is the channel's first one here.
-    pub(super) fn insert(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) -> bool {
+    pub(super) fn insert(&mut self, channel: &Arc<str>, member: Member) -> bool {
         let clients = self.0.entry(channel.clone()).or_default();
         let first = clients.is_empty();
-        clients.insert(info.client.clone(), (info, announce));
+        clients.insert(member.info.client.clone(), member);
         first
     }
 
-    /// Takes a client out; true when it was the channel's last one here.
-    pub(super) fn remove(&mut self, channel: &Arc<str>, client: &str) -> bool {
-        let Some(clients) = self.0.get_mut(channel) else { return false };
-        clients.remove(client);
+    pub(super) fn get_mut(&mut self, channel: &str, client: &str) -> Option<&mut Member> {
+        self.0.get_mut(channel)?.get_mut(client)
+    }
+
+    /// Takes a client out, and whether it was the channel's last one here.
+    pub(super) fn remove(&mut self, channel: &Arc<str>, client: &str) -> (Option<Member>, bool) {
+        let Some(clients) = self.0.get_mut(channel) else { return (None, false) };
+        let member = clients.remove(client);
         let last = clients.is_empty();
         if last {
             self.0.remove(channel);
         }
-        last
+        (member, last)
     }
 
-    /// The channel's first client after one, or its first, and whether it is announced.
-    pub(super) fn after(&self, channel: &Arc<str>, client: Option<&Arc<str>>) -> Option<(&ClientInfo, bool)> {
+    /// The channel's first client after one, or its first.
+    pub(super) fn after(&self, channel: &Arc<str>, client: Option<&Arc<str>>) -> Option<&Arc<str>> {
         let from = client.map_or(Unbounded, Excluded);
-        let (_, (info, announce)) = self.0.get(channel)?.range::<Arc<str>, _>((from, Unbounded)).next()?;
-        Some((info, *announce))
+        let (client, _) = self.0.get(channel)?.range::<Arc<str>, _>((from, Unbounded)).next()?;
+        Some(client)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -10,17 +10,15 @@ use crate::backplane::{Waiter, departures::Departure};
 /// What a reply is for.
 pub(super) enum Pending {
     /// A publish that waits for no others.
-    Publish(Arc<str>, Waiter),
+    Publish(Waiter),
     /// A batch of publishes to a channel.
     Append(Arc<str>, Vec<Waiter>),
     /// What clients wait for.
     Answer(Box<Asked>),
     /// A read of the sequencer's.
     Page(Arc<str>, Generation),
-    /// The id of this life of Redis's data, after a channel's stream began in an epoch.
-    Life(Arc<str>, Arc<str>),
-    /// A stream began anew, since it was of another life than it said.
-    Disowned,
+    /// The id of this life of Redis's data, for the sequencer, which read of an epoch that began in another.
+    Life(Arc<str>, Generation, Arc<str>),
     /// A new epoch for the sequencer.
     Rotation(Arc<str>, Generation),
     /// A client is present.

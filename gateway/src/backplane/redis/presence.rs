@@ -8,7 +8,15 @@ use std::{
 use gateway_core::backplane::ClientInfo;
 use redis::Cmd;
 
-use super::{actor::Actor, chores::Chore, failure::Failure, keys, pending::Pending};
+use super::{
+    actor::Actor,
+    chores::Chore,
+    envelope::{JOINED, LEFT},
+    failure::Failure,
+    keys,
+    members::{Join, Member},
+    pending::Pending,
+};
 use crate::backplane::departures::Departure;
 
 /// Commands on their way beside which chores go on.
@@ -17,14 +25,52 @@ const CHORES_BESIDE: usize = 256;
 const DEPART_AGAIN: Duration = Duration::from_secs(1);
 
 impl Actor {
-    /// Makes a client present. Without a connection it is made so with all the others, once there is one.
+    /// Makes a client present. One that was about to leave still is.
     pub(super) fn enter(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) {
         self.departures.cancel(channel, &info.client);
-        let command = self.scripts.enter(&self.node, channel, &info, announce);
-        if self.members.insert(channel, info, announce) {
+        let client = info.client.clone();
+        let mut join = if announce { Join::Untold } else { Join::Silent };
+        if let Some(member) = self.members.get_mut(channel, &client) {
+            let is_announced = member.join != Join::Silent;
+            if member.info == info && is_announced == announce {
+                return;
+            }
+            if is_announced && announce {
+                join = member.join;
+            }
+        }
+        // A node that was held up may have been given up, and nobody clears up after one without a lease.
+        if self.upkeep.is_lease_due(self.config.lease, Instant::now()) {
+            self.renew_lease();
+        }
+        if self.members.insert(channel, Member { info, join }) {
             self.send_index("SADD", channel);
         }
-        // The next connection begins with all who are present.
+        self.send_member(channel, &client);
+    }
+
+    /// Tells Redis of a client, and others as far as they don't know. Without a connection the next one begins with all who are present.
+    fn send_member(&mut self, channel: &Arc<str>, client: &Arc<str>) {
+        let Some(member) = self.members.get_mut(channel, client).filter(|_| self.commands.is_up()) else {
+            return;
+        };
+        let tell = match member.join {
+            Join::Silent => false,
+            Join::Untold => {
+                let tell = self.joins.enter(channel, client, Instant::now());
+                if tell {
+                    member.join = Join::Told(self.life);
+                }
+                tell
+            }
+            Join::Told(life) => {
+                member.join = Join::Told(self.life);
+                // Redis knows whether others were told meanwhile that it is gone, unless it has lost everything: nobody was told of that.
+                life == self.life
+            }
+        };
+        let announce = member.join != Join::Silent;
+        let command = self.scripts.enter(&self.node, channel, &member.info, announce, tell);
         let _ = self.commands.send(&command, Pending::Enter);
     }
 
@@ -37,19 +83,54 @@ impl Actor {
                 continue;
             }
             // Redis can't be told who left: it gives up all clients of this node's name, and those that are here get another one.
-            self.members.remove(&displaced.channel, &displaced.info.client);
+            self.forget_member(displaced);
             self.node = keys::node(rand::random());
         }
     }
 
+    /// Does what is due about presence, as fast as it may; [`Actor::is_held_back`] says whether more of it is.
+    pub(super) fn keep_presence(&mut self, now: Instant) {
+        self.held_back = false;
+        self.depart(now);
+        self.announce_joins(now);
+        self.do_chores(now);
+    }
+
+    /// Whether something about presence waits for nothing but its pace.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
     /// Carries out the departures that are due, as far as there is room. Without a connection they wait for one.
-    pub(super) fn depart(&mut self, now: Instant) {
+    fn depart(&mut self, now: Instant) {
+        while self.commands.is_up() && self.has_room() && self.departures.is_due(now) && self.may_go_on(now) {
+            if let Some(departure) = self.departures.pop(now) {
+                self.end_presence(departure);
+            }
+        }
+    }
+
+    /// Tells others of clients that came with too many at once.
+    fn announce_joins(&mut self, now: Instant) {
         while self.commands.is_up()
             && self.has_room()
-            && let Some(departure) = self.departures.pop(now)
+            && let Some((channel, client)) = self.joins.pop(now)
         {
-            self.end_presence(departure);
+            let member = self.members.get_mut(&channel, &client);
+            if let Some(member) = member.filter(|member| member.join == Join::Untold) {
+                member.join = Join::Told(self.life);
+                let command = self.scripts.announce(&channel, JOINED, &member.info);
+                self.tell(&command);
+            }
         }
+        self.held_back |= self.joins.next_due().is_some() && self.commands.is_up();
+    }
+
+    /// Whether one more thing may be done now.
+    fn may_go_on(&mut self, now: Instant) -> bool {
+        let may = self.presence_pace.may(now);
+        self.held_back |= !may;
+        may
     }
 
     /// Tries a departure again later; until then the client stays present.
@@ -58,16 +139,21 @@ impl Actor {
     }
 
     /// Does what the node has to do by itself, as long as little else is on its way.
-    pub(super) fn do_chores(&mut self) {
-        while self.commands.is_up() && self.commands.in_flight() < CHORES_BESIDE {
+    fn do_chores(&mut self, now: Instant) {
+        while self.commands.is_up()
+            && self.commands.in_flight() < CHORES_BESIDE
+            && !self.chores.is_empty()
+            && self.may_go_on(now)
+        {
             let Some(chore) = self.chores.next(&self.members) else { return };
             let (command, pending) = match chore {
                 Chore::Index(channel) => {
                     self.send_index("SADD", &channel);
                     continue;
                 }
-                Chore::Enter { channel, info, announce } => {
-                    (self.scripts.enter(&self.node, &channel, info, announce), Pending::Enter)
+                Chore::Enter { channel, client } => {
+                    self.send_member(&channel, &client);
+                    continue;
                 }
                 Chore::GiveUp(node) => (self.scripts.give_up(&node), Pending::GiveUp(node)),
                 Chore::Scan { node, cursor } => (self.scripts.scan(&node, &cursor), Pending::Scan(node)),
@@ -120,8 +206,8 @@ impl Actor {
     }
 
     fn end_presence(&mut self, departure: Departure) {
+        let (departure, last) = self.forget_member(departure);
         let Departure { channel, info, announce } = &departure;
-        let last = self.members.remove(channel, &info.client);
         let command = self.scripts.leave(channel, info, *announce);
         let channel = last.then(|| channel.clone());
         if let Err(Pending::Leave(departure)) = self.commands.send(&command, Pending::Leave(departure)) {
@@ -130,6 +216,26 @@ impl Actor {
         if let Some(channel) = channel {
             self.send_index("SREM", &channel);
         }
+    }
+
+    /// The client is here no more; its departure as others are to hear of it, and whether the channel has no other client here.
+    fn forget_member(&mut self, mut departure: Departure) -> (Departure, bool) {
+        let Departure { channel, info, announce } = &mut departure;
+        let (member, last) = self.members.remove(channel, &info.client);
+        match member.map(|member| member.join) {
+            // Nobody knows that it came.
+            Some(Join::Untold) => {
+                self.joins.leave(channel, &info.client);
+                *announce = false;
+            }
+            // Redis has forgotten that it came, others have not.
+            Some(Join::Told(life)) if *announce && life != self.life => {
+                let command = self.scripts.announce(channel, LEFT, info);
+                let _ = self.commands.send(&command, Pending::Ignored);
+            }
+            Some(Join::Silent | Join::Told(_)) | None => {}
+        }
+        (departure, last)
     }
 
     /// Notes in which channels this node has members, for those who would have to clear up after it.

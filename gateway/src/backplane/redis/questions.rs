@@ -65,7 +65,7 @@ impl Actor {
             Question::History(channel, history) => {
                 // It may be about what was published a moment ago.
                 self.send_waiting(channel);
-                self.scripts.history(channel, history, self.config.page_bytes)
+                self.scripts.history(channel, history)
             }
             Question::Presence { channel, .. } => self.scripts.members(channel, cursor),
             Question::PresenceStats(channel) => self.scripts.presence_stats(channel),

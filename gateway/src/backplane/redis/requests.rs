@@ -1,6 +1,6 @@
 //! Commands for operations on streams and presence, and what their replies mean.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_core::{
@@ -30,6 +30,7 @@ pub(super) struct History {
     pub(super) size: u32,
     pub(super) since: Option<StreamPosition>,
     pub(super) limit: u32,
+    pub(super) bytes: usize,
     pub(super) reverse: bool,
 }
 
@@ -85,7 +86,7 @@ impl Scripts {
         command
     }
 
-    pub(super) fn history(&self, channel: &str, history: &History, bytes: usize) -> Cmd {
+    pub(super) fn history(&self, channel: &str, history: &History) -> Cmd {
         let since = history.since.as_ref().map(|since| since.offset);
         let mut command = if history.reverse {
             let mut command = self.read_start(channel, since.map(|since| since.saturating_sub(1)), 1);
@@ -96,7 +97,7 @@ impl Scripts {
             command.arg(0).arg(history.limit);
             command
         };
-        command.arg(bytes).arg(history.size);
+        command.arg(history.bytes).arg(history.size);
         command
     }
 
@@ -106,7 +107,14 @@ impl Scripts {
         command
     }
 
-    pub(super) fn enter(&self, node: &str, channel: &str, info: &ClientInfo, announce: bool) -> Cmd {
+    pub(super) fn enter(
+        &self,
+        node: &str,
+        channel: &str,
+        info: &ClientInfo,
+        announce: bool,
+        tell: bool,
+    ) -> Cmd {
         let mut member = format!("{node}{}", if announce { 'a' } else { '-' }).into_bytes();
         envelope::encode_client(&mut member, info);
         let mut command = call(&self.enter, &[self.keys.members(channel), self.keys.users(channel)]);
@@ -115,7 +123,14 @@ impl Scripts {
             .arg(member)
             .arg(&*info.user)
             .arg(self.keys.live(channel))
-            .arg(client_envelope(JOINED, info, announce));
+            .arg(client_envelope(JOINED, info, tell));
+        command
+    }
+
+    /// Tells of a client that came or went.
+    pub(super) fn announce(&self, channel: &str, what: &[u8], info: &ClientInfo) -> Cmd {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.live(channel)).arg(client_envelope(what, info, true));
         command
     }
 
@@ -197,14 +212,9 @@ fn client_envelope(kind: &[u8], info: &ClientInfo, announce: bool) -> Vec<u8> {
     envelope
 }
 
-/// Epoch and offset of the first of some publishes; nothing without a stream.
-pub(super) fn place(reply: &Resp) -> Option<(Arc<str>, u64)> {
-    if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None }
-}
-
 /// What each of some publishes yields; the reply is the first one's place, or anything else without a stream.
 pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
-    let place = place(reply);
+    let place = if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None };
     (0..).map(move |nth| Outcome::Published {
         position: place
             .as_ref()
@@ -294,6 +304,13 @@ pub(super) fn leases(reply: Resp) -> Option<(bool, Vec<String>)> {
     Some((renewed == 1, texts(expired)))
 }
 
+/// Where to sweep on, and how many have gone.
+pub(super) fn swept(reply: Resp) -> Option<(String, u32)> {
+    let Resp::Array(fields) = reply else { return None };
+    let [cursor, Resp::Int(gone)] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
+    Some((text(cursor)?, u32::try_from(gone).ok()?))
+}
+
 /// Where to read on, and what was read.
 pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
     let Resp::Array(fields) = reply else { return None };
@@ -301,7 +318,7 @@ pub(super) fn scanned(reply: Resp) -> Option<(String, Vec<String>)> {
     Some((text(cursor)?, texts(items)))
 }
 
-pub(super) fn text(reply: Resp) -> Option<String> {
+fn text(reply: Resp) -> Option<String> {
     let Resp::Text(text) = reply else { return None };
     String::from_utf8(text.to_vec()).ok()
 }

@@ -1,5 +1,6 @@
 //! The scripts, each one atomic in Redis.
 
+use gateway_core::provisional::ProvisionalEpoch;
 use redis::Cmd;
 
 use super::keys::Keys;
@@ -49,6 +50,11 @@ impl Scripts {
             give_up: Script::new(include_str!("scripts/give_up.lua")),
             sweep: Script::new(include_str!("scripts/sweep.lua")),
         }
+    }
+
+    /// Whether an epoch is of this life of Redis's data, as far as this node has heard.
+    pub(super) fn is_of_this_life(&self, epoch: ProvisionalEpoch) -> bool {
+        u32::from_str_radix(&self.store, 16) == Ok(epoch.store)
     }
 
     /// The commands that load them.
@@ -121,15 +127,15 @@ mod tests {
         let client = ClientInfo { client: "c".into(), user: "u".into(), conn_info: None, chan_info: None };
         let range = Range { pivot: None, from: 0, up_to: 1, after: 1 };
         let read = Read { channel: channel.into(), generation: 0, range, bytes: 1 };
-        let history = History { size: 1, since: None, limit: 1, reverse: false };
+        let history = History { size: 1, since: None, limit: 1, bytes: 1, reverse: false };
         vec![
             scripts.append(channel, retention, &[vec![]], None),
             scripts.append(channel, retention, &[vec![]], Some("}key{")),
             scripts.pass(channel, b"", Some("}key{")),
             scripts.read(&read),
-            scripts.history(channel, &history, 1),
+            scripts.history(channel, &history),
             scripts.rotate(channel, "epoch"),
-            scripts.enter("node", channel, &client, true),
+            scripts.enter("node", channel, &client, true, true),
             scripts.leave(channel, &client, true),
             scripts.presence_stats(channel),
             scripts.lease("node", Duration::ZERO, true),

@@ -42,6 +42,7 @@ fn all(target: Target) -> Vec<Attack> {
     add(300, &|target| drip(target).boxed_local());
     add(60, &|target| never_read(target).boxed_local());
     add(100, &|target| body_without_end(target).boxed_local());
+    add(100, &|target| chunks_without_end(target).boxed_local());
     add(40, &|target| flood(target).boxed_local());
     add(20, &|target| storm(target).boxed_local());
     add(200, &|target| half_a_handshake(target).boxed_local());
@@ -126,6 +127,21 @@ async fn body_without_end(target: Target) {
         loop {
             sleep(Duration::from_millis(200)).await;
             stream.write_all(b"x").await?;
+        }
+    })
+    .await;
+}
+
+/// A body byte by byte: what each takes besides its byte is the server's to choose.
+async fn chunks_without_end(target: Target) {
+    forever(async || {
+        let mut stream = TcpStream::connect(target.client).await?;
+        let head = "POST /raw/attacked HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all("1\r\nx\r\n".repeat(60_000).as_bytes()).await?;
+        loop {
+            sleep(Duration::from_millis(200)).await;
+            stream.write_all(b"1\r\nx\r\n").await?;
         }
     })
     .await;

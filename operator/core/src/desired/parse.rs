@@ -269,6 +269,7 @@ fn gateway(
             audience: jwt.and_then(|jwt| jwt.audience.clone()),
             issuer: jwt.and_then(|jwt| jwt.issuer.clone()),
             jwks: jwt.and_then(|jwt| jwt.jwks.as_ref()).map(jwks).transpose()?,
+            revoked_tokens: BTreeSet::new(),
         },
         limits: spec.limits.clone(),
         channels: spec.channels.clone(),

@@ -262,10 +262,16 @@ fn carry_out(
         (Some(Leaving { deadline: Some(deadline), .. }), _) => deadline,
         (Some(leaving), _) => begin(desired, &pod, leaving, steering, now),
         // Terminating: some time before the kubelet kills it.
-        (None, deletion) => deletion.unwrap_or(now) - SignedDuration::from_secs(super::MARGIN_SECONDS),
+        (None, deletion) => deletion.map_or(now, |deletion| deletion - margin(deletion.duration_since(now))),
     };
     memory.grants.insert(pod.clone(), Grant { at: now, rate: drain.granted });
     steering.actions.push(Action::Drain { pod, rate: drain.granted, deadline });
+}
+
+/// Time for the last connections to be closed before the kubelet kills a pod, when so much is left until then: somebody may have
+/// deleted it with less than its own grace, and its clients are to be moved in what there is.
+fn margin(left: SignedDuration) -> SignedDuration {
+    (left / 4).clamp(OVERTIME, SignedDuration::from_secs(super::MARGIN_SECONDS))
 }
 
 /// Records until when the pod may drain.

@@ -119,6 +119,18 @@ fn a_gateway_that_does_not_answer_counts_until_it_must_be_through() {
 }
 
 #[test]
+fn a_pod_that_is_deleted_with_less_than_its_grace_is_drained_for_most_of_what_there_is() {
+    let desired = fixed(1);
+    for (deletion, deadline) in [(630, 600), (120, 90), (60, 45), (24, 18), (8, 3), (4, -1)] {
+        let mut seen = observed(&desired, &[80, 200], at(0));
+        let dying = seen.pods.get_mut(&name(1)).unwrap();
+        dying.deletion = Some(at(deletion));
+        dying.report = fresh(draining_report(20.0, 0, 159), at(0));
+        assert_eq!(orders(&desired, &seen, at(0)), [drain(1, 50.0, deadline)], "{deletion} s");
+    }
+}
+
+#[test]
 fn a_terminating_pod_that_does_not_answer_counts_until_the_kubelet_has_killed_it() {
     let desired = fixed(1);
     let mut seen = observed(&desired, &[80, 200, 90], at(0));

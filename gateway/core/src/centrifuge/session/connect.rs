@@ -11,7 +11,7 @@ use crate::{
         reply::{ConnectResult, Reply, SubscribeResult},
     },
     hub::ChannelId,
-    identity::Denied,
+    identity::{Denied, Grant},
     shard::{heartbeat::PING_INTERVAL, link::Link},
     token::TokenError,
     transport::Goodbye,
@@ -99,7 +99,8 @@ impl Session {
         let channel = link.hub.find(&request.channel).filter(|channel| self.is_subscribed(*channel));
         let channel = channel.ok_or(ErrorCode::PermissionDenied)?;
         let (grant, ttl) = self.credentials.verify_subscription(&request.channel, &request.token, link)?;
-        self.credentials.add_grant(channel, grant);
+        let by_server = self.credentials.grant(channel).is_some_and(|grant| grant.by_server);
+        self.credentials.add_grant(channel, Grant { by_server, ..grant });
         self.reply(id, &Reply::SubRefresh { ttl }, link);
         Ok(())
     }

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::{
     Failure, Session, Stage,
     page::{self, Fit},
-    subscription::{Subscribed, Subscribing, Terms, fit},
+    recovery::Answered,
+    subscription::{Subscribed, Subscribing, Terms},
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
@@ -86,12 +87,12 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Failure> {
-        let Some((subscribing, mut result, is_part)) = self.answered(id, subscribing, result, link) else {
-            return Ok(());
-        };
-        if let (Some(greeting), Ok(outcome)) = (&mut self.greeting, &mut result) {
-            greeting.is_cut |= is_part;
-            greeting.is_cut |= matches!(fit(outcome, &mut greeting.room, link), Fit::Part | Fit::NotNow);
+        let mut room = self.greeting.as_ref().map_or(0, |greeting| greeting.room);
+        let answered = self.answered(id, subscribing, result, &mut room, link);
+        let Some(Answered { subscribing, result, fit }) = answered else { return Ok(()) };
+        if let Some(greeting) = &mut self.greeting {
+            greeting.room = room;
+            greeting.is_cut |= matches!(fit, Fit::Part | Fit::NotNow);
         }
         let subscribed = self.enter(subscribing, result, link).inspect_err(|_| self.give_up(link))?;
         if let Some(greeting) = &mut self.greeting {

@@ -30,8 +30,23 @@ pub(super) fn room(link: &Link<'_>) -> usize {
     link.room().saturating_sub(whole_room(link))
 }
 
-fn whole_room(link: &Link<'_>) -> usize {
+/// What may be in one when nothing waits.
+pub(super) fn whole_room(link: &Link<'_>) -> usize {
     link.policy.limits().outbound_queue_bytes as usize / 2
+}
+
+/// Room as it is asked for; queues are far smaller than 4 GiB.
+pub(super) fn bytes(room: usize) -> u32 {
+    u32::try_from(room).unwrap_or(u32::MAX)
+}
+
+/// Bytes to ask for. Without room for the largest message nothing is asked, since it might not bring the client on: it has to read first
+/// what it asked for before.
+pub(super) fn charge(room: usize, link: &Link<'_>) -> Result<u32, ErrorCode> {
+    if room < link.policy.limits().max_message_bytes as usize {
+        return Err(ErrorCode::TooManyRequests);
+    }
+    Ok(bytes(room))
 }
 
 /// Whether a page can ever have this publication in it; not without one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Session, Waiting};
+use super::{Session, page, pending::Waiting};
 use crate::{
     backplane::{Op, Payload, Retention, StreamPosition},
     centrifuge::{
@@ -55,26 +55,31 @@ impl Session {
         Ok(())
     }
 
-    /// Both presence commands; `waiting` says which.
-    pub(super) fn presence(
+    pub(super) fn presence(&mut self, id: u32, channel: &str, link: &mut Link<'_>) -> Result<(), ErrorCode> {
+        let channel = self.with_presence(channel, link)?;
+        let limit = page::charge(link.room().min(page::whole_room(link)), link)?;
+        self.request(id, Waiting::Presence(limit), Op::Presence { channel, limit }, link);
+        Ok(())
+    }
+
+    pub(super) fn presence_stats(
         &mut self,
         id: u32,
-        waiting: Waiting,
         channel: &str,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
+        let channel = self.with_presence(channel, link)?;
+        self.request(id, Waiting::PresenceStats, Op::PresenceStats { channel }, link);
+        Ok(())
+    }
+
+    /// The name of a channel whose presence the client may read.
+    fn with_presence(&self, channel: &str, link: &Link<'_>) -> Result<Arc<str>, ErrorCode> {
         let options = options(channel, link)?;
         if !options.presence {
             return Err(ErrorCode::NotAvailable);
         }
-        let channel = self.readable(options.read_presence, options, channel, link)?;
-        let op = if matches!(waiting, Waiting::PresenceStats) {
-            Op::PresenceStats { channel }
-        } else {
-            Op::Presence { channel, limit: link.policy.limits().outbound_queue_bytes / 2 }
-        };
-        self.request(id, waiting, op, link);
-        Ok(())
+        self.readable(options.read_presence, options, channel, link)
     }
 
     pub(super) fn history(
@@ -93,6 +98,7 @@ impl Session {
                 .as_ref()
                 .map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset }),
             limit: u32::try_from(request.limit).unwrap_or(u32::MAX).min(MAX_PUBLICATIONS),
+            bytes: page::charge(page::room(link), link)?,
             reverse: request.reverse,
         };
         self.request(id, Waiting::History, op, link);

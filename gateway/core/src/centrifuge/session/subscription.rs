@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Arrival, DEPARTURES, PRESENCE_GRACE, Session, Waiting,
+    Arrival, DEPARTURES, PRESENCE_GRACE, Session,
     page::{self, Fit},
+    pending::Waiting,
+    recovery::Answered,
     request::{self, MAX_PUBLICATIONS},
     standing::is_seen,
 };
@@ -19,7 +21,6 @@ use crate::{
     },
     hub::ChannelId,
     identity::Grant,
-    provisional::ProvisionalEpoch,
     shard::link::Link,
 };
 
@@ -51,7 +52,7 @@ pub(super) struct Subscribing {
     pub(super) channel: ChannelId,
     recovers: bool,
     /// How much of the channel is kept.
-    retention: Option<Retention>,
+    pub(super) retention: Option<Retention>,
     /// Where the client left off, while what it missed is looked for.
     pub(super) since: Option<StreamPosition>,
     terms: Terms,
@@ -150,48 +151,11 @@ impl Session {
     }
 
     /// Has the backplane start deliveries.
-    fn start(&mut self, id: u32, subscribing: Subscribing, link: &mut Link<'_>) {
+    pub(super) fn start(&mut self, id: u32, subscribing: Subscribing, link: &mut Link<'_>) {
         let channel = link.hub.name(subscribing.channel);
         let (retention, since) = (subscribing.retention, subscribing.since.clone());
         let op = Op::Subscribe { channel, retention, since, limit: MAX_PUBLICATIONS };
         self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
-    }
-
-    /// Makes of the backplane's answers what the client is told; nothing while there is more to ask. What the client missed may be more
-    /// than a subscribe reads: its first part is then read like history. Whether it is such a part.
-    pub(super) fn answered(
-        &mut self,
-        id: u32,
-        mut subscribing: Subscribing,
-        result: Result<Outcome, BackplaneError>,
-        link: &mut Link<'_>,
-    ) -> Option<(Subscribing, Result<Outcome, BackplaneError>, bool)> {
-        match (result, subscribing.retention) {
-            (Ok(Outcome::Subscribed { position: Some(end), recovered: false, .. }), Some(retention))
-                if subscribing.since.as_ref().is_some_and(|since| may_precede(since, &end)) =>
-            {
-                let (channel, since) = (link.hub.name(subscribing.channel), subscribing.since.clone());
-                let limit = MAX_PUBLICATIONS;
-                let op = Op::History { channel, retention, since, limit, reverse: false };
-                self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
-                None
-            }
-            (Ok(Outcome::History { mut position, publications }), _)
-                if page::may_begin_with(publications.first(), link) =>
-            {
-                position.offset = publications.last().map_or(position.offset, |last| last.offset);
-                let part = Outcome::Subscribed { position: Some(position), publications, recovered: true };
-                Some((subscribing, Ok(part), true))
-            }
-            (Ok(Outcome::History { .. }) | Err(BackplaneError::UnrecoverablePosition), _)
-                if subscribing.since.is_some() =>
-            {
-                subscribing.since = None;
-                self.start(id, subscribing, link);
-                None
-            }
-            (result, _) => Some((subscribing, result, false)),
-        }
     }
 
     /// Remembers how the connection is to be counted.
@@ -214,18 +178,6 @@ impl Session {
         }
     }
 
-    /// Subscriptions that the backplane has not confirmed yet.
-    pub(super) fn subscribing(&self) -> usize {
-        self.pending.iter().filter(|pending| matches!(pending.waiting, Waiting::Subscribed(_))).count()
-    }
-
-    /// Index of the pending command that subscribes to a channel.
-    fn under_way(&self, channel: ChannelId) -> Option<usize> {
-        self.pending.iter().position(
-            |pending| matches!(&pending.waiting, Waiting::Subscribed(subscribing) if subscribing.channel == channel),
-        )
-    }
-
     /// Answers a subscribe command. Of a recovery that is too large the client gets the first part, and then comes again for the rest,
     /// as it does whenever its subscription has insufficient state.
     pub(super) fn subscribed(
@@ -235,12 +187,11 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let Some((subscribing, mut result, is_part)) = self.answered(id, subscribing, result, link) else {
-            return Ok(());
-        };
-        let fit = result.as_mut().map_or(Fit::All, |outcome| fit(outcome, &mut page::room(link), link));
+        let mut room = page::room(link);
+        let answered = self.answered(id, subscribing, result, &mut room, link);
+        let Some(Answered { subscribing, result, fit }) = answered else { return Ok(()) };
         match fit {
-            Fit::All | Fit::Never if !is_part => {
+            Fit::All | Fit::Never => {
                 let subscribed = self.enter(subscribing, result, link)?;
                 self.reply(id, &Reply::Subscribe(subscribed.result()), link);
             }
@@ -248,7 +199,7 @@ impl Session {
                 link.abandon(subscribing.channel);
                 return Err(ErrorCode::TooManyRequests);
             }
-            Fit::All | Fit::Never | Fit::Part => {
+            Fit::Part => {
                 let name = link.hub.name(subscribing.channel);
                 link.abandon(subscribing.channel);
                 if let Ok(Outcome::Subscribed { position, publications, recovered }) = result {
@@ -391,29 +342,6 @@ impl Session {
     pub(super) fn is_subscribed(&self, channel: ChannelId) -> bool {
         self.subscriptions.iter().any(|subscription| subscription.channel() == channel)
     }
-}
-
-/// Cuts a recovery to what fits: its position is then where its publications end.
-pub(super) fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> Fit {
-    let Outcome::Subscribed { position: Some(position), publications, recovered } = outcome else {
-        return Fit::All;
-    };
-    let start = publications.first().map_or(position.offset, |first| first.offset.saturating_sub(1));
-    let fit = page::cut(publications, room, link);
-    match fit {
-        Fit::All => {}
-        Fit::Part | Fit::NotNow => {
-            position.offset = publications.last().map_or(start, |last| last.offset);
-        }
-        Fit::Never => *recovered = false,
-    }
-    fit
-}
-
-/// Whether what comes between two places may be in one stream. The position of a channel without a stream stays good in the stream that
-/// begins after it.
-fn may_precede(since: &StreamPosition, end: &StreamPosition) -> bool {
-    since.offset < end.offset && (since.epoch == end.epoch || ProvisionalEpoch::parse(&since.epoch).is_some())
 }
 
 /// Whether a client says where it left off.
