@@ -1,13 +1,16 @@
 //! `Desired::parse`: the only place a spec is refused. What the schema and its CEL rules check is checked here again, since an
 //! object may be older than they are.
 
+mod auth;
+mod backplane;
+
+use self::backplane::backplane;
 use super::{
-    Backplane, Change, Defaults, Desired, External, Invalid, Managed, Policy, RedisUrl, Rules, Scaling,
-    SecretKey, Secrets, Size, Surge,
+    Backplane, Change, Defaults, Desired, Invalid, Policy, Rules, Scaling, SecretKey, Secrets, Size, Surge,
 };
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
-use gateway_core::config::{Channels, GatewayConfig, Jwks, Limits, Protocols};
+use gateway_core::config::{Channels, GatewayConfig, Limits, Protocols};
 use k8s_openapi::api::core::v1::{LocalObjectReference, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource as _;
@@ -72,7 +75,7 @@ impl Desired {
                 defaults,
             )?,
             gateway: gateway(spec, budget, drain_timeout)?,
-            secrets: secrets(&spec.auth)?,
+            secrets: auth::secrets(&spec.auth)?,
             backplane,
             max_reconnects_per_second: budget,
             drain_timeout,
@@ -254,23 +257,12 @@ fn gateway(
     if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
         return Err(Invalid::Origin { origin: origin.clone() });
     }
-    let auth = &spec.auth;
-    if !auth.anonymous && auth.jwt.is_none() {
-        return Err(Invalid::NobodyCanConnect);
-    }
-    let jwt = auth.jwt.as_ref();
     Ok(GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
         compression: spec.listener.compression,
         proxies: gateway_core::config::Proxies::default(),
-        auth: gateway_core::config::Auth {
-            anonymous: auth.anonymous,
-            audience: jwt.and_then(|jwt| jwt.audience.clone()),
-            issuer: jwt.and_then(|jwt| jwt.issuer.clone()),
-            jwks: jwt.and_then(|jwt| jwt.jwks.as_ref()).map(jwks).transpose()?,
-            revoked_tokens: BTreeSet::new(),
-        },
+        auth: auth::entrants(&spec.auth)?,
         limits: spec.limits.clone(),
         channels: spec.channels.clone(),
         drain: gateway_core::config::Drain {
@@ -280,35 +272,9 @@ fn gateway(
     })
 }
 
-fn jwks(given: &crd::Jwks) -> Result<Jwks, Invalid> {
-    let jwks = Jwks { url: given.url.clone(), allow_http: given.allow_http };
-    match jwks.check() {
-        Ok(()) => Ok(jwks),
-        Err(remedy) => Err(Invalid::JwksUrl { url: given.url.clone(), remedy }),
-    }
-}
-
 fn is_origin(origin: &str) -> bool {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
-}
-
-fn secrets(auth: &crd::Auth) -> Result<Secrets, Invalid> {
-    if let Some(jwt) = &auth.jwt {
-        match (&jwt.hmac_secret_ref, &jwt.public_key_secret_ref) {
-            (Some(_), Some(_)) => return Err(Invalid::TwoJwtKeys),
-            (None, None) if jwt.jwks.is_none() => return Err(Invalid::NoJwtKey),
-            _ => {}
-        }
-    }
-    let jwt = auth.jwt.clone().unwrap_or_default();
-    let jwks_ca = jwt.jwks.as_ref().and_then(|jwks| jwks.ca_secret_ref.as_ref());
-    Ok(Secrets {
-        jwt_hmac: secret("spec.auth.jwt.hmacSecretRef", jwt.hmac_secret_ref.as_ref())?,
-        jwt_public_key: secret("spec.auth.jwt.publicKeySecretRef", jwt.public_key_secret_ref.as_ref())?,
-        jwks_ca: secret("spec.auth.jwt.jwks.caSecretRef", jwks_ca)?,
-        api_key: secret("spec.auth.apiKeySecretRef", auth.api_key_secret_ref.as_ref())?,
-    })
 }
 
 fn secret(field: &'static str, given: Option<&SecretKeySelector>) -> Result<Option<SecretKey>, Invalid> {
@@ -329,79 +295,6 @@ fn image_pull_secrets(
     }
     let named: BTreeSet<_> = given.iter().map(|secret| secret.name.clone()).collect();
     Ok(if named.is_empty() { defaults.image_pull_secrets.clone() } else { named })
-}
-
-fn backplane(
-    given: &crd::Backplane,
-    defaults: &Defaults,
-    prefix: impl FnOnce() -> String,
-) -> Result<Backplane, Invalid> {
-    match (&given.redis, given.memory) {
-        (Some(redis), None) if redis.managed.is_some() => managed_redis(redis, defaults),
-        (Some(redis), None) => external_redis(redis, prefix()),
-        (None, Some(_)) => Ok(Backplane::Memory),
-        (redis, _) => Err(Invalid::BackplaneKinds { found: redis.iter().len() * 2 }),
-    }
-}
-
-fn managed_redis(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane, Invalid> {
-    let managed = match redis {
-        crd::Redis { managed: Some(managed), url: None, url_from: None, .. } => managed,
-        _ => return Err(redis_kinds(redis)),
-    };
-    if redis.password_from.is_some() {
-        return Err(Invalid::PasswordOfManaged);
-    }
-    let given = [("username", redis.username.is_some()), ("tls", redis.tls.is_some())];
-    if let Some((field, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
-        return Err(Invalid::AccessOfManaged { field });
-    }
-    Ok(Backplane::Managed(Managed {
-        image: managed.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
-        image_pull_secrets: image_pull_secrets(
-            "spec.backplane.redis.managed.imagePullSecrets",
-            &managed.image_pull_secrets,
-            defaults,
-        )?,
-        spec: managed.clone(),
-    }))
-}
-
-fn external_redis(redis: &crd::Redis, prefix: String) -> Result<Backplane, Invalid> {
-    let url = match (&redis.url, secret("spec.backplane.redis.urlFrom", redis.url_from.as_ref())?) {
-        (Some(url), None) => RedisUrl::Plain(redis_url(url, redis.tls.is_some())?),
-        (None, Some(key)) => RedisUrl::Secret(key),
-        _ => return Err(redis_kinds(redis)),
-    };
-    let tls = redis.tls.clone().unwrap_or_default();
-    let client_certificate = tls.client_certificate_secret_ref.map(|secret| secret.name);
-    if client_certificate.as_ref().is_some_and(String::is_empty) {
-        return Err(Invalid::SecretRef { field: "spec.backplane.redis.tls.clientCertificateSecretRef" });
-    }
-    Ok(Backplane::External(External {
-        url,
-        prefix,
-        username: redis.username.clone(),
-        password: secret("spec.backplane.redis.passwordFrom", redis.password_from.as_ref())?,
-        ca: secret("spec.backplane.redis.tls.caSecretRef", tls.ca_secret_ref.as_ref())?,
-        client_certificate,
-    }))
-}
-
-fn redis_kinds(redis: &crd::Redis) -> Invalid {
-    Invalid::RedisKinds {
-        found: redis.managed.iter().len() + redis.url.iter().len() + redis.url_from.iter().len(),
-    }
-}
-
-fn redis_url(url: &str, has_tls: bool) -> Result<String, Invalid> {
-    let is_address =
-        |scheme| url.strip_prefix(scheme).is_some_and(|rest: &str| !rest.is_empty() && !rest.contains(' '));
-    match (is_address("redis://"), is_address("rediss://")) {
-        (true, _) if has_tls => Err(Invalid::TlsOfPlainRedis { url: url.into() }),
-        (false, false) => Err(Invalid::RedisUrl { url: url.into() }),
-        _ => Ok(url.into()),
-    }
 }
 
 /// Parses hours, minutes and seconds in this order, like `1h30m`.
