@@ -136,7 +136,8 @@ async fn who_knew_a_channel_before_its_first_message_is_told_that_redis_was_empt
 #[tokio::test]
 async fn nothing_is_lost_of_what_is_published_to_a_redis_that_was_emptied_under_its_gateways() {
     let server = RedisServer::start();
-    let node = Node::redis(&server, 1).await;
+    let mut node = Node::redis(&server, 1).await;
+    node.shards[0].subscribe("c", None).await;
     node.publish("c", "before").await.unwrap();
     server.command(&["FLUSHALL"]);
     let first = node.publish("c", "first").await.unwrap();

@@ -272,12 +272,18 @@ fn client_info(o: &mut Object<'_>, info: &ClientInfo) {
     }
 }
 
+/// Bytes that a text takes at most as JSON.
+#[must_use]
+pub fn text_bound(length: usize) -> usize {
+    ESCAPED * length
+}
+
 /// Bytes that a publication takes at most within an array of them.
 #[must_use]
 pub fn publication_bound(publication: &Publication) -> usize {
     let body = match &publication.payload {
         Payload::Json(document) => document.len(),
-        Payload::Text(text) => ESCAPED * text.len(),
+        Payload::Text(text) => text_bound(text.len()),
         Payload::Binary(bytes) => bytes.len().div_ceil(3) * 4,
     };
     MEMBERS + body + publication.info.as_ref().map_or(0, client_info_bound)

@@ -207,11 +207,12 @@ fn what_a_client_has_not_read_is_taken_off_what_is_asked_for_it_and_without_room
     let key = node.subscribe("a");
     node.ops();
     let half = 1_048_576 / 2;
+    let text = 6 * 65_536;
     // What waits, and what is asked for history and presence; nothing is an error.
     for (waiting, history, presence) in [
         (0, Some(half), Some(half)),
-        (half - 65_536, Some(65_536), Some(half)),
-        (half - 65_535, None, Some(half)),
+        (half - text, Some(text), Some(half)),
+        (half - text + 1, None, Some(half)),
         (half, None, Some(half)),
         (half + 1_000, None, Some(half - 1_000)),
         (2 * half - 65_535, None, None),

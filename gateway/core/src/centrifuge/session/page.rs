@@ -40,13 +40,15 @@ pub(super) fn bytes(room: usize) -> u32 {
     u32::try_from(room).unwrap_or(u32::MAX)
 }
 
-/// Bytes to ask for. Without room for the largest message nothing is asked, since it might not bring the client on: it has to read first
-/// what it asked for before.
-pub(super) fn charge(room: usize, link: &Link<'_>) -> Result<u32, ErrorCode> {
-    if room < link.policy.limits().max_message_bytes as usize {
-        return Err(ErrorCode::TooManyRequests);
-    }
-    Ok(bytes(room))
+/// The largest publication as a client is told of it: a text may be six times as long in JSON as it is.
+pub(super) fn largest_publication(link: &Link<'_>) -> usize {
+    reply::text_bound(link.policy.limits().max_message_bytes as usize).min(whole_room(link))
+}
+
+/// Bytes to ask for. With less room than `least` nothing is asked, since it might not bring the client on: it has to read first what it
+/// asked for before.
+pub(super) fn charge(room: usize, least: usize) -> Result<u32, ErrorCode> {
+    if room < least { Err(ErrorCode::TooManyRequests) } else { Ok(bytes(room)) }
 }
 
 /// Whether a page can ever have this publication in it; not without one.

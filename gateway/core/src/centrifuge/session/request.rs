@@ -57,7 +57,8 @@ impl Session {
 
     pub(super) fn presence(&mut self, id: u32, channel: &str, link: &mut Link<'_>) -> Result<(), ErrorCode> {
         let channel = self.with_presence(channel, link)?;
-        let limit = page::charge(link.room().min(page::whole_room(link)), link)?;
+        let least = link.policy.limits().max_message_bytes as usize;
+        let limit = page::charge(link.room().min(page::whole_room(link)), least)?;
         self.request(id, Waiting::Presence(limit), Op::Presence { channel, limit }, link);
         Ok(())
     }
@@ -98,7 +99,7 @@ impl Session {
                 .as_ref()
                 .map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset }),
             limit: u32::try_from(request.limit).unwrap_or(u32::MAX).min(MAX_PUBLICATIONS),
-            bytes: page::charge(page::room(link), link)?,
+            bytes: page::charge(page::room(link), page::largest_publication(link))?,
             reverse: request.reverse,
         };
         self.request(id, Waiting::History, op, link);
