@@ -46,7 +46,6 @@ fn variable<T: std::str::FromStr>(name: &str, default: T) -> T {
 
 #[test]
 #[ignore = "it takes minutes: make histories"]
-#[expect(clippy::print_stdout, reason = "who has run it wants to know what repeats it")]
 fn hours_of_random_histories_go_as_the_protocol_says_and_lose_nothing() {
     let hours: f64 = variable("MOORING_HISTORIES_HOURS", 24.0);
     let seed: u64 = variable("MOORING_HISTORIES_SEED", 0);
