@@ -75,7 +75,7 @@ struct Io {
 }
 
 impl Outbox for Io {
-    fn send(&mut self, connection: ConnectionKey, bytes: Bytes) {
+    fn send(&mut self, connection: ConnectionKey, bytes: &Bytes) {
         self.sockets.send(connection, bytes);
     }
 

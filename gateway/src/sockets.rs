@@ -159,10 +159,10 @@ impl Sockets {
     }
 
     /// Chains a frame to what this turn sends to a connection.
-    pub fn send(&mut self, key: ConnectionKey, frame: Bytes) {
+    pub fn send(&mut self, key: ConnectionKey, frame: &Bytes) {
         let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
         let Some(link) = link else { return };
-        if let Some(code) = close_code(&frame) {
+        if let Some(code) = close_code(frame) {
             link.said_goodbye = true;
             self.metrics.closed(Some(code));
         }

@@ -14,7 +14,7 @@ use crate::{
 pub trait Outbox {
     /// Writes what the connection's [`crate::transport::Transport`] made of one message, in the order of the calls. The bytes are shared
     /// between all recipients of a broadcast.
-    fn send(&mut self, connection: ConnectionKey, bytes: Bytes);
+    fn send(&mut self, connection: ConnectionKey, bytes: &Bytes);
 
     /// Bytes that were sent to a connection and that its socket has not taken yet.
     fn waiting(&self, connection: ConnectionKey) -> usize;

@@ -354,7 +354,7 @@ impl Shard {
             let Some(connection) = self.connections.get_mut(slot as usize) else { continue };
             let key = ConnectionKey { slot, generation: connection.generation };
             if let Some(bytes) = connection.protocol.push(&mut broadcast, key, connection.transport) {
-                out.send(key, bytes.clone());
+                out.send(key, bytes);
             }
         }
     }

@@ -34,7 +34,7 @@ struct Place {
 
 impl Turn {
     /// Adds a frame behind the place `tail`, if there is one; its own place.
-    pub(super) fn add(&mut self, frame: Bytes, tail: u32) -> u32 {
+    pub(super) fn add(&mut self, frame: &Bytes, tail: u32) -> u32 {
         let index = self.places.len() as u32;
         if tail != NONE {
             self.places[tail as usize].next = index;
@@ -42,7 +42,7 @@ impl Turn {
         let is_last = |last: &Frame| last.bytes.as_ptr() == frame.as_ptr() && last.bytes.len() == frame.len();
         if !self.frames.last().is_some_and(is_last) {
             self.bytes += frame.len();
-            self.frames.push(Frame::new(frame));
+            self.frames.push(Frame::new(frame.clone()));
         }
         self.places.push(Place { frame: self.frames.len() as u32 - 1, next: NONE });
         index

@@ -150,19 +150,19 @@ pub(crate) struct Link<'a> {
 impl Link<'_> {
     /// Sends a message to this connection.
     pub(crate) fn send(&mut self, message: Message<'_>) {
-        self.out.send(self.key, self.transport.message(message, self.deflate));
+        self.out.send(self.key, &self.transport.message(message, self.deflate));
     }
 
     /// Sends a text message, which is UTF-8 as it is written.
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.scratch.clear();
         write(self.scratch);
-        self.out.send(self.key, self.transport.message(Message::Text(self.scratch), self.deflate));
+        self.out.send(self.key, &self.transport.message(Message::Text(self.scratch), self.deflate));
         self.scratch.shrink_to(SCRATCH);
     }
 
     /// Sends what was written for several already.
-    pub(crate) fn forward(&mut self, bytes: Bytes) {
+    pub(crate) fn forward(&mut self, bytes: &Bytes) {
         self.out.send(self.key, bytes);
     }
 
@@ -185,17 +185,17 @@ impl Link<'_> {
 
     /// Asks the client for a sign of life.
     pub(crate) fn ping(&mut self) {
-        self.out.send(self.key, self.transport.ping());
+        self.out.send(self.key, &self.transport.ping());
     }
 
     /// Answers the client's ping.
     pub(super) fn pong(&mut self, payload: &[u8]) {
-        self.out.send(self.key, self.transport.pong(payload));
+        self.out.send(self.key, &self.transport.pong(payload));
     }
 
     /// Tells the client that this is the end.
     pub(super) fn say_goodbye(&mut self, goodbye: Goodbye) {
-        self.out.send(self.key, self.transport.goodbye(goodbye));
+        self.out.send(self.key, &self.transport.goodbye(goodbye));
     }
 
     /// Submits an operation whose completion comes back to this connection.

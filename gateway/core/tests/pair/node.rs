@@ -43,9 +43,9 @@ pub struct Sink {
 }
 
 impl Outbox for Sink {
-    fn send(&mut self, connection: ConnectionKey, frame: Bytes) {
+    fn send(&mut self, connection: ConnectionKey, frame: &Bytes) {
         assert!(!self.closed.contains(&connection), "a frame for a connection that is closed");
-        self.sent.push_back((connection, Frame::decode(&frame)));
+        self.sent.push_back((connection, Frame::decode(frame)));
     }
 
     fn waiting(&self, _: ConnectionKey) -> usize {

@@ -114,7 +114,7 @@ impl Session {
             // What was held comes after what is missing; it is recovered like that.
             return Err(Failure::Disconnect(DisconnectCode::InsufficientState));
         }
-        held.into_iter().for_each(|bytes| link.forward(bytes));
+        held.into_iter().for_each(|bytes| link.forward(&bytes));
         Ok(())
     }
 
