@@ -6,7 +6,7 @@ mod check;
 use std::{collections::BTreeMap, sync::Arc};
 
 use self::check::check;
-pub use self::check::{Invalid, LEAST_MEMORY};
+pub use self::check::{Invalid, LEAST_MEMORY, MOST_REVOKED};
 use crate::{
     backplane::Retention,
     config::{Auth, ChannelOptions, Drain, GatewayConfig, Limits, Protocol, Proxies},

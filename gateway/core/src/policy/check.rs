@@ -6,7 +6,7 @@ use crate::config::{ChannelOptions, GatewayConfig};
 pub const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 
 /// Tokens that may be revoked at once.
-const MAX_REVOKED: usize = 10_000;
+pub const MOST_REVOKED: usize = 10_000;
 
 /// Messages of the largest size that have to fit into what may wait for a client.
 const MESSAGES_QUEUED: u64 = 4;
@@ -84,7 +84,7 @@ pub(super) fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invali
         return Err(invalid("auth.jwks.url", format!("{:?}", jwks.url), remedy));
     }
     let revoked = config.auth.revoked_tokens.len();
-    if revoked > MAX_REVOKED {
+    if revoked > MOST_REVOKED {
         let remedy = "it may have at most 10000; leave out those that have expired, or exchange the key that has signed them";
         return Err(invalid("auth.revokedTokens", format!("a list of {revoked}"), remedy));
     }

@@ -56,6 +56,18 @@ pub struct Jwt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub issuer: Option<String>,
+    /// Tokens that count no longer although they have not expired, by their `jti`: at most 10,000, each of 1 to 253 visible ASCII characters
+    /// other than `"` and `\`, and 64 KiB of them, three bytes counted for each beside its own. That is 1,680 UUIDs. Leave out those that have
+    /// expired by now.
+    #[serde(default)]
+    #[schemars(length(max = 10_000), inner(length(min = 1, max = 253)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set", "x-kubernetes-validations" = [
+        {"rule": r#"self.all(id, id.matches(r'^[!#-\[\]-~]+$'))"#,
+         "message": r#"spec.auth.jwt.revokedTokens: not the jti of a token that can be revoked; give visible ASCII characters other than " and \"#},
+        {"rule": "self.map(id, size(id) + 3).sum() <= 65536",
+         "message": "spec.auth.jwt.revokedTokens: more than 65536 bytes, three counted for each beside its own; leave out those that have expired, or exchange the key that has signed them"},
+    ]))]
+    pub revoked_tokens: Vec<String>,
 }
 
 /// A key set (RFC 7517) that gateways fetch from where whoever signs tokens publishes it: every five minutes, and when a token names a key

@@ -22,6 +22,8 @@ const MOST_CONNECTIONS: i64 = 1_000_000;
 /// Bytes, where `limits.memoryBytes` is given and not 0.
 const LEAST_MEMORY: i64 = 16 * 1024 * 1024;
 const MOST_MEMORY: i64 = 1 << 40;
+/// Bytes of a configuration: Linux starts no process with an environment variable, its name included, of 128 KiB.
+const LONGEST_CONFIG: usize = 127 * 1024;
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Desired {
@@ -257,7 +259,7 @@ fn gateway(
     if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
         return Err(Invalid::Origin { origin: origin.clone() });
     }
-    Ok(GatewayConfig {
+    let config = GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
         compression: spec.listener.compression,
@@ -269,7 +271,12 @@ fn gateway(
             max_reconnects_per_second: budget,
             timeout_seconds: u32::try_from(drain_timeout.as_secs()).unwrap_or(u32::MAX),
         },
-    })
+    };
+    let bytes = serde_json::to_string(&config).unwrap_or_default().len();
+    if bytes > LONGEST_CONFIG {
+        return Err(Invalid::ConfigurationTooLong { bytes, most: LONGEST_CONFIG });
+    }
+    Ok(config)
 }
 
 fn is_origin(origin: &str) -> bool {

@@ -3,7 +3,11 @@
 use super::{Invalid, Secrets, secret};
 use crate::crd;
 use gateway_core::config::{self, Jwks};
+use gateway_core::policy::MOST_REVOKED;
 use std::collections::BTreeSet;
+
+/// Bytes of a token's `jti`.
+const LONGEST_ID: usize = 253;
 
 /// What gateways are told of it.
 pub(super) fn entrants(given: &crd::Auth) -> Result<config::Auth, Invalid> {
@@ -16,7 +20,7 @@ pub(super) fn entrants(given: &crd::Auth) -> Result<config::Auth, Invalid> {
         audience: jwt.and_then(|jwt| jwt.audience.clone()),
         issuer: jwt.and_then(|jwt| jwt.issuer.clone()),
         jwks: jwt.and_then(|jwt| jwt.jwks.as_ref()).map(jwks).transpose()?,
-        revoked_tokens: BTreeSet::new(),
+        revoked_tokens: jwt.map(|jwt| revoked(&jwt.revoked_tokens)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -25,6 +29,20 @@ fn jwks(given: &crd::Jwks) -> Result<Jwks, Invalid> {
     match jwks.check() {
         Ok(()) => Ok(jwks),
         Err(remedy) => Err(Invalid::JwksUrl { url: given.url.clone(), remedy }),
+    }
+}
+
+/// How long the whole list may be is a matter of the configuration.
+fn revoked(given: &[String]) -> Result<BTreeSet<String>, Invalid> {
+    if given.len() > MOST_REVOKED {
+        return Err(Invalid::RevokedTokens { count: given.len(), most: MOST_REVOKED });
+    }
+    // As they are, in quotation marks, they are JSON.
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    let is_id = |id: &String| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(is_plain);
+    match given.iter().find(|id| !is_id(id)) {
+        Some(id) => Err(Invalid::RevokedToken { id: id.clone() }),
+        None => Ok(given.iter().cloned().collect()),
     }
 }
 
