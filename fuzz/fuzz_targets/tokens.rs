@@ -50,7 +50,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(token) = String::from_utf8(token(choice, rest)) else { return };
     let now = Now { monotonic: Duration::ZERO, unix_seconds: NOW };
     for (verifier, audience) in VERIFIERS.iter().zip([None, Some(AUDIENCE)]) {
-        let result = verifier.connection(&token, now);
+        let result = verifier.check(&token).connection(now);
         let claims = checked(&token);
         match result {
             Ok(accepted) => {
@@ -62,7 +62,7 @@ fuzz_target!(|input: &[u8]| {
             }
             Err(_) => {}
         }
-        let channel = verifier.subscription(&token, "news", "ada", now);
+        let channel = verifier.check(&token).subscription("news", "ada", now);
         assert!(
             channel.is_err()
                 || checked(&token)

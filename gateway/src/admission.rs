@@ -181,18 +181,14 @@ impl Admission {
     }
 
     /// An address brought a token that is none of ours.
-    pub fn wrong_token(&self, client: IpAddr, now: Duration) {
-        self.charge(Site::of(client), now);
+    pub fn wrong_token(&self, site: Site, now: Duration) {
+        if let Some(tokens) = &self.wrong_tokens {
+            tokens.charge(site, nanoseconds(now));
+        }
     }
 
     fn bars(&self, site: Site, now: u64) -> bool {
         self.wrong_tokens.as_ref().is_some_and(|tokens| tokens.is_barred(site, now))
-    }
-
-    fn charge(&self, site: Site, now: Duration) {
-        if let Some(tokens) = &self.wrong_tokens {
-            tokens.charge(site, nanoseconds(now));
-        }
     }
 
     /// Connections with a permit.
@@ -203,9 +199,10 @@ impl Admission {
 }
 
 impl Permit {
-    /// The client brought a token that is none of ours.
-    pub fn wrong_token(&self, now: Duration) {
-        self.of.charge(self.site, now);
+    /// Whose it is.
+    #[must_use]
+    pub fn site(&self) -> Site {
+        self.site
     }
 }
 
@@ -288,10 +285,10 @@ mod tests {
         let limits = Limits { wrong_tokens_per_minute_per_address: Some(2), ..Limits::default() };
         let (admission, other) = (Admission::new(&limits, u32::MAX), IpAddr::from([10, 0, 0, 9]));
         let permit = admission.admit(CLIENT, Duration::ZERO).unwrap();
-        permit.wrong_token(Duration::ZERO);
-        admission.wrong_token(CLIENT, Duration::ZERO);
+        admission.wrong_token(permit.site(), Duration::ZERO);
+        admission.wrong_token(Site::of(CLIENT), Duration::ZERO);
         assert_eq!(admission.check(CLIENT, Duration::ZERO), Ok(()));
-        permit.wrong_token(Duration::ZERO);
+        admission.wrong_token(permit.site(), Duration::ZERO);
         assert_eq!(admission.check(CLIENT, Duration::ZERO), Err(Refusal::AddressBarred));
         assert_eq!(admission.admit(CLIENT, Duration::ZERO).unwrap_err(), Refusal::AddressBarred);
         assert!(admission.admit(other, Duration::ZERO).is_ok());

@@ -98,6 +98,11 @@ pub struct Args {
     #[arg(long, env = "MOORING_JWT_PUBLIC_KEY_FILE", value_name = "FILE", value_delimiter = ',')]
     jwt_public_key_file: Vec<PathBuf>,
 
+    /// File with the CAs that may have signed the certificate of auth.jwks.url, PEM, read anew for each fetch; those that browsers trust
+    /// when absent.
+    #[arg(long, env = "MOORING_JWKS_CA_FILE", value_name = "FILE")]
+    jwks_ca_file: Option<PathBuf>,
+
     /// File with the key that the server API asks for; without one it is not served.
     #[arg(long, env = "MOORING_API_KEY_FILE", value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -164,6 +169,8 @@ impl Args {
             public_keys: self.jwt_public_key_file.clone(),
         };
         let token_keys = token_key_files.read()?;
+        // So that a mistake is known at the start.
+        secret("--jwks-ca-file", &self.jwks_ca_file)?;
         let mut settings = Settings {
             listen: self.listen,
             control: self.control,
@@ -183,6 +190,7 @@ impl Args {
                 api_key: secret("--api-key-file", &self.api_key_file)?,
             },
             token_key_files,
+            jwks_ca_file: self.jwks_ca_file.clone(),
             anonymous: self.anonymous,
             node_name: self.node_name.clone(),
             revision: self.revision.clone(),
@@ -192,7 +200,8 @@ impl Args {
             echo: self.echo,
             insecure_api: self.insecure_api,
         };
-        settings.anonymous |= self.listen.ip().is_loopback() && settings.secrets.token_keys.is_empty();
+        let has_keys = !settings.secrets.token_keys.is_empty() || settings.config.auth.jwks.is_some();
+        settings.anonymous |= self.listen.ip().is_loopback() && !has_keys;
         if !names_anonymous {
             settings.config.auth.anonymous = settings.anonymous;
         }
@@ -233,6 +242,7 @@ mod tests {
         let everywhere = ["--listen", "0.0.0.0:8000"];
         assert_eq!(anonymous(&[]), Ok(true));
         assert_eq!(anonymous(&config("auth: {audience: chat}")), Ok(true));
+        assert_eq!(anonymous(&config("auth: {jwks: {url: 'https://login.example.com/keys'}}")), Ok(false));
         assert_eq!(anonymous(&key), Ok(false));
         assert_eq!(anonymous(&[&key[..], &["--anonymous"]].concat()), Ok(true));
         assert_eq!(anonymous(&[&key[..], &everywhere].concat()), Ok(false));

@@ -24,6 +24,7 @@ use crate::{
         Framing, HttpStream, bearer, is_same, read_body,
         reply::{self, Reply},
     },
+    jwks::KeySetStatus,
     node::Node,
     places::Places,
     policies::{ExchangeError, Policies},
@@ -51,6 +52,8 @@ pub struct ControlPort {
     pub drain: Rc<RefCell<Drain>>,
     /// What is exchanged.
     pub policies: Rc<Policies>,
+    /// How keys come here that are fetched.
+    pub key_set: KeySetStatus,
     /// Filled once a second.
     pub rate: Rc<RefCell<AcceptRate>>,
 }
@@ -137,12 +140,15 @@ impl ControlPort {
         }
     }
 
-    /// A backplane out of reach is reported, but keeps nobody away: it is out of every gateway's reach at once, and none would be left.
+    /// A backplane out of reach is reported, but keeps nobody away: it is out of every gateway's reach at once, and none would be left. A
+    /// gateway that has never had the keys it needs leaves its clients to those that have them.
     fn readiness(&self) -> Reply {
         let reason = if !self.node.is_started() {
             "starting\n"
         } else if self.drain.borrow().progress().is_some() {
             "draining\n"
+        } else if self.key_set.is_awaited() {
+            "waiting for the keys of auth.jwks.url\n"
         } else {
             return reply::body(StatusCode::OK, "text/plain", "ok\n");
         };
@@ -169,6 +175,7 @@ impl ControlPort {
             drain: self.drain.borrow().progress(),
             backplane: self.backplane.health(),
             memory: self.node.memory.fraction(),
+            jwks: self.key_set.health(now),
         }
     }
 

@@ -15,15 +15,18 @@ use tokio::{sync::mpsc, task::LocalSet};
 
 use crate::{
     backplane::{self, BackplaneHandle, BackplaneThread, InboxSender, RedisConfig},
+    checks::Checks,
     control::{AcceptRate, ControlPort},
     drain::Drain,
     files::{self, Files},
+    jwks::{self, KeySetStatus},
     listener,
     node::Node,
     policies::Policies,
     settings::{Settings, SettingsError},
     shard::{Order, Start},
     token_keys,
+    watched::{self, Exit},
 };
 
 /// Items from the backplane that wait for a shard at most.
@@ -89,13 +92,6 @@ pub enum GatewayError {
     },
 }
 
-/// A thread's end.
-#[derive(Debug)]
-struct Exit {
-    thread: String,
-    result: io::Result<()>,
-}
-
 impl Gateway {
     /// Starts everything and returns once it serves.
     pub fn start(settings: Settings) -> Result<Self, GatewayError> {
@@ -109,7 +105,7 @@ impl Gateway {
         let keys = settings.secrets.token_keys.parse()?;
         let policy = Arc::new(settings.policy()?);
         let files = Files::share(files::raise_open_files()?, policy.limits().max_connections);
-        let node = Arc::new(Node::new(settings, &policy, files.connections)?);
+        let node = Arc::new(Node::new(settings, &policy, Checks::start()?, files.connections)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
             result.map_err(|error| GatewayError::Listen { flag, address, error })
@@ -144,7 +140,7 @@ impl Gateway {
             let ready = ready.clone();
             // The receiver waits for every shard.
             let ready = move || _ = ready.send(());
-            spawn_watched(format!("shard-{index}"), exits.clone(), || crate::shard::run(start, ready))?;
+            watched::spawn(format!("shard-{index}"), exits.clone(), || crate::shard::run(start, ready))?;
         }
         drop(ready);
         for _ in 0..shards {
@@ -211,6 +207,8 @@ impl Supervisor {
             let Self { node, policy, keys, handle, mut backplane, orders, mut exited, stops } = self;
             let drain = Rc::new(RefCell::new(Drain::new(node.clone(), orders.clone())));
             let policies = Policies::new(node.clone(), orders.clone(), policy, keys);
+            let is_closed = !policies.in_force().auth().anonymous;
+            let key_set = KeySetStatus::new(is_closed && node.settings.secrets.token_keys.is_empty());
             let rate = Rc::new(RefCell::new(AcceptRate::default()));
             let listener = tokio::net::TcpListener::from_std(control)?;
             let port = ControlPort {
@@ -218,6 +216,7 @@ impl Supervisor {
                 backplane: handle,
                 drain: drain.clone(),
                 policies: policies.clone(),
+                key_set: key_set.clone(),
                 rate: rate.clone(),
             };
             let mut serving = tokio::task::spawn_local(port.serve(listener));
@@ -226,6 +225,7 @@ impl Supervisor {
                 result = drain_when_told(&node, &policies, &drain, stops) => result,
                 () = sample(&node, &rate) => Ok(()),
                 () = follow_token_keys(&node, &policies) => Ok(()),
+                () = jwks::follow(&node, &policies, &key_set) => Ok(()),
                 Some(exit) = exited.recv() => {
                     let reason = exit.result.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                     Err(died(&exit.thread, &reason))
@@ -305,45 +305,6 @@ fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
     }
 }
 
-/// Starts a thread whose end is told, however it comes.
-fn spawn_watched(
-    name: String,
-    exits: mpsc::Sender<Exit>,
-    work: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        let end = ExitOnDrop {
-            exit: Some(Exit { thread: name, result: Err(io::Error::other("it panicked")) }),
-            exits,
-        };
-        end.with(work());
-    })?;
-    Ok(())
-}
-
-/// Reports the end of a thread, however it comes.
-struct ExitOnDrop {
-    exit: Option<Exit>,
-    exits: mpsc::Sender<Exit>,
-}
-
-impl ExitOnDrop {
-    fn with(mut self, result: io::Result<()>) {
-        if let Some(exit) = &mut self.exit {
-            exit.result = result;
-        }
-    }
-}
-
-impl Drop for ExitOnDrop {
-    fn drop(&mut self) {
-        if let Some(exit) = self.exit.take() {
-            // The queue has a place for every thread; nobody listens any more when the gateway ends.
-            let _ = self.exits.try_send(exit);
-        }
-    }
-}
-
 fn core_settings(node: &Node, shard: u16) -> shard::Settings {
     shard::Settings {
         node_name: node.settings.node_name.clone(),
@@ -394,16 +355,5 @@ mod tests {
     fn a_gateway_of_which_a_shard_fails_ends() {
         let end = end_with(Failure::Silence);
         assert!(end.starts_with("shard-") && end.ends_with(" failed: the backplane is gone"), "{end}");
-    }
-
-    #[test]
-    fn a_thread_that_panics_is_reported_like_one_that_fails() {
-        let (exits, mut exited) = mpsc::channel(1);
-        spawn_watched("shard-7".to_owned(), exits, || panic!("as the test asked for")).unwrap();
-        let exit = exited.blocking_recv().unwrap();
-        assert_eq!(
-            (exit.thread.as_str(), exit.result.unwrap_err().to_string().as_str()),
-            ("shard-7", "it panicked")
-        );
     }
 }

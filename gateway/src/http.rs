@@ -3,6 +3,7 @@
 mod api;
 mod body;
 mod framing;
+mod raw;
 pub mod reply;
 mod stream;
 
@@ -20,22 +21,17 @@ use std::{
 use bytes::Bytes;
 use gateway_core::{
     address,
-    backplane::{Op, Outcome, Payload},
     centrifuge::command::valid_channel,
     config::Protocol as Served,
     handshake::{self, BadHandshake, Subprotocols},
     policy::Policy,
-    raw::backplane_channel,
     shard::Opening,
-    token::{EntryToken, TokenError},
 };
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, StatusCode,
     body::Incoming,
-    header::{
-        AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, ORIGIN,
-    },
+    header::{AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, ORIGIN},
     service::Service,
 };
 use subtle::ConstantTimeEq as _;
@@ -202,89 +198,6 @@ impl ClientPort {
         handshake::check_origin(headers, self.policy().allowed_origins())
     }
 
-    /// Raw clients have no command to bring a token with, so it comes in the URL or in a header. What it says; nothing for who needs none.
-    async fn authorize_raw(
-        &self,
-        request: &Request<Incoming>,
-        channel: &str,
-    ) -> Result<Option<EntryToken>, Reply> {
-        let bearer = || bearer(request.headers());
-        let token = parameter(request.uri().query(), "token").or_else(bearer);
-        let Some(token) = token else {
-            return if self.policy().auth().anonymous && self.policy().may_enter_raw(channel, "") {
-                Ok(None)
-            } else {
-                Err(self.unauthorized("a token is needed, as ?token= or as Authorization: Bearer"))
-            };
-        };
-        let (admission, client) = (&self.node.admission, self.client(request.headers()));
-        admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        let token = self.entry(token, channel).await.map_err(|error| {
-            if let TokenError::Invalid(_) = error {
-                admission.wrong_token(client, self.node.clock.elapsed());
-            }
-            self.unauthorized(&error.to_string())
-        })?;
-        if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
-            Ok(Some(token))
-        } else {
-            Err(self.unauthorized("the channel needs a subscription token for it, or another user's"))
-        }
-    }
-
-    /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
-    async fn entry(&self, token: String, channel: &str) -> Result<EntryToken, TokenError> {
-        let (verifier, now) = (self.policy().verifier().clone(), self.node.clock.now());
-        if !verifier.is_slow() {
-            return verifier.entry(&token, channel, now);
-        }
-        // The semaphore is never closed.
-        let _turn = self.node.verifications.acquire().await;
-        let channel = channel.to_owned();
-        let verified = tokio::task::spawn_blocking(move || verifier.entry(&token, &channel, now));
-        verified.await.unwrap_or(Err(TokenError::TooMany))
-    }
-
-    async fn publish_raw(
-        &self,
-        request: Request<Incoming>,
-        channel: &str,
-        token: Option<EntryToken>,
-    ) -> Reply {
-        if let Err(flaw) = self.check_origin(request.headers()) {
-            return reply::bad_handshake(flaw);
-        }
-        if !self.policy().may_publish_raw(channel, token.as_ref().map_or("", |token| &token.user)) {
-            return reply::refuse(StatusCode::FORBIDDEN, "the channel's namespace does not let you publish");
-        }
-        let is_text = request.headers().get(CONTENT_TYPE).is_some_and(is_text);
-        let body = match self.body(request).await {
-            Ok(body) => body,
-            Err(error) => return error.reply(),
-        };
-        let _busy = self.place.work();
-        let payload = match std::str::from_utf8(&body) {
-            Ok(_) if is_text => Payload::Text(body),
-            _ => Payload::Binary(body),
-        };
-        self.node.metrics.publications.inc();
-        let op = Op::Publish {
-            retention: self.policy().raw_retention(channel),
-            channel: backplane_channel(channel).into(),
-            payload,
-            info: None,
-            origin: None,
-            idempotency_key: None,
-        };
-        match self.backplane.call(op).await {
-            Ok(Outcome::Published { .. }) => reply::json(StatusCode::OK, &serde_json::json!({"result": {}})),
-            Ok(_) => {
-                reply::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the backplane gave no answer to a publish")
-            }
-            Err(error) => reply::unavailable(1, &error.to_string()),
-        }
-    }
-
     async fn api(&self, request: Request<Incoming>) -> Reply {
         if let Err(message) = self.authorize_api(request.headers()) {
             return reply::refuse(StatusCode::UNAUTHORIZED, message);
@@ -357,17 +270,6 @@ fn page(request: &Request<Incoming>) -> Reply {
     reply
 }
 
-fn is_text(content_type: &HeaderValue) -> bool {
-    let content_type = content_type.to_str().unwrap_or_default().to_ascii_lowercase();
-    content_type.starts_with("text/") || content_type.starts_with("application/json")
-}
-
-/// A parameter of the query, decoded.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let mut pairs = form_urlencoded::parse(query?.as_bytes());
-    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
 /// Percent-decoding (RFC 3986, section 2.1); nothing when the result is no UTF-8.
 fn decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
@@ -382,20 +284,5 @@ mod tests {
         assert_eq!(decode("room%201"), Some("room 1".to_owned()));
         assert_eq!(decode("100%"), Some("100%".to_owned()), "what encodes nothing stands for itself");
         assert_eq!(decode("%ff"), None);
-    }
-
-    #[test]
-    fn a_parameter_is_found_by_its_whole_name() {
-        assert_eq!(parameter(Some("a=1&token=x%2By&tok=2"), "token"), Some("x+y".to_owned()));
-        assert_eq!(parameter(Some("atoken=1"), "token"), None);
-        assert_eq!(parameter(None, "token"), None);
-    }
-
-    #[test]
-    fn json_and_text_are_text_and_the_rest_is_binary() {
-        let cases = [("text/plain; charset=utf-8", true), ("Application/JSON", true), ("image/png", false)];
-        for (content_type, expected) in cases {
-            assert_eq!(is_text(&HeaderValue::from_static(content_type)), expected, "{content_type}");
-        }
     }
 }

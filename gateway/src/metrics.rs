@@ -47,6 +47,12 @@ pub struct Metrics {
     pub backplane_refused: IntCounter,
     /// Items taken from the backplane.
     pub inbound: IntCounter,
+    /// Keys that were fetched and are in force.
+    pub jwks_keys: IntGauge,
+    /// Unix time of the last fetch that succeeded.
+    pub jwks_fetched: IntGauge,
+    /// Fetches that failed.
+    pub jwks_failures: IntCounter,
     moved: IntCounter,
     raw_gaps: IntCounter,
     raw_unpublished: IntCounter,
@@ -222,6 +228,12 @@ impl Metrics {
                 "Operations not taken, its queue being full.",
             )?,
             inbound: counter("mooring_backplane_inbound_total", "Items taken from the backplane.")?,
+            jwks_keys: gauge("mooring_jwks_keys", "Keys of auth.jwks.url in force.")?,
+            jwks_fetched: gauge(
+                "mooring_jwks_fetched_timestamp_seconds",
+                "When auth.jwks.url was fetched last, in Unix time; 0 when it never was.",
+            )?,
+            jwks_failures: counter("mooring_jwks_failures_total", "Fetches of auth.jwks.url that failed.")?,
             moved: counter("mooring_drain_moved_total", "Connections that drains closed.")?,
             raw_gaps: counter(
                 "mooring_raw_gaps_total",

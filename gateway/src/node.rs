@@ -9,19 +9,17 @@ use gateway_core::{
     control::{Accepted, Connections},
     policy::Policy,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use crate::{
     admission::Admission,
     cgroup,
+    checks::Checks,
     clock::Clock,
     memory::{self, Memory},
     metrics::{self, Metrics, ShardNumbers},
     settings::Settings,
 };
-
-/// Tokens of HTTP requests that are verified at once, where that is slow; the others wait for their turn.
-const VERIFICATIONS: usize = 2;
 
 /// One gateway, as all of its threads see it.
 pub struct Node {
@@ -33,8 +31,10 @@ pub struct Node {
     pub clock: Clock,
     /// Its limits.
     pub admission: Arc<Admission>,
-    /// For slow verifications, which leave the shard's thread.
-    pub verifications: Semaphore,
+    /// Of tokens, where that is slow.
+    pub checks: Checks,
+    /// Told when a token names a key that is not known here.
+    pub unknown_keys: Notify,
     /// What it holds for its clients.
     pub memory: Arc<Memory>,
     /// Its counters.
@@ -47,14 +47,20 @@ pub struct Node {
 
 impl Node {
     /// A gateway that has not started yet, and may open `files` connections.
-    pub fn new(settings: Settings, policy: &Policy, files: u32) -> Result<Self, prometheus::Error> {
+    pub fn new(
+        settings: Settings,
+        policy: &Policy,
+        checks: Checks,
+        files: u32,
+    ) -> Result<Self, prometheus::Error> {
         let shards = settings.shard_count();
         let memory_limit = memory::limit(policy.limits().memory_bytes, cgroup::memory_limit());
         Ok(Self {
             id: rand::random(),
             clock: Clock::start(),
             admission: Admission::new(policy.limits(), files),
-            verifications: Semaphore::new(VERIFICATIONS),
+            checks,
+            unknown_keys: Notify::new(),
             memory: Memory::new(memory_limit, shards),
             metrics: Metrics::new()?,
             shards: (0..shards).map(|_| Arc::default()).collect(),

@@ -4,12 +4,12 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use futures::future::try_join_all;
 use gateway_core::{
-    config::{GatewayConfig, Limits},
+    config::{GatewayConfig, Jwks, Limits},
     policy::{Invalid, Policy},
     token::Key,
 };
 use tokio::{
-    sync::{Mutex, mpsc},
+    sync::{Mutex, mpsc, watch},
     time::timeout,
 };
 
@@ -25,7 +25,21 @@ pub struct Policies {
     orders: Vec<mpsc::Sender<Order>>,
     in_force: RefCell<Arc<Policy>>,
     /// The keys in force. Who exchanges something holds them, so that one exchange comes after the other.
-    keys: Mutex<Vec<Key>>,
+    keys: Mutex<Keys>,
+    /// Where some of them are fetched from.
+    jwks: watch::Sender<Option<Jwks>>,
+}
+
+/// What clients' tokens may be signed with.
+struct Keys {
+    of_files: Vec<Key>,
+    fetched: Vec<Key>,
+}
+
+impl Keys {
+    fn all(&self) -> Vec<Key> {
+        self.of_files.iter().chain(&self.fetched).cloned().collect()
+    }
 }
 
 /// Why a policy stays as it is.
@@ -43,15 +57,23 @@ pub enum ExchangeError {
 }
 
 impl Policies {
-    /// `first` is what the shards were started with.
+    /// `first` is what the shards were started with, with the keys of files.
     #[must_use]
     pub fn new(
         node: Arc<Node>,
         orders: Vec<mpsc::Sender<Order>>,
         first: Arc<Policy>,
-        keys: Vec<Key>,
+        of_files: Vec<Key>,
     ) -> Rc<Self> {
-        Rc::new(Self { node, orders, in_force: RefCell::new(first), keys: Mutex::new(keys) })
+        let (jwks, _) = watch::channel(first.auth().jwks.clone());
+        let keys = Mutex::new(Keys { of_files, fetched: Vec::new() });
+        Rc::new(Self { node, orders, in_force: RefCell::new(first), keys, jwks })
+    }
+
+    /// Where keys are to be fetched from, now and whenever that changes.
+    #[must_use]
+    pub fn jwks(&self) -> watch::Receiver<Option<Jwks>> {
+        self.jwks.subscribe()
     }
 
     /// What every shard goes by.
@@ -65,21 +87,49 @@ impl Policies {
         self: Rc<Self>,
         config: GatewayConfig,
     ) -> Result<Arc<Policy>, ExchangeError> {
-        let keys = self.keys.lock().await;
+        let mut keys = self.keys.lock().await;
         if config.hash() == self.in_force().hash() {
             return Ok(self.in_force());
         }
-        let policy = Policy::compile(config, keys.clone())?;
+        let jwks = config.auth.jwks.clone();
+        let is_elsewhere = jwks != self.in_force().auth().jwks;
+        // Whoever names another issuer trusts the one before no longer.
+        let known = if is_elsewhere { keys.of_files.clone() } else { keys.all() };
+        let policy = Policy::compile(config, known)?;
         check_fixed(self.in_force().limits(), policy.limits())?;
-        self.exchange(policy).await
+        let policy = self.exchange(policy).await?;
+        if is_elsewhere {
+            keys.fetched.clear();
+            self.jwks.send_replace(jwks);
+        }
+        Ok(policy)
     }
 
-    /// Exchanges the keys of clients' tokens; returns once every shard goes by them.
-    pub async fn exchange_keys(self: Rc<Self>, keys: Vec<Key>) -> Result<(), ExchangeError> {
-        let mut in_force = self.keys.lock().await;
+    /// Exchanges the keys of files; returns once every shard goes by them.
+    pub async fn exchange_keys(self: Rc<Self>, of_files: Vec<Key>) -> Result<(), ExchangeError> {
+        let mut keys = self.keys.lock().await;
+        let now = Keys { of_files, fetched: keys.fetched.clone() };
+        self.recompile(&mut keys, now).await
+    }
+
+    /// Exchanges the keys that were fetched from there, which changes nothing where the configuration names another place by now.
+    pub async fn exchange_fetched(
+        self: Rc<Self>,
+        from: Jwks,
+        fetched: Vec<Key>,
+    ) -> Result<(), ExchangeError> {
+        let mut keys = self.keys.lock().await;
+        if self.in_force().auth().jwks.as_ref() != Some(&from) {
+            return Ok(());
+        }
+        let now = Keys { of_files: keys.of_files.clone(), fetched };
+        self.recompile(&mut keys, now).await
+    }
+
+    async fn recompile(&self, keys: &mut Keys, now: Keys) -> Result<(), ExchangeError> {
         let config = self.in_force().document().clone();
-        self.exchange(Policy::compile(config, keys.clone())?).await?;
-        *in_force = keys;
+        self.exchange(Policy::compile(config, now.all())?).await?;
+        *keys = now;
         Ok(())
     }
 

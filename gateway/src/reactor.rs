@@ -3,25 +3,32 @@
 //! Each input is a turn: the core handles it, and what it puts out is written when the turn ends. Whatever the turn leads to (a
 //! socket that turns out broken, a queue that overflows, a refused operation) is handled within it.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
+    address::Site,
     backplane::{Inbound, Op},
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
     policy::Policy,
     shard::{self, Opening, Shard},
     time::Now,
+    token::{CheckedToken, Verifier},
     transport::Transport,
 };
 use mio::{Events, Registry, net::TcpStream};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::spawn_local};
 
 use crate::{
     admission::Permit,
     backplane::BackplaneHandle,
-    clock::Clock,
     memory::{Holder, slowest},
     metrics::ShardNumbers,
     node::Node,
@@ -58,11 +65,13 @@ pub struct Reactor {
 }
 
 /// Where the core's effects go.
-#[derive(Debug)]
 struct Io {
     sockets: Sockets,
     ops: Ops,
-    clock: Clock,
+    node: Arc<Node>,
+    reactor: Weak<RefCell<Reactor>>,
+    /// Whose token was handed on to be checked last.
+    checking: Option<ConnectionKey>,
 }
 
 impl Outbox for Io {
@@ -75,7 +84,27 @@ impl Outbox for Io {
     }
 
     fn wrong_token(&self, connection: ConnectionKey) {
-        self.sockets.wrong_token(connection, self.clock.elapsed());
+        if let Some(site) = self.sockets.site(connection) {
+            self.node.admission.wrong_token(site, self.node.clock.elapsed());
+        }
+    }
+
+    fn check(&mut self, connection: ConnectionKey, verifier: &Arc<Verifier>, token: &str) -> bool {
+        let Some(site) = self.sockets.site(connection) else { return false };
+        let Some(check) = self.node.checks.submit(site, verifier, token) else { return false };
+        let reactor = self.reactor.clone();
+        spawn_local(async move {
+            // Without an answer the gateway is ending.
+            if let (Ok(checked), Some(reactor)) = (check.await, reactor.upgrade()) {
+                reactor.borrow_mut().checked(connection, site, checked);
+            }
+        });
+        self.checking = Some(connection);
+        true
+    }
+
+    fn unknown_key(&self) {
+        self.node.unknown_keys.notify_one();
     }
 
     fn close(&mut self, connection: ConnectionKey) {
@@ -84,6 +113,10 @@ impl Outbox for Io {
 
     fn pause(&mut self, connection: ConnectionKey) {
         self.sockets.pause(connection);
+        // Whoever only waits for a token to be checked asks for nothing too much.
+        if self.checking.take() != Some(connection) {
+            self.node.metrics.pauses.inc();
+        }
     }
 
     fn resume(&mut self, connection: ConnectionKey) {
@@ -116,25 +149,29 @@ impl Reactor {
         policy: Arc<Policy>,
         registry: Registry,
         backplane: BackplaneHandle,
-    ) -> Self {
+    ) -> ReactorRef {
         let index = settings.shard;
         let queue_limit = policy.limits().outbound_queue_bytes as usize;
-        Self {
+        let numbers = node.shards[usize::from(index)].clone();
+        let reactor = |reactor: &Weak<RefCell<Self>>| Self {
             index,
             core: Shard::new(settings, policy),
             io: Io {
                 sockets: Sockets::new(registry, queue_limit, node.metrics.clone()),
                 ops: Ops::new(backplane, index, node.metrics.clone()),
-                clock: node.clock,
+                node: node.clone(),
+                reactor: reactor.clone(),
+                checking: None,
             },
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             faults: Vec::new(),
-            numbers: node.shards[usize::from(index)].clone(),
+            numbers,
             node,
             armed: None,
             rearm: Rc::default(),
             exchanges: 0,
-        }
+        };
+        Rc::new_cyclic(|this| RefCell::new(reactor(this)))
     }
 
     /// What the shard goes by.
@@ -183,11 +220,25 @@ impl Reactor {
         }
         self.finish(now);
         self.numbers.opened();
+        self.rearm_if_earlier();
+        inserted
+    }
+
+    /// Takes a token that was checked elsewhere. Who has gone away from a wrong one brought it all the same.
+    fn checked(&mut self, key: ConnectionKey, site: Site, token: CheckedToken) {
+        let (now, is_wrong) = (self.node.clock.now(), token.is_wrong());
+        if !self.core.checked(key, token, now, &mut self.io) && is_wrong {
+            self.node.admission.wrong_token(site, now.monotonic);
+        }
+        self.finish(now);
+        self.rearm_if_earlier();
+    }
+
+    fn rearm_if_earlier(&self) {
         let earlier = |due| self.armed.is_none_or(|armed| due < armed);
         if self.next_timeout().is_some_and(earlier) {
             self.rearm.notify_one();
         }
-        inserted
     }
 
     /// Handles what the poll reported, and what an earlier turn left unread.

@@ -41,6 +41,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// Where the keys of clients' tokens are from, which are read again when they change.
     pub token_key_files: TokenKeyFiles,
+    /// CAs that may have signed the certificate of `auth.jwks.url`, PEM; without it those that browsers trust may.
+    pub jwks_ca_file: Option<PathBuf>,
     /// Clients without a token may connect where a configuration does not say.
     pub anonymous: bool,
     /// Name of this gateway in reports and replies.
@@ -190,6 +192,7 @@ impl Default for Settings {
             redis_access: RedisAccess::default(),
             secrets: Secrets::default(),
             token_key_files: TokenKeyFiles::default(),
+            jwks_ca_file: None,
             anonymous: true,
             node_name: "gateway".to_owned(),
             revision: String::new(),
@@ -345,6 +348,8 @@ mod tests {
         let cases = [
             ("limits: {maxConnection: 5}", "maxConnection"),
             ("auth: {audiance: a}", "audiance"),
+            ("auth: {jwks: {uri: 'https://a'}}", "uri"),
+            ("auth: {jwks: {url: 'https://a', refresh: 5}}", "refresh"),
             ("channels: {defaults: {}}", "defaults"),
             ("channels: {default: {publsh: Server}}", "publsh"),
             ("channels: {default: {history: {sise: 5}}}", "sise"),

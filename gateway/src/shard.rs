@@ -1,12 +1,10 @@
 //! The thread of one shard: its listening socket, its connections, its timer.
 
 use std::{
-    cell::RefCell,
     future::{Future, poll_fn},
     io,
     ops::ControlFlow,
     pin::pin,
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -76,7 +74,6 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let reactor = Reactor::new(node.clone(), settings, policy, registry, backplane.clone());
-        let reactor = Rc::new(RefCell::new(reactor));
         let places = Places::new(places, node.metrics.http_connections.clone());
         let registry = poll.registry().try_clone()?;
         let listener = Listener::new(listener, registry, places, node.clone(), backplane, reactor.clone())?;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gateway_core::key::ConnectionKey;
+use gateway_core::{address::Site, key::ConnectionKey};
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use self::{
@@ -203,19 +203,17 @@ impl Sockets {
         })
     }
 
-    /// A connection's client brought a token that is none of ours.
-    pub fn wrong_token(&self, key: ConnectionKey, now: Duration) {
+    /// Where a connection's client is.
+    #[must_use]
+    pub fn site(&self, key: ConnectionKey) -> Option<Site> {
         let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
-        if let Some(link) = link.filter(|link| link.generation == key.generation) {
-            link.permit.wrong_token(now);
-        }
+        Some(link.filter(|link| link.generation == key.generation)?.permit.site())
     }
 
     /// Reads nothing more of a connection, until it is resumed or closed.
     pub fn pause(&mut self, key: ConnectionKey) {
         if let Some(link) = self.link(key) {
             link.paused = true;
-            self.metrics.pauses.inc();
         }
     }
 

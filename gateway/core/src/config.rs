@@ -1,10 +1,16 @@
 //! The gateway's configuration: what the operator derives from a `WebSocketCluster`, or a person writes into a file.
 
-use serde::{Deserialize, Serialize};
+mod auth;
+mod channels;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+pub use self::{
+    auth::{Auth, Jwks},
+    channels::{Audience, ChannelOptions, Channels, Entrants, History, Namespace},
+};
 use crate::address::Network;
 
 #[cfg(feature = "schema")]
@@ -105,24 +111,6 @@ pub enum Protocol {
     Raw,
 }
 
-/// Who may connect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Auth {
-    /// Clients without a token may connect.
-    pub anonymous: bool,
-    /// Required `aud` of tokens.
-    pub audience: Option<String>,
-    /// Required `iss` of tokens.
-    pub issuer: Option<String>,
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self { anonymous: true, audience: None, issuer: None }
-    }
-}
-
 /// Proxies in front of the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -207,120 +195,9 @@ impl Default for Limits {
     }
 }
 
-/// What channels do: the options of channels without a namespace, and of each namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Channels {
-    /// Options of channels whose name has no `namespace:` prefix; once given, what they leave out is off, history and with it recovery, too.
-    pub default: ChannelOptions,
-    /// Options of channels named `namespace:rest`. A channel of an unknown namespace is refused with error 102.
-    #[cfg_attr(feature = "schema", schemars(length(max = 100)))]
-    pub namespaces: Vec<Namespace>,
-}
-
-impl Default for Channels {
-    /// Everything on for plain channels; `live:` channels for what is only worth knowing now, like who is typing.
-    fn default() -> Self {
-        Self {
-            default: ChannelOptions {
-                history: Some(History::default()),
-                presence: true,
-                join_leave: true,
-                ..ChannelOptions::default()
-            },
-            namespaces: vec![Namespace { name: "live".to_owned(), options: ChannelOptions::default() }],
-        }
-    }
-}
-
-/// A namespace of channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Namespace {
-    /// The part of a channel's name before the first colon, a `$` in front of it aside.
-    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-zA-Z0-9_-]{1,64}$")))]
-    pub name: String,
-    /// What its channels do.
-    #[serde(flatten)]
-    pub options: ChannelOptions,
-}
-
-/// What a channel does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct ChannelOptions {
-    /// Publications kept, so that clients can recover what they missed; absent keeps none.
-    pub history: Option<History>,
-    /// Clients may ask who is present.
-    pub presence: bool,
-    /// Subscribers are told when a client joins or leaves.
-    pub join_leave: bool,
-    /// Who may publish besides the server API.
-    pub publish: Audience,
-    /// Who may subscribe without a token for the channel, as far as its name admits them.
-    #[serde(skip_serializing_if = "is_default")]
-    pub subscribe: Entrants,
-    /// Who may ask who is present, where that can be asked.
-    #[serde(skip_serializing_if = "is_default")]
-    pub read_presence: Audience,
-    /// Who may read the history, where there is one; whoever is subscribed recovers what he missed in any case.
-    #[serde(skip_serializing_if = "is_default")]
-    pub read_history: Audience,
-}
-
 /// Left out of what is written, so that an older gateway can read it.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// How much of a channel is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct History {
-    /// Publications kept.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 100_000)))]
-    pub size: u32,
-    /// Seconds after the last publication for which they are kept.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 31_536_000)))]
-    pub ttl_seconds: u32,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { size: 300, ttl_seconds: 300 }
-    }
-}
-
-/// Which clients may do something in a channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub enum Audience {
-    /// None: only the server API.
-    Server,
-    /// Whoever is subscribed to the channel.
-    #[default]
-    Subscribers,
-    /// Whoever is subscribed or may subscribe without a token for the channel, and is not anonymous.
-    Users,
-    /// Whoever is subscribed or may subscribe without a token for the channel.
-    Clients,
-}
-
-/// Which clients may subscribe to a channel without a token for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-pub enum Entrants {
-    /// None: a subscription token is needed, or a connection token that names the channel.
-    Tokens,
-    /// Those that are not anonymous.
-    Users,
-    /// All that are connected.
-    #[default]
-    Clients,
 }
 
 /// How clients are moved when the gateway is told to terminate (SIGTERM) before the operator steers the drain.

@@ -28,6 +28,24 @@ pub struct Report {
     /// What part of `limits.memoryBytes` is held for clients; absent without a limit, and in older gateways.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<f64>,
+    /// How the keys of clients' tokens come here; absent where none are fetched, and in older gateways.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<KeySetHealth>,
+}
+
+/// How a key set looks from one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySetHealth {
+    /// `auth.jwks.url`.
+    pub url: String,
+    /// Keys of it in force.
+    pub keys: usize,
+    /// Since it was fetched; absent when it never was.
+    pub age_seconds: Option<u64>,
+    /// Why the last fetch failed, for a person; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// What `GET /config` answers.

@@ -1,6 +1,6 @@
 //! Who a client is and what tokens grant it, for how long, whatever protocol it speaks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::{
     rights::may_enter,
     shard::link::Link,
     time::Now,
-    token::{ConnectionToken, EntryToken, Meter, TokenError, Verifier},
+    token::{CheckedToken, ConnectionToken, EntryToken, Meter, TokenError, Verifier},
 };
 
 /// Good tokens that a client may bring at once at least; as many as it may have subscriptions, if those are more.
@@ -28,18 +28,40 @@ pub(crate) struct Credentials(Option<Box<Identity>>);
 struct Identity {
     /// A token let the connection in.
     has_token: bool,
+    /// That token's name.
+    token_id: Option<Box<str>>,
     user: Arc<str>,
     info: Option<Bytes>,
     /// Monotonic time at which the connection ends with its token.
     ends: Option<Duration>,
     verified: Meter,
+    check: Check,
     /// By subscribed channel; none for a channel without a token.
     grants: BTreeMap<ChannelId, Grant>,
+}
+
+/// What becomes of a token that is checked on another thread, one at a time: its client is read no further meanwhile.
+#[derive(Default)]
+enum Check {
+    #[default]
+    None,
+    /// With what checks it.
+    UnderWay(Arc<Verifier>),
+    /// It waits for the command that brought it, which is handled again.
+    Done(Arc<Verifier>, Box<CheckedToken>),
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Check")
+    }
 }
 
 /// What a token says about one channel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grant {
+    /// The token's name.
+    pub(crate) token_id: Option<Box<str>>,
     pub(crate) info: Option<Bytes>,
     /// The connection token subscribes the client, not the client itself.
     pub(crate) by_server: bool,
@@ -68,6 +90,7 @@ impl Credentials {
         let grants = token.names_channel.then(|| (channel, Grant::default()));
         Self(Some(Box::new(Identity {
             has_token: true,
+            token_id: token.id.clone(),
             user: token.user.clone(),
             ends: token.expires_at.map(|at| now.at(at)),
             grants: grants.into_iter().collect(),
@@ -75,9 +98,12 @@ impl Credentials {
         })))
     }
 
-    /// Whether a client that shows these may be connected.
+    /// Whether a client that shows these may be connected. Who came with a token that is revoked is not taken for one who came without.
     pub(crate) fn admit(&self, policy: &Policy) -> bool {
-        policy.auth().anonymous || self.0.as_ref().is_some_and(|identity| identity.has_token)
+        match &self.0 {
+            Some(identity) if identity.has_token => !policy.is_revoked(identity.token_id.as_deref()),
+            _ => policy.auth().anonymous,
+        }
     }
 
     /// Whether a client that is in a raw channel may be there.
@@ -134,6 +160,7 @@ impl Credentials {
         let (ends, ttl) = refreshable(token.expires_at, now);
         let identity = self.0.get_or_insert_default();
         identity.has_token = true;
+        identity.token_id = token.id;
         identity.user = token.user;
         identity.info = token.info;
         identity.ends = ends;
@@ -153,7 +180,7 @@ impl Credentials {
         channel: &str,
         token: &str,
         options: &ChannelOptions,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<(Option<Grant>, Option<u32>), Denied> {
         if !token.is_empty() {
             let (grant, ttl) = self.verify_subscription(channel, token, link)?;
@@ -170,41 +197,71 @@ impl Credentials {
         &mut self,
         channel: &str,
         token: &str,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<(Grant, Option<u32>), TokenError> {
         let user = self.user();
-        let token = self.verify(link, |verifier, now| verifier.subscription(token, channel, &user, now))?;
+        let token = self.verify(token, link, |token, now| token.subscription(channel, &user, now))?;
         let (ends, ttl) = refreshable(token.expires_at, link.now);
-        Ok((Grant { info: token.info, by_server: false, ends }, ttl))
+        Ok((Grant { token_id: token.id, info: token.info, by_server: false, ends }, ttl))
     }
 
     /// Has a connection token verified.
     pub(crate) fn verify_connection(
         &mut self,
         token: &str,
-        link: &Link<'_>,
+        link: &mut Link<'_>,
     ) -> Result<ConnectionToken, TokenError> {
-        self.verify(link, |verifier, now| verifier.connection(token, now))
+        self.verify(token, link, CheckedToken::connection)
+    }
+
+    /// Whether a token is being checked on another thread, so that everything else has to wait.
+    pub(crate) fn is_checking(&self) -> bool {
+        self.0.as_ref().is_some_and(|identity| matches!(identity.check, Check::UnderWay(_)))
+    }
+
+    /// The token that was being checked has been.
+    pub(crate) fn checked(&mut self, token: CheckedToken) {
+        if let Some(identity) = &mut self.0
+            && let Check::UnderWay(verifier) = mem::take(&mut identity.check)
+        {
+            identity.check = Check::Done(verifier, Box::new(token));
+        }
     }
 
     /// Has a token verified, unless the client has had too many of late: then it is to come again later. The client's address is charged
     /// with a wrong one.
     fn verify<T>(
         &mut self,
-        link: &Link<'_>,
-        verify: impl FnOnce(&Verifier, Now) -> Result<T, TokenError>,
+        token: &str,
+        link: &mut Link<'_>,
+        read: impl FnOnce(CheckedToken, Now) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
         let burst = link.policy.limits().subscriptions.max(MIN_BURST);
-        let meter = &mut self.0.get_or_insert_default().verified;
-        if !meter.has_credit(burst, link.now.monotonic) {
+        let identity = self.0.get_or_insert_default();
+        let checked = mem::take(&mut identity.check);
+        if !identity.verified.has_credit(burst, link.now.monotonic) {
             return Err(TokenError::TooMany);
         }
-        let result = verify(link.policy.verifier(), link.now);
+        let verifier = link.policy.verifier();
+        let checked = match checked {
+            // What a verifier says counts no longer once the policy has another one.
+            Check::Done(by, checked) if Arc::ptr_eq(&by, verifier) && checked.is(token) => *checked,
+            _ if !verifier.is_slow() => verifier.check(token),
+            _ if link.out.check(link.key, verifier, token) => {
+                identity.check = Check::UnderWay(verifier.clone());
+                return Err(TokenError::Unchecked);
+            }
+            _ => return Err(TokenError::TooMany),
+        };
+        let result = read(checked, link.now);
         // An expired one was good: whoever was away for long brings many.
-        let is_genuine = !matches!(result, Err(TokenError::Invalid(_)));
-        meter.charge(is_genuine, link.now.monotonic);
-        if !is_genuine {
-            link.out.wrong_token(link.key);
+        let is_genuine = !matches!(result, Err(TokenError::Invalid(_) | TokenError::UnknownKey));
+        identity.verified.charge(is_genuine, link.now.monotonic);
+        match result {
+            Err(TokenError::Invalid(_)) => link.out.wrong_token(link.key),
+            // Its key may be still to come, so that its address is not charged.
+            Err(TokenError::UnknownKey) => link.out.unknown_key(),
+            _ => {}
         }
         result
     }

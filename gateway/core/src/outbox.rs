@@ -1,10 +1,13 @@
 //! What a shard puts out while it handles one input.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
     backplane::Op,
     key::{ConnectionKey, RequestId},
+    token::Verifier,
 };
 
 /// Where a shard's effects go; the shell writes them to sockets and queues, a test records them.
@@ -18,6 +21,12 @@ pub trait Outbox {
 
     /// A client brought a token that none of our keys has signed, or that is not for here: its address is charged with it.
     fn wrong_token(&self, connection: ConnectionKey);
+
+    /// Has a token checked elsewhere, since that takes long; `Shard::checked` is told what came of it. False where too many wait already.
+    fn check(&mut self, connection: ConnectionKey, verifier: &Arc<Verifier>, token: &str) -> bool;
+
+    /// A client brought a token that names a key which the key set may have by now.
+    fn unknown_key(&self);
 
     /// Closes the TCP connection once everything sent before is flushed, or its flush deadline passed. Said at most once, and the
     /// last thing said of a connection; the socket's end is told by `Shard::hang_up`. What the client still sends is best read and

@@ -10,6 +10,7 @@ use crate::{
     hub::ChannelId,
     key::{ConnectionKey, RequestId},
     shard::{broadcast::Broadcast, heartbeat::Heartbeat, link::Link},
+    token::CheckedToken,
     transport::{Goodbye, Transport},
 };
 
@@ -76,6 +77,9 @@ pub(crate) trait Protocol: fmt::Debug {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Goodbye>;
+
+    /// A token that the client brought has been checked.
+    fn checked(&mut self, _: CheckedToken) {}
 
     /// What this client, the connection `key`, is sent of something that happened in a channel it is in.
     fn push<'b>(

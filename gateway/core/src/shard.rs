@@ -1,7 +1,7 @@
 //! A shard as a value: some of a gateway's connections, their channels, their timers.
 //!
 //! [`Shard`] has three kinds of methods, after the model of sans-IO protocol crates: inputs (`open`, `receive`, `hang_up`, `overflow`,
-//! `inbound`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
+//! `inbound`, `checked`, `evict`, `exchange`, `handle_timeout`), which take the time and put their effects into an [`Outbox`]; [`Shard::next_timeout`], which
 //! says when `handle_timeout` is due; and getters. Time never goes back from one input to the next.
 //!
 //! A connection's life: `open` makes its key. It is over when the shard calls [`Outbox::close`], at most once, or when the socket
@@ -41,6 +41,7 @@ use crate::{
     policy::Policy,
     protocol::{Kind, Protocol},
     time::Now,
+    token::CheckedToken,
     transport::Transport,
     wheel::Wheel,
 };
@@ -194,6 +195,19 @@ impl Shard {
             }
             Inbound::Delivered { channel, message } => self.broadcast(&channel, &message, out),
         }
+    }
+
+    /// A token that [`Outbox::check`] was about has been checked. Whether its client is still there.
+    pub fn checked(
+        &mut self,
+        key: ConnectionKey,
+        token: CheckedToken,
+        now: Now,
+        out: &mut impl Outbox,
+    ) -> bool {
+        let is_known = self.is_known(key);
+        self.with(key, now, out, |connection, link| connection.checked(token, link));
+        is_known
     }
 
     /// Sends up to `count` clients elsewhere, each the way its protocol reconnects best, once the backplane has answered what it asked

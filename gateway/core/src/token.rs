@@ -1,31 +1,50 @@
 //! Verification of connection and subscription tokens: JWTs with the claims of
 //! <https://centrifugal.dev/docs/server/authentication> and <https://centrifugal.dev/docs/server/channel_token_auth>.
 
+mod checked;
 mod claims;
 mod key;
+mod key_set;
 mod meter;
+mod refresh;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use jsonwebtoken::{AlgorithmFamily, errors::ErrorKind};
 use serde_json::value::RawValue;
 
-use self::claims::{Claims, document};
+use self::claims::Claims;
 pub use self::{
+    checked::CheckedToken,
     key::{Key, KeyError},
+    key_set::{KeySet, KeySetError},
     meter::Meter,
+    refresh::Refresh,
 };
-use crate::{centrifuge::command::valid_channel, config::Auth, rights::ChannelName, time::Now};
+use crate::config::Auth;
 
-/// How far the clock of who signs may be ahead: a token that is valid from now on is valid at once.
-const LEEWAY_SECONDS: f64 = 10.0;
+/// Keys that one token is tried with at most: to try them all would be work that anybody can ask for.
+const TRIED: usize = 16;
 
 /// Verifies the tokens of one gateway.
 pub struct Verifier {
     keys: Vec<Key>,
+    key_set: Expectation,
     audience: Option<String>,
     issuer: Option<String>,
+    revoked: BTreeSet<String>,
+}
+
+/// What is known of the key set that the configuration names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expectation {
+    /// It names none.
+    None,
+    /// Nothing yet.
+    Awaited,
+    /// Its keys, to which others may come.
+    Known,
 }
 
 /// Why a token is refused.
@@ -37,6 +56,12 @@ pub enum TokenError {
     /// Error 111: the client has had too many tokens verified of late, and comes again later.
     #[error("too many tokens were brought of late; try again later")]
     TooMany,
+    /// Not yet: the command that brought it is handled once it has been checked on another thread.
+    #[error("the token is being checked")]
+    Unchecked,
+    /// Error 100: it names a key that the key set may have by now, so that the client comes again in a moment.
+    #[error("the token names a key that is not known here yet; try again in a moment")]
+    UnknownKey,
     /// Disconnect 3500: another try would end the same.
     #[error("the token is invalid: {0}")]
     Invalid(Flaw),
@@ -57,6 +82,9 @@ pub enum Flaw {
     /// `nbf`.
     #[error("it is not valid yet")]
     NotYetValid,
+    /// `jti`, as the configuration says.
+    #[error("it has been revoked")]
+    Revoked,
     /// `aud`.
     #[error("it is for another audience")]
     Audience,
@@ -77,6 +105,8 @@ pub enum Flaw {
 /// What a connection token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// JSON for presence, joins and publications.
@@ -101,6 +131,8 @@ pub struct ServerSubscription {
 /// What a subscription token says, beyond the channel and user it was verified for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// JSON for presence and joins of this channel.
     pub info: Option<Bytes>,
     /// When the subscription ends unless refreshed, in seconds since the Unix epoch; later than now.
@@ -110,6 +142,8 @@ pub struct SubscriptionToken {
 /// What the token of a client says that has one channel and nothing else, beyond that it admits it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryToken {
+    /// Its name from `jti`.
+    pub id: Option<Box<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// When the connection ends, in seconds since the Unix epoch; later than now.
@@ -123,91 +157,34 @@ impl Verifier {
     /// exchanged; without keys every one is refused.
     #[must_use]
     pub fn new(keys: Vec<Key>, auth: &Auth) -> Self {
-        Self { keys, audience: auth.audience.clone(), issuer: auth.issuer.clone() }
+        let key_set = match &auth.jwks {
+            None => Expectation::None,
+            Some(_) if keys.iter().any(Key::is_published) => Expectation::Known,
+            Some(_) => Expectation::Awaited,
+        };
+        Self {
+            keys,
+            key_set,
+            audience: auth.audience.clone(),
+            issuer: auth.issuer.clone(),
+            revoked: auth.revoked_tokens.clone(),
+        }
     }
 
-    /// Whether to verify a token may take up to a millisecond, as with every public key.
+    /// Whether to check a token may take up to a millisecond, as with every public key.
     #[must_use]
     pub fn is_slow(&self) -> bool {
         self.keys.iter().any(|key| key.family() != AlgorithmFamily::Hmac)
     }
 
-    /// Verifies a connection token.
-    ///
-    /// # Errors
-    /// It is expired or invalid.
-    pub fn connection(&self, token: &str, now: Now) -> Result<ConnectionToken, TokenError> {
-        let claims = self.claims(token, now)?;
-        if claims.channel.is_some() {
-            return Err(TokenError::Invalid(Flaw::Purpose));
-        }
-        let mut subscriptions = BTreeMap::new();
-        for channel in &claims.channels {
-            subscriptions.insert(channel.as_str(), (None, None));
-        }
-        for (channel, options) in &claims.subs {
-            let info = document(options.info.as_deref(), options.b64info.as_deref())?;
-            let data = document(options.data.as_deref(), options.b64data.as_deref())?;
-            subscriptions.insert(channel.as_str(), (info, data));
-        }
-        if !subscriptions.keys().all(|channel| valid_channel(channel)) {
-            return Err(TokenError::Invalid(Flaw::Channel));
-        }
-        let subscriptions = subscriptions
-            .into_iter()
-            .map(|(channel, (info, data))| ServerSubscription { channel: channel.into(), info, data })
-            .collect();
-        Ok(ConnectionToken {
-            info: claims.info()?,
-            expires_at: claims.expires_at(now)?,
-            user: claims.sub.into(),
-            subscriptions,
-        })
+    /// Checks what does not depend on when and for what a token is used, the signature above all. That may take long: see
+    /// [`Verifier::is_slow`].
+    #[must_use]
+    pub fn check(&self, token: &str) -> CheckedToken {
+        CheckedToken::new(token, self.claims(token))
     }
 
-    /// Verifies a subscription token of `user` for `channel`.
-    ///
-    /// # Errors
-    /// It is expired, invalid, or another user's or channel's.
-    pub fn subscription(
-        &self,
-        token: &str,
-        channel: &str,
-        user: &str,
-        now: Now,
-    ) -> Result<SubscriptionToken, TokenError> {
-        let claims = self.claims(token, now)?;
-        if claims.channel.as_deref() != Some(channel) {
-            return Err(TokenError::Invalid(Flaw::Channel));
-        }
-        if claims.sub != user {
-            return Err(TokenError::Invalid(Flaw::User));
-        }
-        Ok(SubscriptionToken { info: claims.info()?, expires_at: claims.expires_at(now)? })
-    }
-
-    /// Verifies the token of a client that has one channel and nothing else: a subscription token for it, or a connection token of a
-    /// user whom it admits.
-    ///
-    /// # Errors
-    /// It is expired, invalid, or for other channels.
-    pub fn entry(&self, token: &str, channel: &str, now: Now) -> Result<EntryToken, TokenError> {
-        let claims = self.claims(token, now)?;
-        let admitted = match &claims.channel {
-            Some(named) => named == channel,
-            None => ChannelName::of(channel).admits(&claims.sub),
-        };
-        if !admitted {
-            return Err(TokenError::Invalid(Flaw::Channel));
-        }
-        Ok(EntryToken {
-            expires_at: claims.expires_at(now)?,
-            names_channel: claims.channel.is_some(),
-            user: claims.sub.into(),
-        })
-    }
-
-    fn claims(&self, token: &str, now: Now) -> Result<Claims, TokenError> {
+    fn claims(&self, token: &str) -> Result<Claims, TokenError> {
         let claims: Claims = serde_json::from_str(self.signed(token)?.get())
             .map_err(|_| TokenError::Invalid(Flaw::Malformed))?;
         if self.issuer.is_some() && self.issuer != claims.iss {
@@ -216,12 +193,8 @@ impl Verifier {
         if self.audience.as_ref().is_some_and(|audience| !claims.aud.includes(audience)) {
             return Err(TokenError::Invalid(Flaw::Audience));
         }
-        let seconds = now.unix_seconds as f64;
-        if claims.nbf.is_some_and(|nbf| seconds + LEEWAY_SECONDS < nbf) {
-            return Err(TokenError::Invalid(Flaw::NotYetValid));
-        }
-        if claims.exp.is_some_and(|exp| seconds >= exp) {
-            return Err(TokenError::Expired);
+        if claims.jti.as_deref().is_some_and(|id| self.revoked.contains(id)) {
+            return Err(TokenError::Invalid(Flaw::Revoked));
         }
         Ok(claims)
     }
@@ -233,7 +206,12 @@ impl Verifier {
         if header.crit.is_some() || header.extras.inner().contains_key("b64") {
             return Err(TokenError::Invalid(Flaw::Extension));
         }
-        for key in self.keys.iter().filter(|key| key.family() == header.alg.family()) {
+        let of_family = || self.keys.iter().filter(|key| key.family() == header.alg.family());
+        let named = |key: &Key| key.id().is_some() && key.id() == header.kid.as_deref();
+        // A token need not name its key, nor has every key a name.
+        let nameless = |key: &Key| key.id().is_none() || header.kid.is_none();
+        let candidates = of_family().filter(|key| named(key)).chain(of_family().filter(|key| nameless(key)));
+        for key in candidates.take(TRIED) {
             match jsonwebtoken::decode(token, &key.decoding, &key.validation) {
                 Ok(token) => return Ok(token.claims),
                 // Claims are read once the signature is found to be good.
@@ -243,7 +221,12 @@ impl Verifier {
                 Err(_) => {}
             }
         }
-        Err(TokenError::Invalid(Flaw::Signature))
+        let is_missing = match self.key_set {
+            Expectation::None => false,
+            Expectation::Awaited => true,
+            Expectation::Known => header.kid.is_some() && !self.keys.iter().any(named),
+        };
+        Err(if is_missing { TokenError::UnknownKey } else { TokenError::Invalid(Flaw::Signature) })
     }
 }
 

@@ -193,6 +193,45 @@ async fn who_loses_a_right_is_told_in_the_words_of_his_protocol_and_all_others_s
 }
 
 #[tokio::test]
+async fn a_token_is_revoked_by_its_name_for_who_is_connected_with_it_and_for_who_comes() {
+    let server = Server::start(with_secret);
+    let [stolen, good] = ["stolen", "good"].map(|id| token("secret", &json!({"sub": "ada", "jti": id})));
+    let connect = |token: &str| json!({"id": 1, "connect": {"token": token}}).to_string();
+    let mut thief = server.web_socket("/connection/websocket").await;
+    let raw = server.web_socket(&format!("/raw/room?token={stolen}")).await;
+    let mut owner = server.web_socket("/connection/websocket").await;
+    assert!(thief.command(&connect(&stolen)).await["connect"].is_object());
+    assert!(owner.command(&connect(&good)).await["connect"].is_object());
+    let revoked = json!({"auth": {"anonymous": true, "revokedTokens": ["stolen", "another"]}});
+    let hash = server.reconfigure(&revoked).await;
+    assert_eq!((thief.close_code().await, raw.close_code().await), (3507, 1008));
+    let refused = server.http(server.client, &format!("POST /raw/room?token={stolen}"), &[], b"x").await;
+    assert!(refused.status == 401 && refused.body.contains("it has been revoked"), "{refused:?}");
+    let mut thief = server.web_socket("/connection/websocket").await;
+    thief.text(&connect(&stolen)).await;
+    assert_eq!(thief.close_code().await, 3500);
+    owner.command(r#"{"id":9,"ping":{}}"#).await;
+    // It is a set: neither order nor repetition counts.
+    let again = json!({"auth": {"anonymous": true, "revokedTokens": ["another", "stolen", "stolen"]}});
+    assert_eq!(server.reconfigure(&again).await, hash);
+}
+
+#[tokio::test]
+async fn what_a_token_says_of_its_connection_for_a_backend_is_shown_to_nobody() {
+    let server = Server::start(with_secret);
+    let claims = json!({"sub": "ada", "jti": "t1", "info": {"name": "Ada"}, "meta": {"card": "4111"}});
+    let mut socket = server.web_socket("/connection/websocket").await;
+    let connect = json!({"id": 1, "connect": {"token": token("secret", &claims)}}).to_string();
+    let mut seen = vec![socket.command(&connect).await, subscribe(&mut socket, "room").await];
+    seen.push(socket.command(r#"{"id":3,"presence":{"channel":"room"}}"#).await);
+    seen.push(server.api("presence", r#"{"channel":"room"}"#).await);
+    seen.push(server.api("publish", r#"{"channel":"room","data":1}"#).await);
+    seen.push(socket.publication().await);
+    let seen = json!(seen).to_string();
+    assert!(seen.contains("Ada") && !seen.contains("4111") && !seen.contains("t1"), "{seen}");
+}
+
+#[tokio::test]
 async fn keys_of_tokens_are_read_again_when_a_secrets_volume_changes() {
     let directory = std::env::temp_dir().join(format!("mooring-keys-{}", std::process::id()));
     let write = |version: &str, secret: &str| {

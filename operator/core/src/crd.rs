@@ -8,7 +8,7 @@ mod reference;
 mod scaling;
 mod status;
 
-pub use auth::{Auth, Jwt};
+pub use auth::{Auth, Jwks, Jwt};
 pub use backplane::{Backplane, ManagedRedis, Memory, Redis, RedisTls, Storage};
 pub use definition::{crd, crd_yaml};
 pub use pod_template::PodTemplate;

@@ -155,6 +155,8 @@ pub struct Secrets {
     pub jwt_hmac: Option<SecretKey>,
     /// Public key of asymmetric tokens.
     pub jwt_public_key: Option<SecretKey>,
+    /// CAs of the server that asymmetric tokens' keys are fetched from; those that browsers trust when absent.
+    pub jwks_ca: Option<SecretKey>,
     /// Key of the server API; the operator makes one when absent.
     pub api_key: Option<SecretKey>,
 }
@@ -223,7 +225,8 @@ impl Desired {
             Backplane::External(external) => external.secrets(),
             Backplane::Managed(_) | Backplane::Memory => Vec::new(),
         };
-        let own = [&self.secrets.jwt_hmac, &self.secrets.jwt_public_key, &self.secrets.api_key];
+        let Secrets { jwt_hmac, jwt_public_key, jwks_ca, api_key } = &self.secrets;
+        let own = [jwt_hmac, jwt_public_key, jwks_ca, api_key];
         own.into_iter().filter_map(Option::as_ref).cloned().chain(external).collect()
     }
 }

@@ -33,6 +33,16 @@ async fn create(client: &Client, name: &str, mut spec: Value) -> Result<DynamicO
     clusters(client).create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await
 }
 
+/// A spec that revokes tokens.
+fn revoked(ids: &[String]) -> Value {
+    json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "k"}, "revokedTokens": ids}}})
+}
+
+/// So many ids of tokens, of at least so many characters.
+fn ids(count: usize, length: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number:0>length$}")).collect()
+}
+
 /// Specs that cannot work, and what the answer must say: field and remedy.
 fn refused() -> Vec<(Value, [&'static str; 2])> {
     vec![
@@ -74,7 +84,25 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
         ),
         (json!({"auth": {}}), ["spec.auth", "set anonymous: true or give jwt"]),
         (json!({"auth": {"anonymous": false}}), ["spec.auth", "set anonymous: true or give jwt"]),
-        (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "exactly one"]),
+        (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "give hmacSecretRef, publicKeySecretRef or jwks"]),
+        (
+            json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "k"}, "publicKeySecretRef": {"name": "a", "key": "k"}}}}),
+            ["spec.auth.jwt", "give one of them"],
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "http://login.example.com/keys"}}}}),
+            ["spec.auth.jwt.jwks.url", "write https, or set allowHttp"],
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "https://ada@login.example.com/keys"}}}}),
+            ["spec.auth.jwt.jwks.url", "not an address of a key set"],
+        ),
+        (revoked(&[String::new()]), ["spec.auth.jwt.revokedTokens[0]", "at least 1 chars long"]),
+        (revoked(&["a".repeat(254)]), ["spec.auth.jwt.revokedTokens[0]", "may not be more than 253"]),
+        (revoked(&["a \"b\"".into()]), ["spec.auth.jwt.revokedTokens", "give visible ASCII characters"]),
+        (revoked(&["a".into(), "a".into()]), ["spec.auth.jwt.revokedTokens[1]", "Duplicate value"]),
+        (revoked(&ids(10_001, 1)), ["spec.auth.jwt.revokedTokens", "must have at most 10000 items"]),
+        (revoked(&ids(1681, 36)), ["spec.auth.jwt.revokedTokens", "leave out those that have expired"]),
         (json!({"protocols": []}), ["spec.protocols", "at least 1 items"]),
         (json!({"protocols": ["mqtt"]}), ["spec.protocols", "\"centrifuge\", \"raw\""]),
         (json!({"disruption": {"drainTimeout": "soon"}}), ["spec.disruption.drainTimeout", "[0-9]"]),
@@ -120,6 +148,7 @@ async fn a_spec_that_cannot_work_is_refused_with_the_field_and_the_remedy() {
     a_name_too_long_for_pods_is_refused(&client).await;
     the_smallest_spec_gets_its_defaults(&client).await;
     a_fixed_size_is_scaled_by_the_sub_resource(&client).await;
+    the_longest_lists_of_revoked_tokens_are_stored(&client).await;
 }
 
 async fn a_spec_that_says_nothing_of_who_may_come_in_is_refused(client: &Client) {
@@ -157,4 +186,16 @@ async fn a_fixed_size_is_scaled_by_the_sub_resource(client: &Client) {
     let size = Patch::Merge(json!({"spec": {"replicas": 5}}));
     clusters(client).patch_scale("scaled", &PatchParams::default(), &size).await.unwrap();
     assert_eq!(clusters(client).get("scaled").await.unwrap().data["spec"]["replicas"], 5);
+}
+
+/// With server-side apply, which keeps who set each of them.
+async fn the_longest_lists_of_revoked_tokens_are_stored(client: &Client) {
+    for (name, ids) in [("uuids", ids(1680, 36)), ("numbers", ids(9362, 4))] {
+        let mut cluster = DynamicObject::new(name, &ApiResource::erase::<WebSocketCluster>(&()));
+        cluster.data = json!({"spec": revoked(&ids)});
+        let apply = PatchParams::apply("test");
+        clusters(client).patch(name, &apply, &Patch::Apply(&cluster)).await.unwrap();
+        let stored = clusters(client).get(name).await.unwrap();
+        assert_eq!(stored.data["spec"]["auth"]["jwt"]["revokedTokens"], json!(ids));
+    }
 }

@@ -4,6 +4,7 @@
 //! [`Pending`] until its completion comes back; an idle connection holds nothing but its credentials and its channels' ids.
 
 mod connect;
+mod failure;
 mod greeting;
 mod page;
 mod pending;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::{
+    failure::Failure,
     greeting::Greeting,
     pending::{Pending, Waiting},
     subscription::Subscription,
@@ -38,6 +40,7 @@ use crate::{
         heartbeat::{Beat, CONNECT_TIMEOUT, Heartbeat, first_beat},
         link::{Link, MAX_WAITING},
     },
+    token::CheckedToken,
     transport::{Goodbye, Transport},
 };
 
@@ -93,27 +96,6 @@ enum Arrival {
     Counted,
 }
 
-/// How a command ends that is not answered as it hoped.
-#[derive(Debug)]
-enum Failure {
-    /// With an error; the connection goes on.
-    Error(ErrorCode),
-    /// With the connection.
-    Disconnect(DisconnectCode),
-}
-
-impl From<ErrorCode> for Failure {
-    fn from(code: ErrorCode) -> Self {
-        Self::Error(code)
-    }
-}
-
-impl From<BackplaneError> for Failure {
-    fn from(error: BackplaneError) -> Self {
-        Self::Error(error.into())
-    }
-}
-
 impl From<DisconnectCode> for Goodbye {
     fn from(code: DisconnectCode) -> Self {
         Self { code: code.code(), reason: code.reason() }
@@ -143,6 +125,7 @@ impl Protocol for Session {
             return Err(DisconnectCode::InappropriateProtocol.into());
         };
         let mut commands = Commands::new(message, MAX_COMMANDS);
+        let mut from = message;
         while let Some(command) = commands.next() {
             link.tally.received += 1;
             match command.map_err(|error| error.answer()) {
@@ -153,10 +136,17 @@ impl Protocol for Session {
                 Err(Answer::Reply { .. }) => return Err(DisconnectCode::BadRequest.into()),
                 Err(Answer::Disconnect(code)) => return Err(code.into()),
             }
+            if self.credentials.is_checking() {
+                // The command is handled again when its token has been checked.
+                link.tally.received -= 1;
+                link.keep_lines(from);
+                break;
+            }
             if self.is_waiting_for(MAX_WAITING) {
                 link.keep_lines(commands.rest());
                 break;
             }
+            from = commands.rest();
         }
         if self.arrival > Arrival::Unknown {
             self.count_arrival(link);
@@ -180,6 +170,10 @@ impl Protocol for Session {
             Err(Failure::Disconnect(code)) => return Err(code.into()),
         }
         Ok(())
+    }
+
+    fn checked(&mut self, token: CheckedToken) {
+        self.credentials.checked(token);
     }
 
     fn push<'b>(
@@ -251,7 +245,7 @@ impl Protocol for Session {
 
     /// True also while one command is under way that all others have to wait for.
     fn is_waiting_for(&self, count: usize) -> bool {
-        self.greeting.is_some() || self.weight as usize >= count
+        self.greeting.is_some() || self.credentials.is_checking() || self.weight as usize >= count
     }
 
     /// A client that may be on its way to another node stays present for a while.
@@ -287,8 +281,11 @@ impl Session {
             Method::Refresh(request) => return self.refresh(id, &request, link),
             Method::SubRefresh(request) => self.sub_refresh(id, &request, link),
         };
-        if let Err(code) = outcome {
-            self.fail(id, code, link);
+        match outcome {
+            // Its answer comes with its token's.
+            Err(_) if self.credentials.is_checking() => {}
+            Err(code) => self.fail(id, code, link),
+            Ok(()) => {}
         }
         Ok(())
     }
@@ -328,16 +325,5 @@ impl Session {
 
     fn fail(&self, id: u32, code: ErrorCode, link: &mut Link<'_>) {
         link.write(|out| reply::error(out, id, code));
-    }
-}
-
-impl From<BackplaneError> for ErrorCode {
-    fn from(error: BackplaneError) -> Self {
-        match error {
-            BackplaneError::Busy => Self::TooManyRequests,
-            BackplaneError::TooLarge => Self::LimitExceeded,
-            BackplaneError::Unavailable | BackplaneError::Unanswered => Self::Internal,
-            BackplaneError::UnrecoverablePosition => Self::UnrecoverablePosition,
-        }
     }
 }

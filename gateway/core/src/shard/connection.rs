@@ -13,6 +13,7 @@ use crate::{
     hub::ChannelId,
     key::RequestId,
     protocol::{Cause, Parting, Protocol, Received},
+    token::CheckedToken,
     transport::{Goodbye, Transport},
     wheel::Timer,
 };
@@ -174,6 +175,11 @@ impl Connection {
         {
             return None;
         }
+        self.read_on(link)
+    }
+
+    /// Handles what was kept, and reads on if that leaves room. Returns the time until the next wake-up when that has changed.
+    fn read_on(&mut self, link: &mut Link<'_>) -> Option<Duration> {
         self.paused = false;
         // The answer to a ping may still be in the socket.
         self.heartbeat.heard();
@@ -218,6 +224,16 @@ impl Connection {
             Ok(()) if self.phase == Phase::Leaving => self.move_away(link),
             Ok(()) => None,
         }
+    }
+
+    /// Takes a token that has been checked, and handles the command that brought it, since there was room for it when it came. Returns the
+    /// time until the next wake-up when that has changed.
+    pub(super) fn checked(&mut self, token: CheckedToken, link: &mut Link<'_>) -> Option<Duration> {
+        if self.phase > Phase::Open {
+            return None;
+        }
+        self.protocol.checked(token);
+        (self.paused && !link.pacing.is_held(link.key)).then(|| self.read_on(link)).flatten()
     }
 
     /// Sends the client elsewhere, once the backplane has answered what it asked for so far. Returns the time until the next wake-up

@@ -21,6 +21,7 @@ pub(super) struct Claims {
     #[serde(deserialize_with = "or_default")]
     pub(super) aud: Audience,
     pub(super) iss: Option<String>,
+    pub(super) jti: Option<Box<str>>,
     expire_at: Option<f64>,
     info: Option<Box<RawValue>>,
     b64info: Option<String>,

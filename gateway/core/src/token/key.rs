@@ -1,6 +1,6 @@
 //! Keys that tokens are verified with.
 
-use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -11,6 +11,16 @@ const END: &str = "-----END ";
 pub struct Key {
     pub(super) decoding: DecodingKey,
     pub(super) validation: Validation,
+    origin: Origin,
+}
+
+/// Where a key is from.
+#[derive(Clone, PartialEq, Eq)]
+enum Origin {
+    /// Whoever started the gateway gave it.
+    Given,
+    /// Published in a key set, by this name if it has one (`kid`).
+    Published(Option<String>),
 }
 
 /// Why something is no key.
@@ -68,12 +78,31 @@ impl Key {
             .map_err(|_| KeyError::NotAPublicKey)
     }
 
+    /// A key of a key set, for these algorithms of its family.
+    pub(super) fn published(id: Option<String>, decoding: DecodingKey, algorithms: Vec<Algorithm>) -> Self {
+        let mut key = Self { origin: Origin::Published(id), ..Self::new(decoding) };
+        key.validation.algorithms = algorithms;
+        key
+    }
+
     fn new(decoding: DecodingKey) -> Self {
         let mut validation = Validation::new_for_family(decoding.family());
         // Signature and algorithm are all that is left to the library: it would read the system's clock for the rest.
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
-        Self { decoding, validation }
+        Self { decoding, validation, origin: Origin::Given }
+    }
+
+    pub(super) fn is_published(&self) -> bool {
+        self.origin != Origin::Given
+    }
+
+    /// The name that tokens call it by.
+    pub(super) fn id(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Published(id) => id.as_deref(),
+            Origin::Given => None,
+        }
     }
 
     pub(super) fn family(&self) -> AlgorithmFamily {

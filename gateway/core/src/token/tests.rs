@@ -4,6 +4,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::time::Now;
 
 const NOW: Now = Now { monotonic: Duration::ZERO, unix_seconds: 1_000 };
 const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
@@ -26,7 +27,7 @@ fn sign(claims: &Value) -> String {
 }
 
 fn connection(claims: &Value) -> Result<ConnectionToken, TokenError> {
-    verifier().connection(&sign(claims), NOW)
+    verifier().check(&sign(claims)).connection(NOW)
 }
 
 fn invalid<T>(flaw: Flaw) -> Result<T, TokenError> {
@@ -40,6 +41,7 @@ fn a_connection_token_says_who_until_when_and_where() {
         "channels": ["news", "chat"], "subs": {"chat": {"info": {"color": 1}, "b64data": "eyJ0IjoxfQ=="}},
     });
     let expected = ConnectionToken {
+        id: Some("x".into()),
         user: "ada".into(),
         info: Some(Bytes::from_static(br#"{"name":"Ada"}"#)),
         expires_at: Some(1_600),
@@ -60,9 +62,9 @@ fn every_hmac_algorithm_verifies_with_the_secret_and_no_other() {
     for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
         let claims = json!({"sub": "ada"});
         let signed = sign_with(algorithm, SECRET, &claims);
-        assert_eq!(&*verifier().connection(&signed, NOW).unwrap().user, "ada");
+        assert_eq!(&*verifier().check(&signed).connection(NOW).unwrap().user, "ada");
         let forged = sign_with(algorithm, b"another secret", &claims);
-        assert_eq!(verifier().connection(&forged, NOW), invalid(Flaw::Signature));
+        assert_eq!(verifier().check(&forged).connection(NOW), invalid(Flaw::Signature));
     }
 }
 
@@ -71,10 +73,10 @@ fn a_public_key_verifies_what_its_private_key_signed() {
     for (key, token) in [RSA, EC, ED25519] {
         let keys = [Key::hmac(SECRET).unwrap()].into_iter().chain(Key::public(key).unwrap());
         let verifier = Verifier::new(keys.collect(), &Auth::default());
-        assert_eq!(&*verifier.connection(token.trim_end(), NOW).unwrap().user, "ada");
+        assert_eq!(&*verifier.check(token.trim_end()).connection(NOW).unwrap().user, "ada");
         let (head, signature) = token.trim_end().rsplit_once('.').unwrap();
         let altered = format!("{head}.{}", signature.chars().rev().collect::<String>());
-        assert_eq!(verifier.connection(&altered, NOW), invalid(Flaw::Signature));
+        assert_eq!(verifier.check(&altered).connection(NOW), invalid(Flaw::Signature));
     }
 }
 
@@ -84,7 +86,7 @@ fn while_keys_are_exchanged_tokens_of_the_old_and_of_the_new_one_are_good() {
     let verifier = Verifier::new(vec![hmac(b"the new secret"), hmac(SECRET)], &Auth::default());
     let verify = |secret: &[u8]| {
         let token = sign_with(Algorithm::HS256, secret, &json!({"sub": "ada"}));
-        verifier.connection(&token, NOW).map(|token| token.user.to_string())
+        verifier.check(&token).connection(NOW).map(|token| token.user.to_string())
     };
     assert_eq!(verify(SECRET), Ok("ada".to_owned()));
     assert_eq!(verify(b"the new secret"), Ok("ada".to_owned()));
@@ -96,7 +98,7 @@ fn one_file_holds_public_keys_of_all_kinds_one_after_the_other() {
     let file = [RSA.0, b"\nThe next one:\n", EC.0, ED25519.0, b"\n"].concat();
     let verifier = Verifier::new(Key::public(&file).unwrap(), &Auth::default());
     for (_, token) in [RSA, EC, ED25519] {
-        assert_eq!(&*verifier.connection(token.trim_end(), NOW).unwrap().user, "ada");
+        assert_eq!(&*verifier.check(token.trim_end()).connection(NOW).unwrap().user, "ada");
     }
     assert_eq!(Key::public(&[RSA.0, b"and a line"].concat()).err(), Some(KeyError::NotAPublicKey));
 }
@@ -112,7 +114,7 @@ fn a_public_key_is_no_hmac_secret() {
     for (key, _) in [RSA, EC, ED25519] {
         let verifier = Verifier::new(Key::public(key).unwrap(), &Auth::default());
         let confused = sign_with(Algorithm::HS256, key, &json!({"sub": "admin"}));
-        assert_eq!(verifier.connection(&confused, NOW), invalid(Flaw::Signature));
+        assert_eq!(verifier.check(&confused).connection(NOW), invalid(Flaw::Signature));
     }
 }
 
@@ -120,11 +122,11 @@ fn a_public_key_is_no_hmac_secret() {
 fn an_unsigned_token_is_refused() {
     // {"alg":"none","typ":"JWT"} . {"sub":"admin"}
     let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhZG1pbiJ9.";
-    assert_eq!(verifier().connection(unsigned, NOW), invalid(Flaw::Malformed));
+    assert_eq!(verifier().check(unsigned).connection(NOW), invalid(Flaw::Malformed));
     let mut stripped = sign(&json!({"sub": "admin"}));
     stripped.truncate(stripped.rfind('.').unwrap() + 1);
-    assert_eq!(verifier().connection(&stripped, NOW), invalid(Flaw::Signature));
-    assert_eq!(verifier().connection("", NOW), invalid(Flaw::Malformed));
+    assert_eq!(verifier().check(&stripped).connection(NOW), invalid(Flaw::Signature));
+    assert_eq!(verifier().check("").connection(NOW), invalid(Flaw::Malformed));
 }
 
 #[test]
@@ -132,12 +134,12 @@ fn a_token_that_asks_for_an_extension_is_refused() {
     let header = Header { crit: Some(vec!["b64".to_owned()]), ..Header::new(Algorithm::HS256) };
     let token =
         jsonwebtoken::encode(&header, &json!({"sub": "ada"}), &EncodingKey::from_secret(SECRET)).unwrap();
-    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Extension));
+    assert_eq!(verifier().check(&token).connection(NOW), invalid(Flaw::Extension));
     let mut header = Header::new(Algorithm::HS256);
     header.extras.insert("b64", false);
     let token =
         jsonwebtoken::encode(&header, &json!({"sub": "ada"}), &EncodingKey::from_secret(SECRET)).unwrap();
-    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Extension));
+    assert_eq!(verifier().check(&token).connection(NOW), invalid(Flaw::Extension));
 }
 
 #[test]
@@ -150,6 +152,29 @@ fn a_claim_that_is_null_is_one_that_is_absent() {
     assert!(absent.is_ok());
     assert_eq!(connection(&null), absent);
     assert_eq!(&*connection(&json!({"sub": null})).unwrap().user, "");
+}
+
+#[test]
+fn a_token_that_is_revoked_by_its_name_is_good_for_nothing_and_others_are_as_good_as_before() {
+    let auth = Auth { revoked_tokens: ["stolen".to_owned()].into(), ..Auth::default() };
+    let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
+    let check = |claims: Value| verifier.check(&sign(&claims));
+    let stolen = || check(json!({"sub": "ada", "jti": "stolen", "exp": 2_000}));
+    assert_eq!(stolen().connection(NOW), invalid(Flaw::Revoked));
+    assert_eq!(stolen().entry("chat", NOW), invalid(Flaw::Revoked));
+    let subscription = check(json!({"sub": "ada", "channel": "chat", "jti": "stolen"}));
+    assert_eq!(subscription.subscription("chat", "ada", NOW), invalid(Flaw::Revoked));
+    for other in [json!({"sub": "ada", "jti": "other"}), json!({"sub": "ada"}), json!({"sub": "stolen"})] {
+        assert_eq!(check(other).connection(NOW).map(|_| ()), Ok(()));
+    }
+}
+
+#[test]
+fn what_a_token_says_of_itself_that_is_for_others_changes_nothing_here() {
+    let plain = connection(&json!({"sub": "ada"}));
+    let meta =
+        json!({"sub": "ada", "iat": 1, "typ": "access", "scope": "a b", "azp": 7, "meta": {"tenant": [1]}});
+    assert_eq!(connection(&meta), plain);
 }
 
 #[test]
@@ -188,14 +213,15 @@ fn a_token_for_later_or_of_another_shape_is_invalid() {
 fn a_signed_token_with_a_claim_twice_is_malformed_and_not_forged() {
     let claims = RawValue::from_string(r#"{"aud":"chat","aud":"shop"}"#.to_owned()).unwrap();
     let token = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).unwrap();
-    assert_eq!(verifier().connection(&token, NOW), invalid(Flaw::Malformed));
+    assert_eq!(verifier().check(&token).connection(NOW), invalid(Flaw::Malformed));
 }
 
 #[test]
 fn audience_and_issuer_have_to_be_those_that_are_configured() {
-    let auth = Auth { anonymous: false, audience: Some("chat".to_owned()), issuer: Some("login".to_owned()) };
+    let auth =
+        Auth { audience: Some("chat".to_owned()), issuer: Some("login".to_owned()), ..Auth::default() };
     let verifier = Verifier::new(vec![Key::hmac(SECRET).unwrap()], &auth);
-    let verify = |claims: Value| verifier.connection(&sign(&claims), NOW).map(|_| ());
+    let verify = |claims: Value| verifier.check(&sign(&claims)).connection(NOW).map(|_| ());
     assert_eq!(verify(json!({"aud": "chat", "iss": "login"})), Ok(()));
     assert_eq!(verify(json!({"aud": ["shop", "chat"], "iss": "login"})), Ok(()));
     assert_eq!(verify(json!({"aud": "shop", "iss": "login"})), invalid(Flaw::Audience));
@@ -206,25 +232,29 @@ fn audience_and_issuer_have_to_be_those_that_are_configured() {
 
 #[test]
 fn a_subscription_token_is_good_for_its_channel_and_user() {
-    let token = sign(&json!({"sub": "ada", "channel": "chat", "exp": 2_000, "info": [1]}));
+    let token = sign(&json!({"sub": "ada", "channel": "chat", "exp": 2_000, "info": [1], "jti": "t1"}));
     let verify = |channel, user, seconds| {
-        verifier().subscription(&token, channel, user, Now { unix_seconds: seconds, ..NOW })
+        verifier().check(&token).subscription(channel, user, Now { unix_seconds: seconds, ..NOW })
     };
-    let expected = SubscriptionToken { info: Some(Bytes::from_static(b"[1]")), expires_at: Some(2_000) };
+    let expected = SubscriptionToken {
+        id: Some("t1".into()),
+        info: Some(Bytes::from_static(b"[1]")),
+        expires_at: Some(2_000),
+    };
     assert_eq!(verify("chat", "ada", 1_000), Ok(expected));
     assert_eq!(verify("news", "ada", 1_000), invalid(Flaw::Channel));
     assert_eq!(verify("chat", "bob", 1_000), invalid(Flaw::User));
     assert_eq!(verify("chat", "ada", 2_000), Err(TokenError::Expired));
     let connection_token = sign(&json!({"sub": "ada"}));
-    assert_eq!(verifier().subscription(&connection_token, "chat", "ada", NOW), invalid(Flaw::Channel));
+    assert_eq!(verifier().check(&connection_token).subscription("chat", "ada", NOW), invalid(Flaw::Channel));
 }
 
 #[test]
 fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for() {
     let (user, channel) = (json!({"sub": "ada", "exp": 2_000}), json!({"sub": "ada", "channel": "$chat"}));
-    let entry = |claims: &Value, channel| verifier().entry(&sign(claims), channel, NOW);
+    let entry = |claims: &Value, channel| verifier().check(&sign(claims)).entry(channel, NOW);
     let token = |user: &str, expires_at, names_channel| {
-        Ok(EntryToken { user: Arc::from(user), expires_at, names_channel })
+        Ok(EntryToken { id: None, user: Arc::from(user), expires_at, names_channel })
     };
     assert_eq!(entry(&user, "chat"), token("ada", Some(2_000), false));
     assert_eq!(entry(&user, "talk#ada"), token("ada", Some(2_000), false));

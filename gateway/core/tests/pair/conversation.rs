@@ -16,7 +16,7 @@ use crate::{
     model::{FIRST_SECOND, Model},
     node::{BINARY, CLOSE, COMPRESSED, Frame, Node, TEXT, Waiter, compressed, masked},
     rules::{MESSAGE_BYTES, Rules},
-    tokens::SECRET,
+    tokens::{PUBLIC_KEY, SECRET},
     vocabulary::{Answer, Ask, Channel, Command, Sight},
     wire::{line, sights},
 };
@@ -25,6 +25,7 @@ pub struct Conversation {
     node: Node,
     key: ConnectionKey,
     is_compressed: bool,
+    is_slow: bool,
     opened: Duration,
     unix_seconds: u64,
     model: Model,
@@ -40,20 +41,22 @@ pub struct Conversation {
 
 /// Has everything happen that a history tells of; returns how long that takes by its own clock.
 pub fn live(history: History) -> Duration {
-    let mut conversation = Conversation::begin(history.rules, history.is_compressed);
+    let mut conversation = Conversation::begin(history.rules, history.is_compressed, history.is_slow);
     history.events.into_iter().for_each(|event| conversation.apply(event));
     let time = conversation.age();
     conversation.end();
     time
 }
 
-fn keys() -> Vec<Key> {
-    vec![Key::hmac(SECRET).expect("a secret")]
+/// With `slow` ones tokens are checked elsewhere, and what comes behind them waits.
+fn keys(slow: bool) -> Vec<Key> {
+    let public = if slow { Key::public(PUBLIC_KEY).expect("a key") } else { vec![] };
+    [Key::hmac(SECRET).expect("a secret")].into_iter().chain(public).collect()
 }
 
 impl Conversation {
-    fn begin(rules: Rules, is_compressed: bool) -> Self {
-        let mut node = Node::with_keys(rules.config(), 1, keys());
+    fn begin(rules: Rules, is_compressed: bool, is_slow: bool) -> Self {
+        let mut node = Node::with_keys(rules.config(), 1, keys(is_slow));
         let (opened, unix_seconds) = (node.now.monotonic, node.now.unix_seconds);
         let transport = if is_compressed { Transport::CompressedWebSocket } else { Transport::WebSocket };
         let key = node.open_over(transport, Opening::Centrifuge);
@@ -64,7 +67,8 @@ impl Conversation {
             is_compressed,
             opened,
             unix_seconds,
-            model: Model::new(rules),
+            is_slow,
+            model: Model::new(rules, is_slow),
             commands: 0,
             is_pinged: false,
             asked: vec![],
@@ -116,7 +120,7 @@ impl Conversation {
             }
             Event::Discontinue(channel) => self.discontinue(channel),
             Event::Exchange(rules) => {
-                self.node.exchange(rules.config(), keys());
+                self.node.exchange(rules.config(), keys(self.is_slow));
                 self.model.exchange(*rules);
             }
             Event::Evict => {
@@ -224,6 +228,7 @@ impl Conversation {
 
     /// What the client has seen since it was last asked, pings aside.
     fn seen(&mut self) -> Vec<Sight> {
+        while self.node.check().is_some() {}
         let mut frames = self.node.frames(self.key);
         self.is_pinged = frames.extract_if(.., |frame| *frame == Frame::Text("{}".to_owned())).count() > 0;
         frames.iter().flat_map(sights).collect()
@@ -302,7 +307,7 @@ impl Conversation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
 
     #[test]
     fn whatever_one_connection_says_and_whatever_happens_it_is_answered_as_the_protocol_says(history in history()) {

@@ -159,6 +159,8 @@ pub struct History {
     pub rules: Rules,
     /// Compression was agreed on.
     pub is_compressed: bool,
+    /// There are keys with which to check a token takes long.
+    pub is_slow: bool,
     pub events: Vec<Event>,
 }
 
@@ -170,10 +172,10 @@ pub fn history() -> impl Strategy<Value = History> {
         Event::Send(commands, form)
     });
     let first = prop_oneof![9 => begin, 1 => event()];
-    (rules(), any::<bool>(), first, prop::collection::vec(event(), 0..80)).prop_map(
-        |(rules, is_compressed, first, rest)| {
+    (rules(), any::<(bool, bool)>(), first, prop::collection::vec(event(), 0..80)).prop_map(
+        |(rules, (is_compressed, is_slow), first, rest)| {
             let rules = Rules { is_served: true, ..rules };
-            History { rules, is_compressed, events: [vec![first], rest].concat() }
+            History { rules, is_compressed, is_slow, events: [vec![first], rest].concat() }
         },
     )
 }

@@ -8,8 +8,10 @@
 
 mod answers;
 mod backplane;
+mod checks;
 mod compression;
 mod conversation;
+mod crowd;
 mod events;
 mod exchange;
 mod histories;

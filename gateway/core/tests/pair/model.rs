@@ -68,9 +68,11 @@ enum State {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Model {
     rules: Rules,
+    /// Tokens are checked elsewhere.
+    is_slow: bool,
     /// They are others than those that were last applied to what the client has.
     is_outdated: bool,
     now: Duration,
@@ -82,6 +84,8 @@ pub struct Model {
     /// Until when the tokens and the commands so far are paid for.
     tokens_paid: Duration,
     commands_paid: Duration,
+    /// Commands that were handled and are not counted against the pace yet.
+    uncounted: u32,
     /// The client has sent more than it may, and goes on then.
     ahead_until: Option<Duration>,
     is_leaving: bool,
@@ -95,9 +99,10 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: Rules, is_slow: bool) -> Self {
         Self {
             rules,
+            is_slow,
             is_outdated: false,
             now: FIRST_SECOND,
             state: State::New,
@@ -106,6 +111,7 @@ impl Model {
             ends: None,
             tokens_paid: Duration::ZERO,
             commands_paid: Duration::ZERO,
+            uncounted: 0,
             ahead_until: None,
             is_leaving: false,
             is_paused: false,
@@ -316,7 +322,6 @@ impl Model {
         if self.is_paused && self.state != State::Greeting && may_go_on {
             self.is_paused = false;
         }
-        let mut handled = 0;
         while !self.is_paused {
             if self.is_leaving || self.is_closed() {
                 self.backlog.clear();
@@ -327,11 +332,31 @@ impl Model {
                 break;
             }
             let Some(said) = self.backlog.pop_front() else { break };
-            handled += 1;
+            if self.is_slow && self.has_token_checked(said) {
+                self.keep_pace();
+                if self.is_paused {
+                    self.backlog.push_front(said);
+                    break;
+                }
+            }
+            self.uncounted += 1;
             self.handle(said);
         }
+        self.keep_pace();
+    }
+
+    /// While a token is checked nothing else is handled, so that what came before it is counted first.
+    fn has_token_checked(&self, said: Said) -> bool {
+        let mut after = self.clone();
+        after.handle(said);
+        after.tokens_paid != self.tokens_paid
+    }
+
+    fn keep_pace(&mut self) {
+        let handled = std::mem::take(&mut self.uncounted);
         self.commands_paid = self.commands_paid.max(self.now) + handled * SECOND / PACE;
-        if self.commands_paid > self.now + SECOND && !self.is_leaving && !self.is_closed() && handled > 0 {
+        let is_ahead = self.commands_paid > self.now + SECOND;
+        if is_ahead && !self.is_leaving && !self.is_closed() && handled > 0 {
             self.ahead_until = Some(self.commands_paid - SECOND / 2);
             self.is_paused = true;
         }

@@ -1,6 +1,11 @@
 //! One shard with everything it puts out on record, and clients' bytes to feed it.
 
-use std::{cell::RefCell, collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use gateway_core::{
@@ -11,7 +16,7 @@ use gateway_core::{
     policy::Policy,
     shard::{Opening, Settings, Shard},
     time::Now,
-    token::Key,
+    token::{Key, Verifier},
     transport::Transport,
 };
 use serde_json::Value;
@@ -20,12 +25,18 @@ use serde_json::Value;
 pub type Waiter = Option<(ConnectionKey, RequestId)>;
 
 /// What a shard has put out.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Sink {
     pub sent: VecDeque<(ConnectionKey, Frame)>,
     pub closed: Vec<ConnectionKey>,
     pub paused: Vec<ConnectionKey>,
     pub wrong_tokens: RefCell<Vec<ConnectionKey>>,
+    /// Tokens that are being checked, and with what.
+    pub checks: VecDeque<(ConnectionKey, Arc<Verifier>, String)>,
+    /// So many tokens are being checked that no more are taken.
+    pub is_full_of_checks: bool,
+    /// How often a token's key was not known.
+    pub unknown_keys: Cell<u32>,
     /// Bytes that the sockets are said not to have taken.
     pub waiting: usize,
     pub submitted: VecDeque<(Waiter, Op)>,
@@ -39,6 +50,19 @@ impl Outbox for Sink {
 
     fn waiting(&self, _: ConnectionKey) -> usize {
         self.waiting
+    }
+
+    fn check(&mut self, connection: ConnectionKey, verifier: &Arc<Verifier>, token: &str) -> bool {
+        let is_checked = self.checks.iter().any(|(other, ..)| *other == connection);
+        assert!(!is_checked, "two tokens of one connection at a time");
+        if !self.is_full_of_checks {
+            self.checks.push_back((connection, verifier.clone(), token.to_owned()));
+        }
+        !self.is_full_of_checks
+    }
+
+    fn unknown_key(&self) {
+        self.unknown_keys.set(self.unknown_keys.get() + 1);
     }
 
     fn wrong_token(&self, connection: ConnectionKey) {
@@ -225,6 +249,12 @@ impl Node {
         self.shard.hang_up(key, self.now, &mut self.sink);
         self.sink.closed.retain(|closed| *closed != key);
         self.sink.paused.retain(|paused| *paused != key);
+    }
+
+    /// Checks the token that has waited longest. Whether its client is still there; nothing without one.
+    pub fn check(&mut self) -> Option<bool> {
+        let (key, verifier, token) = self.sink.checks.pop_front()?;
+        Some(self.shard.checked(key, verifier.check(&token), self.now, &mut self.sink))
     }
 
     pub fn inbound(&mut self, item: Inbound) {

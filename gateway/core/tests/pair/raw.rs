@@ -193,7 +193,7 @@ fn a_client_whose_token_ends_is_told_so_and_closed_at_that_moment() {
     let mut node = node();
     for seconds in [3, 40] {
         let expires_at = Some(node.now.unix_seconds + seconds);
-        let token = EntryToken { user: "ada".into(), expires_at, names_channel: false };
+        let token = EntryToken { id: None, user: "ada".into(), expires_at, names_channel: false };
         let key = node.open(Opening::Raw { channel: "room".to_owned(), token: Some(token) });
         node.confirm_subscriptions();
         for _ in 1..seconds {
@@ -236,7 +236,8 @@ fn who_may_not_publish_in_a_raw_channel_is_dropped_and_counted_and_goes_on_liste
         let mut config = GatewayConfig::default();
         config.channels.default.publish = publish;
         let mut node = Node::new(config, 1);
-        let token = |user: &str| EntryToken { user: user.into(), expires_at: None, names_channel: false };
+        let token =
+            |user: &str| EntryToken { id: None, user: user.into(), expires_at: None, names_channel: false };
         for (token, is_published) in [None, Some(token("ada"))].into_iter().zip(published) {
             let before = node.shard.tally().raw_refused;
             let key = node.open(Opening::Raw { channel: "room".to_owned(), token });

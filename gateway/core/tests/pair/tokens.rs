@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use crate::node::{Frame, Node, TEXT, masked};
 
 pub const SECRET: &[u8] = b"a secret of thirty-two bytes, ok";
+/// One whose signatures take long to check; with it a token is checked elsewhere, whatever has signed it.
+pub const PUBLIC_KEY: &[u8] = include_bytes!("../../src/token/ed25519.pem");
 
 fn node(anonymous: bool) -> Node {
     let auth = Auth { anonymous, ..Auth::default() };

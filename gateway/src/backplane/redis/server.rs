@@ -168,7 +168,7 @@ impl Server {
             path: path.clone().unwrap_or_default(),
             reason,
         };
-        let roots = tls::roots(ca.as_ref().map(Secret::reveal))
+        let roots = crate::tls::roots(ca.as_ref().map(Secret::reveal))
             .map_err(|reason| content("--redis-ca-file", &access.ca_file, reason))?;
         let identity = certificate.as_ref().zip(key.as_ref());
         let identity = identity.map(|(certificate, key)| (certificate.reveal(), key.reveal()));

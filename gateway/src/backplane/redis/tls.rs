@@ -1,4 +1,4 @@
-//! TLS to Redis: whom to trust, who this is, and in which ways it fails.
+//! TLS to Redis: who this is, and in which ways it fails.
 
 use std::sync::Arc;
 
@@ -6,10 +6,12 @@ use gateway_core::control::BackplaneTrouble;
 use tokio_rustls::{
     TlsConnector,
     rustls::{
-        self, AlertDescription, CertificateError, ClientConfig, RootCertStore,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        self, AlertDescription, CertificateError, RootCertStore,
+        pki_types::{PrivateKeyDer, pem::PemObject as _},
     },
 };
+
+use crate::tls;
 
 /// How a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,30 +89,16 @@ impl From<&rustls::Error> for TlsFailure {
     }
 }
 
-/// The CAs of a text in PEM, or those that browsers trust. The image of a gateway holds nothing but the gateway, so that those are built in.
-pub(super) fn roots(pem: Option<&str>) -> Result<RootCertStore, String> {
-    let Some(pem) = pem else {
-        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    };
-    let mut roots = RootCertStore::empty();
-    let (used, _) = roots.add_parsable_certificates(certificates(pem)?);
-    if used == 0 { Err("its certificates are no CAs".to_owned()) } else { Ok(roots) }
-}
-
 /// What makes TLS of a connection, with the certificate and the key that are shown where Redis asks for one.
 pub(super) fn connector(
     roots: RootCertStore,
     identity: Option<(&str, &str)>,
 ) -> Result<TlsConnector, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
+    let builder = tls::client(roots)?;
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let certificates = certificates(certificate)?;
+            let certificates = tls::certificates(certificate)?;
             let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
                 .map_err(|_| "there is no key in PEM in the file of --redis-client-key-file".to_owned())?;
             builder.with_client_auth_cert(certificates, key).map_err(|error| {
@@ -119,11 +107,4 @@ pub(super) fn connector(
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("it is no PEM ({error})"))?;
-    if certificates.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(certificates) }
 }

@@ -34,8 +34,24 @@ pub enum Invalid {
     Protocols { protocols: String },
     #[error("spec.auth.anonymous false: nobody could connect; set anonymous: true or give jwt")]
     NobodyCanConnect,
-    #[error("spec.auth.jwt: has {found} of hmacSecretRef and publicKeySecretRef; give exactly one")]
-    JwtKeys { found: usize },
+    #[error("spec.auth.jwt: without a key; give hmacSecretRef, publicKeySecretRef or jwks")]
+    NoJwtKey,
+    #[error("spec.auth.jwt: has hmacSecretRef and publicKeySecretRef; give one of them")]
+    TwoJwtKeys,
+    #[error("spec.auth.jwt.jwks.url {url:?}: not an address of a key set; {remedy}")]
+    JwksUrl { url: String, remedy: &'static str },
+    #[error(
+        "spec.auth.jwt.revokedTokens: a list of {count}; give at most {most}, without those that have expired, or exchange the key that has signed them"
+    )]
+    RevokedTokens { count: usize, most: usize },
+    #[error(
+        "spec.auth.jwt.revokedTokens {id:?}: not the jti of a token that can be revoked; give 1 to 253 visible ASCII characters other than \" and \\"
+    )]
+    RevokedToken { id: String },
+    #[error(
+        "spec: gives a configuration of {bytes} bytes, and a gateway can't be started with more than {most}; leave out what has expired of spec.auth.jwt.revokedTokens, or origins and namespaces"
+    )]
+    ConfigurationTooLong { bytes: usize, most: usize },
     #[error("{field}: name or key of the Secret is empty; give both")]
     SecretRef { field: &'static str },
     #[error("{field}: a name is empty; name the Secret, or remove the entry")]
@@ -100,7 +116,10 @@ impl Invalid {
             Self::Origin { .. } => "InvalidOrigin",
             Self::Protocols { .. } => "InvalidProtocols",
             Self::NobodyCanConnect => "NobodyCanConnect",
-            Self::JwtKeys { .. } => "InvalidJwtKeys",
+            Self::NoJwtKey | Self::TwoJwtKeys => "InvalidJwtKeys",
+            Self::JwksUrl { .. } => "InvalidJwksUrl",
+            Self::RevokedTokens { .. } | Self::RevokedToken { .. } => "InvalidRevokedTokens",
+            Self::ConfigurationTooLong { .. } => "ConfigurationTooLong",
             Self::SecretRef { .. } => "InvalidSecretRef",
             Self::ImagePullSecret { .. } => "InvalidImagePullSecret",
             Self::Namespace { .. } => "InvalidNamespace",

@@ -1,9 +1,12 @@
 //! `Desired::parse`: the only place a spec is refused. What the schema and its CEL rules check is checked here again, since an
 //! object may be older than they are.
 
+mod auth;
+mod backplane;
+
+use self::backplane::backplane;
 use super::{
-    Backplane, Change, Defaults, Desired, External, Invalid, Managed, Policy, RedisUrl, Rules, Scaling,
-    SecretKey, Secrets, Size, Surge,
+    Backplane, Change, Defaults, Desired, Invalid, Policy, Rules, Scaling, SecretKey, Secrets, Size, Surge,
 };
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
@@ -19,6 +22,8 @@ const MOST_CONNECTIONS: i64 = 1_000_000;
 /// Bytes, where `limits.memoryBytes` is given and not 0.
 const LEAST_MEMORY: i64 = 16 * 1024 * 1024;
 const MOST_MEMORY: i64 = 1 << 40;
+/// Bytes of a configuration: Linux starts no process with an environment variable, its name included, of 128 KiB.
+const LONGEST_CONFIG: usize = 127 * 1024;
 const LONGEST_DRAIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Desired {
@@ -72,7 +77,7 @@ impl Desired {
                 defaults,
             )?,
             gateway: gateway(spec, budget, drain_timeout)?,
-            secrets: secrets(&spec.auth)?,
+            secrets: auth::secrets(&spec.auth)?,
             backplane,
             max_reconnects_per_second: budget,
             drain_timeout,
@@ -254,47 +259,29 @@ fn gateway(
     if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
         return Err(Invalid::Origin { origin: origin.clone() });
     }
-    let auth = &spec.auth;
-    if !auth.anonymous && auth.jwt.is_none() {
-        return Err(Invalid::NobodyCanConnect);
-    }
-    let jwt = auth.jwt.as_ref();
-    Ok(GatewayConfig {
+    let config = GatewayConfig {
         protocols: Protocols(protocols.clone()),
         allowed_origins: origins.clone(),
         compression: spec.listener.compression,
         proxies: gateway_core::config::Proxies::default(),
-        auth: gateway_core::config::Auth {
-            anonymous: auth.anonymous,
-            audience: jwt.and_then(|jwt| jwt.audience.clone()),
-            issuer: jwt.and_then(|jwt| jwt.issuer.clone()),
-        },
+        auth: auth::entrants(&spec.auth)?,
         limits: spec.limits.clone(),
         channels: spec.channels.clone(),
         drain: gateway_core::config::Drain {
             max_reconnects_per_second: budget,
             timeout_seconds: u32::try_from(drain_timeout.as_secs()).unwrap_or(u32::MAX),
         },
-    })
+    };
+    let bytes = serde_json::to_string(&config).unwrap_or_default().len();
+    if bytes > LONGEST_CONFIG {
+        return Err(Invalid::ConfigurationTooLong { bytes, most: LONGEST_CONFIG });
+    }
+    Ok(config)
 }
 
 fn is_origin(origin: &str) -> bool {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
-}
-
-fn secrets(auth: &crd::Auth) -> Result<Secrets, Invalid> {
-    let found =
-        auth.jwt.iter().map(|jwt| jwt.hmac_secret_ref.iter().len() + jwt.public_key_secret_ref.iter().len());
-    if let Some(found) = found.into_iter().find(|found| *found != 1) {
-        return Err(Invalid::JwtKeys { found });
-    }
-    let jwt = auth.jwt.clone().unwrap_or_default();
-    Ok(Secrets {
-        jwt_hmac: secret("spec.auth.jwt.hmacSecretRef", jwt.hmac_secret_ref.as_ref())?,
-        jwt_public_key: secret("spec.auth.jwt.publicKeySecretRef", jwt.public_key_secret_ref.as_ref())?,
-        api_key: secret("spec.auth.apiKeySecretRef", auth.api_key_secret_ref.as_ref())?,
-    })
 }
 
 fn secret(field: &'static str, given: Option<&SecretKeySelector>) -> Result<Option<SecretKey>, Invalid> {
@@ -315,79 +302,6 @@ fn image_pull_secrets(
     }
     let named: BTreeSet<_> = given.iter().map(|secret| secret.name.clone()).collect();
     Ok(if named.is_empty() { defaults.image_pull_secrets.clone() } else { named })
-}
-
-fn backplane(
-    given: &crd::Backplane,
-    defaults: &Defaults,
-    prefix: impl FnOnce() -> String,
-) -> Result<Backplane, Invalid> {
-    match (&given.redis, given.memory) {
-        (Some(redis), None) if redis.managed.is_some() => managed_redis(redis, defaults),
-        (Some(redis), None) => external_redis(redis, prefix()),
-        (None, Some(_)) => Ok(Backplane::Memory),
-        (redis, _) => Err(Invalid::BackplaneKinds { found: redis.iter().len() * 2 }),
-    }
-}
-
-fn managed_redis(redis: &crd::Redis, defaults: &Defaults) -> Result<Backplane, Invalid> {
-    let managed = match redis {
-        crd::Redis { managed: Some(managed), url: None, url_from: None, .. } => managed,
-        _ => return Err(redis_kinds(redis)),
-    };
-    if redis.password_from.is_some() {
-        return Err(Invalid::PasswordOfManaged);
-    }
-    let given = [("username", redis.username.is_some()), ("tls", redis.tls.is_some())];
-    if let Some((field, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
-        return Err(Invalid::AccessOfManaged { field });
-    }
-    Ok(Backplane::Managed(Managed {
-        image: managed.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
-        image_pull_secrets: image_pull_secrets(
-            "spec.backplane.redis.managed.imagePullSecrets",
-            &managed.image_pull_secrets,
-            defaults,
-        )?,
-        spec: managed.clone(),
-    }))
-}
-
-fn external_redis(redis: &crd::Redis, prefix: String) -> Result<Backplane, Invalid> {
-    let url = match (&redis.url, secret("spec.backplane.redis.urlFrom", redis.url_from.as_ref())?) {
-        (Some(url), None) => RedisUrl::Plain(redis_url(url, redis.tls.is_some())?),
-        (None, Some(key)) => RedisUrl::Secret(key),
-        _ => return Err(redis_kinds(redis)),
-    };
-    let tls = redis.tls.clone().unwrap_or_default();
-    let client_certificate = tls.client_certificate_secret_ref.map(|secret| secret.name);
-    if client_certificate.as_ref().is_some_and(String::is_empty) {
-        return Err(Invalid::SecretRef { field: "spec.backplane.redis.tls.clientCertificateSecretRef" });
-    }
-    Ok(Backplane::External(External {
-        url,
-        prefix,
-        username: redis.username.clone(),
-        password: secret("spec.backplane.redis.passwordFrom", redis.password_from.as_ref())?,
-        ca: secret("spec.backplane.redis.tls.caSecretRef", tls.ca_secret_ref.as_ref())?,
-        client_certificate,
-    }))
-}
-
-fn redis_kinds(redis: &crd::Redis) -> Invalid {
-    Invalid::RedisKinds {
-        found: redis.managed.iter().len() + redis.url.iter().len() + redis.url_from.iter().len(),
-    }
-}
-
-fn redis_url(url: &str, has_tls: bool) -> Result<String, Invalid> {
-    let is_address =
-        |scheme| url.strip_prefix(scheme).is_some_and(|rest: &str| !rest.is_empty() && !rest.contains(' '));
-    match (is_address("redis://"), is_address("rediss://")) {
-        (true, _) if has_tls => Err(Invalid::TlsOfPlainRedis { url: url.into() }),
-        (false, false) => Err(Invalid::RedisUrl { url: url.into() }),
-        _ => Ok(url.into()),
-    }
 }
 
 /// Parses hours, minutes and seconds in this order, like `1h30m`.

@@ -15,6 +15,8 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         json!({ "scaling": scaling })
     };
     let secret = json!({"name": "s", "key": "k"});
+    let revoked =
+        |ids: Vec<String>| json!({"auth": {"jwt": {"hmacSecretRef": secret, "revokedTokens": ids}}});
     vec![
         (json!({"replicas": -1}), "OutOfRange", "spec.replicas -1"),
         (scaling(json!({"minReplicas": 0})), "OutOfRange", "spec.scaling.minReplicas 0"),
@@ -52,11 +54,43 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
         (json!({"protocols": ["raw", "raw"]}), "InvalidProtocols", "spec.protocols"),
         (json!({"auth": {}}), "NobodyCanConnect", "spec.auth.anonymous"),
-        (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "has 0 of hmacSecretRef"),
+        (json!({"auth": {"jwt": {}}}), "InvalidJwtKeys", "spec.auth.jwt: without a key"),
         (
             json!({"auth": {"jwt": {"hmacSecretRef": secret, "publicKeySecretRef": secret}}}),
             "InvalidJwtKeys",
-            "has 2 of",
+            "give one of them",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "http://login.example.com/keys"}}}}),
+            "InvalidJwksUrl",
+            "spec.auth.jwt.jwks.url \"http://login.example.com/keys\": not an address of a key set; over http",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "login"}}}}),
+            "InvalidJwksUrl",
+            "spec.auth.jwt.jwks.url \"login\": not an address of a key set; write it like https://",
+        ),
+        (
+            json!({"auth": {"jwt": {"jwks": {"url": "https://a", "caSecretRef": {"name": "", "key": "k"}}}}}),
+            "InvalidSecretRef",
+            "spec.auth.jwt.jwks.caSecretRef",
+        ),
+        (
+            revoked(vec!["a".into(), "stolen one".into()]),
+            "InvalidRevokedTokens",
+            "spec.auth.jwt.revokedTokens \"stolen one\"",
+        ),
+        (revoked(vec![String::new()]), "InvalidRevokedTokens", "spec.auth.jwt.revokedTokens \"\""),
+        (revoked(vec!["a".repeat(254)]), "InvalidRevokedTokens", "give 1 to 253 visible ASCII characters"),
+        (
+            revoked((0..10_001).map(|number| number.to_string()).collect()),
+            "InvalidRevokedTokens",
+            "spec.auth.jwt.revokedTokens: a list of 10001; give at most 10000",
+        ),
+        (
+            revoked((0..600).map(|number| format!("{number:0>250}")).collect()),
+            "ConfigurationTooLong",
+            "bytes, and a gateway can't be started with more than 130048; leave out what has expired of spec.auth.jwt.revokedTokens",
         ),
         (
             json!({"auth": {"anonymous": true, "apiKeySecretRef": {"name": "", "key": "k"}}}),
@@ -148,7 +182,7 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
     // The two that are about metadata are below, and what can't even be read.
-    assert_eq!(tested.len() + 3, 27);
+    assert_eq!(tested.len() + 3, 30);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The YAML of each owned object.
 
 use crate::fixtures::{cluster, defaults, desired};
+use gateway_core::config::GatewayConfig;
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::PodName;
 use operator_core::resources;
@@ -60,6 +61,48 @@ fn a_gateway_pod() {
     insta::assert_yaml_snapshot!("pod-default", pod(&desired(&json!({}))));
     insta::assert_yaml_snapshot!("pod-full", pod(&full()));
     insta::assert_yaml_snapshot!("pod-memory", pod(&desired(&json!({"backplane": {"memory": {}}}))));
+}
+
+/// The configuration that the one gateway of `spec` gets, as it stands in its pod.
+fn configuration(spec: &Value) -> String {
+    let pod = resources::pod(&desired(spec), &PodName("chat-0-a".into()));
+    let environment = pod.spec.unwrap().containers.swap_remove(0).env.unwrap();
+    environment.into_iter().find(|variable| variable.name == "MOORING_CONFIG").unwrap().value.unwrap()
+}
+
+#[test]
+fn a_gateway_is_told_of_revoked_tokens_each_once_and_in_whatever_order_they_were_given() {
+    let spec = |ids: &[&str]| json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "b"}, "revokedTokens": ids}}});
+    let told = configuration(&spec(&["urn:uuid:7", "AT.2", "urn:uuid:7"]));
+    let config: GatewayConfig = serde_json::from_str(&told).unwrap();
+    assert_eq!(config.auth.revoked_tokens, ["AT.2", "urn:uuid:7"].map(str::to_owned).into());
+    assert_eq!(told, configuration(&spec(&["AT.2", "urn:uuid:7"])));
+}
+
+/// Linux starts no process with an environment variable of 128 KiB.
+#[test]
+fn a_process_can_be_started_with_the_longest_configuration_of_ordinary_characters() {
+    let ids = (0..256).map(|number| format!("{number:0>253}"));
+    let origins = (0..100).map(|number| format!("https://{number:0>245}"));
+    let options = json!({
+        "history": {"size": 100_000, "ttlSeconds": 31_536_000}, "presence": false, "joinLeave": false,
+        "publish": "Subscribers", "subscribe": "Clients", "readPresence": "Subscribers", "readHistory": "Subscribers",
+    });
+    let namespaces = (0..100).map(|number| {
+        let mut namespace = options.clone();
+        namespace["name"] = json!(format!("{number:0>64}"));
+        namespace
+    });
+    let told = configuration(&json!({
+        "listener": {"allowedOrigins": origins.collect::<Vec<_>>()},
+        "channels": {"default": options, "namespaces": namespaces.collect::<Vec<_>>()},
+        "auth": {"jwt": {
+            "jwks": {"url": format!("https://{}", "a".repeat(2040))}, "audience": "a".repeat(253), "issuer": "a".repeat(253),
+            "revokedTokens": ids.collect::<Vec<_>>(),
+        }},
+    }));
+    let variable = "MOORING_CONFIG=".len() + told.len() + "\0".len();
+    assert!((100 * 1024..128 * 1024).contains(&variable), "{variable}");
 }
 
 #[test]

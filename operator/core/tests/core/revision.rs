@@ -51,6 +51,8 @@ fn what_a_gateway_would_do_otherwise_rolls() {
         json!({"limits": {"maxConnections": 12000}}),
         json!({"channels": {"default": {"presence": true}, "namespaces": []}}),
         json!({"auth": {"anonymous": true, "apiKeySecretRef": {"name": "a", "key": "b"}}}),
+        json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "b"}}}}),
+        json!({"auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "b"}, "revokedTokens": ["stolen"]}}}),
         json!({"backplane": {"redis": {"url": "redis://a"}}}),
         json!({"backplane": {"redis": {"url": "rediss://a"}}}),
         json!({"backplane": {"redis": {"url": "rediss://a", "username": "me"}}}),

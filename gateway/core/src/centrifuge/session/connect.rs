@@ -38,12 +38,13 @@ impl Session {
                 let ttl = self.credentials.identify(token, link.now);
                 self.greet(id, ttl, subscriptions, request, link)
             }
-            Err(error @ (TokenError::Expired | TokenError::TooMany)) => {
+            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey)) => {
                 self.stage = Stage::Refused;
                 self.fail(id, error.into(), link);
                 Ok(())
             }
             Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
+            Err(TokenError::Unchecked) => Ok(()),
         }
     }
 
@@ -80,11 +81,12 @@ impl Session {
                 self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
                 Ok(())
             }
-            Err(error @ (TokenError::Expired | TokenError::TooMany)) => {
+            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey)) => {
                 self.fail(id, error.into(), link);
                 Ok(())
             }
             Ok(_) | Err(TokenError::Invalid(_)) => Err(DisconnectCode::InvalidToken.into()),
+            Err(TokenError::Unchecked) => Ok(()),
         }
     }
 
@@ -121,6 +123,7 @@ impl From<TokenError> for ErrorCode {
         match error {
             TokenError::Expired => Self::TokenExpired,
             TokenError::TooMany => Self::TooManyRequests,
+            TokenError::UnknownKey | TokenError::Unchecked => Self::Internal,
             TokenError::Invalid(_) => Self::PermissionDenied,
         }
     }

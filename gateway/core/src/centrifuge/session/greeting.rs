@@ -68,7 +68,7 @@ impl Session {
         for ServerSubscription { channel, info, data } in subscriptions {
             let left_off = request.subs.get(&*channel);
             left_off.into_iter().for_each(|left_off| self.note_arrival(left_off));
-            let grant = Some(Grant { info, by_server: true, ends: None });
+            let grant = Some(Grant { info, by_server: true, ..Grant::default() });
             let terms = Terms { grant, ttl: None, data };
             if let Err(code) = self.ask(id, &channel, left_off, terms, link) {
                 self.give_up(link);

@@ -81,6 +81,8 @@ impl Session {
         link: &Link<'a>,
     ) -> Result<&'a ChannelOptions, ErrorCode> {
         let options = request::options(channel, link)?;
+        // A grant that is revoked is none.
+        let grant = grant.filter(|grant| !link.policy.is_revoked(grant.token_id.as_deref()));
         let is_admitted = grant.is_some() || may_enter(options, channel, &self.credentials.user());
         if is_admitted { Ok(options) } else { Err(ErrorCode::PermissionDenied) }
     }

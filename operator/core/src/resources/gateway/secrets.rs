@@ -37,6 +37,7 @@ fn files(desired: &Desired) -> Vec<File> {
         ("--redis-client-key-file", "redis-client-key", redis_key),
         ("--jwt-hmac-secret-file", "jwt-hmac-secret", secrets.jwt_hmac.clone()),
         ("--jwt-public-key-file", "jwt-public-key", secrets.jwt_public_key.clone()),
+        ("--jwks-ca-file", "jwks-ca", secrets.jwks_ca.clone()),
     ]
     .into_iter()
     .filter_map(|(flag, name, from)| from.map(|from| File { flag, name, from }))

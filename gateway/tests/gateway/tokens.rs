@@ -1,0 +1,89 @@
+//! Tokens that take long to verify, brought by many at once, and tokens that end.
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use mooring_gateway::settings::Secret;
+use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{Server, WebSocket};
+
+fn key() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
+}
+
+fn connect(key: &KeyPair) -> String {
+    let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::ES384), &json!({"sub": "ada"}), &key).unwrap();
+    json!({"id": 1, "connect": {"token": token}}).to_string()
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_tokens_holds_up_nobody_who_is_connected_and_each_is_refused() {
+    let (ours, theirs) = (key(), key());
+    let server = Server::start(|settings| {
+        settings.shards = 1;
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.public_keys = vec![Secret::new(ours.public_key_pem())];
+    });
+    let mut neighbour = server.web_socket("/connection/websocket").await;
+    let reply = neighbour.command(&connect(&ours)).await;
+    assert!(reply["connect"]["client"].is_string(), "{reply}");
+    let mut forgers: Vec<WebSocket> = Vec::new();
+    for _ in 0..100 {
+        forgers.push(server.web_socket("/connection/websocket").await);
+    }
+    let forged = connect(&theirs);
+    for forger in &mut forgers {
+        forger.text(&forged).await;
+    }
+    let reply = neighbour.command(r#"{"id":2,"ping":{}}"#).await;
+    assert!(reply["ping"].is_object(), "{reply}");
+    let (mut refused, mut waiting) = (0, Vec::new());
+    for mut forger in forgers {
+        match tokio::time::timeout(Duration::from_millis(1), forger.message()).await {
+            Ok(Message::Close(Some(frame))) => {
+                assert_eq!(u16::from(frame.code), 3500);
+                refused += 1;
+            }
+            Ok(message) => panic!("{message:?}"),
+            Err(_) => waiting.push(forger),
+        }
+    }
+    assert!(refused < 50, "{refused} were refused before the neighbour was answered");
+    for forger in waiting {
+        assert_eq!(forger.close_code().await, 3500);
+    }
+    neighbour.command(r#"{"id":3,"ping":{}}"#).await;
+}
+
+#[tokio::test]
+async fn a_raw_connection_ends_with_its_token_whatever_that_is_and_it_opens_nothing_more() {
+    let server = Server::start(|settings| {
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
+    });
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (soon, late) = (now + 2, now + 1_000);
+    let cases = [
+        ("room", json!({"sub": "ada", "exp": soon})),
+        ("room", json!({"sub": "ada", "exp": late, "expire_at": soon})),
+        ("$room", json!({"sub": "ada", "channel": "$room", "exp": soon})),
+    ];
+    let (mut sockets, mut paths) = (Vec::new(), Vec::new());
+    for (channel, claims) in cases {
+        let token = jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(b"secret"));
+        let path = format!("/raw/{channel}?token={}", token.unwrap());
+        sockets.push(server.web_socket(&path).await);
+        paths.push(path);
+    }
+    for socket in sockets {
+        assert_eq!(socket.close_code().await, 3000);
+    }
+    for path in paths {
+        let refused = server.http(server.client, &format!("POST {path}"), &[], b"x").await;
+        assert!(refused.status == 401 && refused.body.contains("the token is expired"), "{refused:?}");
+    }
+}
