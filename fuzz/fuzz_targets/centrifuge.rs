@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backplane::Backplane;
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Op, Outcome, StreamPosition},
+    backplane::{BackplaneError, ClientInfo, LogOp, Op, Outcome, PresenceOp, StreamPosition},
     centrifuge::command::valid_channel,
     config::GatewayConfig,
     key::ConnectionKey,
@@ -193,21 +193,21 @@ impl World {
             (StreamPosition { epoch: Arc::from("epoch"), offset: publications.len() as u64 }, publications)
         };
         let outcome = match &op {
-            Op::History { channel, limit, reverse, .. } => {
+            Op::Log(LogOp::Read { channel, limit, reverse, .. }) => {
                 let (position, mut publications) = stream(channel);
                 if *reverse {
                     publications.reverse();
                 }
                 publications.truncate(*limit as usize);
-                Outcome::History { position, publications }
+                Outcome::Read { position, publications }
             }
-            Op::Presence { .. } => {
+            Op::Presence(PresenceOp::List { .. }) => {
                 let client = format!("{}", connection.slot);
                 let info =
                     ClientInfo { client: client.into(), user: "".into(), conn_info: None, chan_info: None };
-                Outcome::Presence { clients: vec![info] }
+                Outcome::Listed { clients: vec![info] }
             }
-            Op::PresenceStats { .. } => Outcome::PresenceStats { clients: 1, users: 1 },
+            Op::Presence(PresenceOp::Count { .. }) => Outcome::Counted { clients: 1, users: 1 },
             _ => return self.backplane.execute(0, waiter, op, fault),
         };
         self.node.complete(waiter, fault.map_or(Ok(outcome), Err));

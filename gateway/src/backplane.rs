@@ -76,14 +76,14 @@ impl Waiter {
 /// Where a completion goes.
 #[derive(Debug)]
 pub enum Reply {
-    /// To a shard's queue, when a connection waits for it. The shard is also whom `Subscribe` and `Release` are about.
+    /// To a shard's queue, when a connection waits for it. The shard is also whose deliveries an operation starts or ends.
     Shard {
         /// Index into the queues that the backplane was started with.
         shard: u16,
         /// Whose request it completes.
         waiter: Option<(ConnectionKey, RequestId)>,
     },
-    /// To an HTTP handler. Without a shard there is nothing to subscribe: `Subscribe` is answered with `Unavailable`.
+    /// To an HTTP handler. Without a shard there are no deliveries: to start some is `Unavailable`.
     Api(oneshot::Sender<Result<Outcome, BackplaneError>>),
 }
 
@@ -116,9 +116,10 @@ impl BackplaneHandle {
     }
 
     /// Carries out an operation and waits for its outcome.
-    pub async fn call(&self, op: Op) -> Result<Outcome, BackplaneError> {
+    pub async fn call(&self, op: impl Into<Op>) -> Result<Outcome, BackplaneError> {
         let (reply, outcome) = oneshot::channel();
-        self.try_submit(Command { op, reply: Reply::Api(reply) }).map_err(|refused| refused.error)?;
+        self.try_submit(Command { op: op.into(), reply: Reply::Api(reply) })
+            .map_err(|refused| refused.error)?;
         outcome.await.unwrap_or(Err(BackplaneError::Unanswered))
     }
 

@@ -17,7 +17,11 @@ use std::{
     time::Duration,
 };
 
-use gateway_core::{backplane::Op, key::ConnectionKey, policy::LEAST_MEMORY};
+use gateway_core::{
+    backplane::{BusOp, LogOp, Op, PresenceOp},
+    key::ConnectionKey,
+    policy::LEAST_MEMORY,
+};
 
 use crate::budget::{Budget, Charge};
 
@@ -152,10 +156,15 @@ impl Memory {
     pub fn admit(&self, op: &Op) -> Option<Charge> {
         let bytes = op.bytes();
         let is_large = match op {
-            Op::Publish { payload, .. } => payload.len() > SMALL,
-            Op::History { .. } | Op::Presence { .. } | Op::Subscribe { since: Some(_), .. } => true,
-            Op::PresenceStats { .. } => false,
-            Op::Subscribe { since: None, .. } | Op::Release { .. } | Op::Enter { .. } | Op::Leave { .. } => {
+            Op::Bus(BusOp::Publish(publish)) | Op::Log(LogOp::Append { publish, .. }) => {
+                publish.payload.len() > SMALL
+            }
+            Op::Log(LogOp::Follow { since: Some(_), .. } | LogOp::Read { .. })
+            | Op::Presence(PresenceOp::List { .. }) => true,
+            Op::Presence(PresenceOp::Count { .. }) => false,
+            Op::Bus(BusOp::Subscribe { .. } | BusOp::Release { .. })
+            | Op::Log(LogOp::Follow { since: None, .. })
+            | Op::Presence(PresenceOp::Enter { .. } | PresenceOp::Leave { .. }) => {
                 return Some(self.operations.take(bytes));
             }
         };
@@ -201,7 +210,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use gateway_core::backplane::Payload;
+    use gateway_core::backplane::{Payload, Publish};
 
     use super::*;
 
@@ -209,18 +218,12 @@ mod tests {
 
     fn publish(bytes: usize) -> Op {
         let payload = Payload::Binary(Bytes::from(vec![0; bytes]));
-        Op::Publish {
-            channel: "c".into(),
-            payload,
-            info: None,
-            origin: None,
-            retention: None,
-            idempotency_key: None,
-        }
+        let channel = "c".into();
+        BusOp::Publish(Publish { channel, payload, info: None, origin: None, idempotency_key: None }).into()
     }
 
     fn subscribe() -> Op {
-        Op::Subscribe { channel: "c".into(), retention: None, since: None, limit: 0 }
+        BusOp::Subscribe { channel: "c".into() }.into()
     }
 
     #[test]
@@ -231,7 +234,7 @@ mod tests {
         assert!(!memory.is_tight() && memory.admit(&publish(60_000)).is_some());
         memory.clients_hold(1, LIMIT / 4 + 1);
         assert!(memory.is_tight() && memory.admit(&publish(60_000)).is_none());
-        assert!(memory.admit(&Op::Presence { channel: "c".into(), limit: 0 }).is_none());
+        assert!(memory.admit(&PresenceOp::List { channel: "c".into(), limit: 0 }.into()).is_none());
         assert!(memory.admit(&publish(100)).is_some() && memory.admit(&subscribe()).is_some());
         assert_eq!(memory.held(), LIMIT / 4 * 3 + 1, "what was refused or given back is not held");
     }

@@ -37,7 +37,7 @@ impl Ops {
     /// Submits an operation. One that somebody waits for is refused when the queue is full; one that nobody waits for, such as the
     /// release of a channel, is kept for later.
     pub fn submit(&mut self, waiter: Option<(ConnectionKey, RequestId)>, op: Op) {
-        if matches!(op, Op::Publish { .. }) {
+        if op.as_publish().is_some() {
             self.metrics.publications.inc();
         }
         let refused =

@@ -1,31 +1,30 @@
-//! What sessions ask of the backplane, and what comes back: the vocabulary between shards and whichever backplane serves them.
+//! What sessions ask of the backplane, and what comes back: small vocabularies between shards and whatever serves them. The bus brings
+//! what happens to whoever is there, and could be served by what keeps nothing; what needs a stream is asked of the log. A channel's
+//! options say which of the two it is on.
 //!
 //! Contract of every backplane. Each shard has one queue of [`Inbound`]; completions and deliveries of a channel arrive on it in
-//! sequence: after `Subscribed { position, .. }` the shard receives every publication of the channel with a higher offset, once and
-//! in order, and none up to `position.offset`. When that cannot be kept any more (a lost epoch, a trimmed gap) the shard receives
-//! [`Message::Discontinued`] instead, and no publication of the channel until it subscribes again.
+//! sequence: after [`Outcome::Followed`] the shard receives every publication of the channel with an offset above its position, once and
+//! in order, and none up to it. When that cannot be kept any more (a lost epoch, a trimmed gap) the shard receives
+//! [`Message::Discontinued`] instead, and no publication of the channel until it follows it again. A channel on the bus has no positions,
+//! and is discontinued whenever something of it may have been lost.
 
-use std::{sync::Arc, time::Duration};
+mod bus;
+mod log;
+mod presence;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{
-    config::History,
-    key::{ConnectionKey, RequestId},
+pub use self::{
+    bus::BusOp,
+    log::{Followed, LogOp, Retention, StreamPosition},
+    presence::PresenceOp,
 };
+use crate::key::{ConnectionKey, RequestId};
 
 /// What the fixed part of an operation, a publication or a client holds in memory, its place in a queue included.
 const FIXED: usize = 256;
-
-/// A place in a channel's stream. Offsets count from 1 within an epoch; an epoch ends when the stream is lost.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StreamPosition {
-    /// Opaque name of the stream's life; two positions compare only within one epoch. A channel that nothing was published to has a
-    /// [`crate::provisional::ProvisionalEpoch`], which stays good in the stream that begins after it.
-    pub epoch: Arc<str>,
-    /// Offset of the last publication at this place; 0 before the first.
-    pub offset: u64,
-}
 
 /// A publication's body, with what a raw client needs to get back what another sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,105 +74,101 @@ pub struct Publication {
     pub origin: Option<Origin>,
 }
 
-/// How much of a channel's stream is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Publications kept at most; at least 1.
-    pub size: u32,
-    /// Time since the last publication after which the stream is dropped.
-    pub ttl: Duration,
-}
-
-impl From<History> for Retention {
-    fn from(history: History) -> Self {
-        Self { size: history.size, ttl: Duration::from_secs(history.ttl_seconds.into()) }
-    }
+/// What is to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The body.
+    pub payload: Payload,
+    /// Who publishes.
+    pub info: Option<ClientInfo>,
+    /// Only of raw messages.
+    pub origin: Option<Origin>,
+    /// A second publish with the same key and channel within five minutes yields what the first one did and delivers nothing.
+    pub idempotency_key: Option<Arc<str>>,
 }
 
 /// An operation on the backplane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Starts deliveries of a channel to this shard (once per shard, however many subscribers) and reads what `since` missed.
-    /// Completes with [`Outcome::Subscribed`].
-    Subscribe {
-        /// The channel.
+    /// Live deliveries.
+    Bus(BusOp),
+    /// Streams.
+    Log(LogOp),
+    /// Who is there.
+    Presence(PresenceOp),
+}
+
+impl Op {
+    /// Starts deliveries of a channel, after `since` where it keeps a stream, of which `limit` publications are recovered at most.
+    #[must_use]
+    pub fn subscribe(
         channel: Arc<str>,
-        /// Whether the channel keeps a stream: its position is then in the answer.
         retention: Option<Retention>,
-        /// Where the client left off, when it asks for recovery.
         since: Option<StreamPosition>,
-        /// Publications recovered at most; with more missed, or more bytes than the backplane reads at once, nothing is recovered.
         limit: u32,
-    },
-    /// Ends the deliveries that `Subscribe` started; the last subscriber of the shard is gone. Changes nothing where there are none.
-    Release {
-        /// The channel.
-        channel: Arc<str>,
-    },
-    /// Appends to the stream (when the channel keeps one) and delivers to every subscriber of every node.
-    /// Completes with [`Outcome::Published`].
-    Publish {
-        /// The channel.
-        channel: Arc<str>,
-        /// The body.
-        payload: Payload,
-        /// Who publishes.
-        info: Option<ClientInfo>,
-        /// Only of raw messages.
-        origin: Option<Origin>,
-        /// How much of the stream to keep.
-        retention: Option<Retention>,
-        /// A second publish with the same key and channel within five minutes returns the first one's position and delivers nothing.
-        idempotency_key: Option<Arc<str>>,
-    },
-    /// Reads the stream. Completes with [`Outcome::History`].
-    History {
-        /// The channel.
-        channel: Arc<str>,
-        /// How much of the stream is kept.
-        retention: Retention,
-        /// Exclusive start; from the oldest (or newest, when `reverse`) when absent.
-        since: Option<StreamPosition>,
-        /// Publications returned at most; 0 asks for the position alone.
-        limit: u32,
-        /// Their bytes at most, as [`Publication::bytes`] counts them, unless it is a single one; the backplane may return fewer.
-        bytes: u32,
-        /// Newest first.
-        reverse: bool,
-    },
-    /// Makes a client present in a channel, and tells its subscribers when `announce`.
-    Enter {
-        /// The channel.
-        channel: Arc<str>,
-        /// The client.
-        info: ClientInfo,
-        /// Deliver [`Message::Join`].
-        announce: bool,
-    },
-    /// Ends a client's presence. With `grace` the end waits that long, so that a moved client's user is never absent in between; a
-    /// client that enters again in the meantime stays.
-    Leave {
-        /// The channel.
-        channel: Arc<str>,
-        /// The client.
-        info: ClientInfo,
-        /// Deliver [`Message::Leave`].
-        announce: bool,
-        /// How long to wait; zero for a client that said goodbye.
-        grace: Duration,
-    },
-    /// Reads who is present. Completes with [`Outcome::Presence`].
-    Presence {
-        /// The channel.
-        channel: Arc<str>,
-        /// Bytes of the clients at most, as [`ClientInfo::bytes`] counts them; with more the operation is refused.
-        limit: u32,
-    },
-    /// Counts who is present. Completes with [`Outcome::PresenceStats`].
-    PresenceStats {
-        /// The channel.
-        channel: Arc<str>,
-    },
+    ) -> Self {
+        match retention {
+            None => Self::Bus(BusOp::Subscribe { channel }),
+            Some(retention) => Self::Log(LogOp::Follow { channel, retention, since, limit }),
+        }
+    }
+
+    /// Delivers to every subscriber of every node, and appends to the stream where the channel keeps one.
+    #[must_use]
+    pub fn publish(publish: Publish, retention: Option<Retention>) -> Self {
+        match retention {
+            None => Self::Bus(BusOp::Publish(publish)),
+            Some(retention) => Self::Log(LogOp::Append { publish, retention }),
+        }
+    }
+
+    /// What it publishes, if anything.
+    #[must_use]
+    pub fn as_publish(&self) -> Option<&Publish> {
+        match self {
+            Self::Bus(BusOp::Publish(publish)) | Self::Log(LogOp::Append { publish, .. }) => Some(publish),
+            Self::Bus(_) | Self::Log(_) | Self::Presence(_) => None,
+        }
+    }
+
+    /// What it holds in memory until it is completed, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        FIXED
+            + match self {
+                Self::Bus(op) => op.bytes(),
+                Self::Log(op) => op.bytes(),
+                Self::Presence(op) => op.bytes(),
+            }
+    }
+}
+
+impl From<BusOp> for Op {
+    fn from(op: BusOp) -> Self {
+        Self::Bus(op)
+    }
+}
+
+impl From<LogOp> for Op {
+    fn from(op: LogOp) -> Self {
+        Self::Log(op)
+    }
+}
+
+impl From<PresenceOp> for Op {
+    fn from(op: PresenceOp) -> Self {
+        Self::Presence(op)
+    }
+}
+
+impl Publish {
+    fn bytes(&self) -> usize {
+        let info = self.info.as_ref().map_or(0, ClientInfo::bytes);
+        let key = self.idempotency_key.as_ref().map_or(0, |key| key.len());
+        self.channel.len() + self.payload.len() + info + key
+    }
 }
 
 impl Payload {
@@ -210,13 +205,19 @@ impl ClientInfo {
 }
 
 impl Outcome {
+    /// What a publish yields, with its place where a stream keeps it.
+    #[must_use]
+    pub fn published(position: Option<StreamPosition>) -> Self {
+        position.map_or(Self::Done, |position| Self::Appended { position })
+    }
+
     fn bytes(&self) -> usize {
         match self {
-            Self::Subscribed { publications, .. } | Self::History { publications, .. } => {
+            Self::Followed(Followed { publications, .. }) | Self::Read { publications, .. } => {
                 publications.iter().map(|publication| publication.bytes()).sum()
             }
-            Self::Presence { clients } => clients.iter().map(ClientInfo::bytes).sum(),
-            Self::Published { .. } | Self::PresenceStats { .. } | Self::Done => 0,
+            Self::Listed { clients } => clients.iter().map(ClientInfo::bytes).sum(),
+            Self::Done | Self::Appended { .. } | Self::Counted { .. } => 0,
         }
     }
 }
@@ -235,64 +236,37 @@ impl Inbound {
     }
 }
 
-impl Op {
-    /// What it holds in memory until it is completed, about.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let (channel, more) = match self {
-            Self::Publish { channel, payload, info, idempotency_key, .. } => {
-                let key = idempotency_key.as_ref().map_or(0, |key| key.len());
-                (channel, payload.len() + info.as_ref().map_or(0, ClientInfo::bytes) + key)
-            }
-            Self::Enter { channel, info, .. } | Self::Leave { channel, info, .. } => (channel, info.bytes()),
-            Self::Subscribe { channel, .. }
-            | Self::Release { channel }
-            | Self::History { channel, .. }
-            | Self::Presence { channel, .. }
-            | Self::PresenceStats { channel } => (channel, 0),
-        };
-        FIXED + channel.len() + more
-    }
-}
-
 /// What a completed operation yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// Nothing but that it is done.
+    Done,
     /// Deliveries follow from here on.
-    Subscribed {
-        /// The stream's position, when the channel keeps one; deliveries start right after it.
-        position: Option<StreamPosition>,
-        /// What `since` missed, in order; empty unless `recovered`.
-        publications: Vec<Arc<Publication>>,
-        /// Everything after `since` is in `publications`. False when `since` was absent or its gap could not be filled.
-        recovered: bool,
-    },
+    Followed(Followed),
     /// Stored and on its way.
-    Published {
-        /// Its place, when the channel keeps a stream.
-        position: Option<StreamPosition>,
+    Appended {
+        /// Its place.
+        position: StreamPosition,
     },
     /// A part of the stream.
-    History {
+    Read {
         /// The stream's last position.
         position: StreamPosition,
         /// What was asked for, in the order asked for.
         publications: Vec<Arc<Publication>>,
     },
     /// The clients present, each once.
-    Presence {
+    Listed {
         /// In order of their client ids.
         clients: Vec<ClientInfo>,
     },
     /// How many are present.
-    PresenceStats {
+    Counted {
         /// Connections.
         clients: u64,
         /// Users, anonymous ones together as one.
         users: u64,
     },
-    /// `Release`, `Enter` and `Leave` yield nothing.
-    Done,
 }
 
 /// Why an operation failed. `label` is the metric label.
@@ -347,4 +321,32 @@ pub enum Inbound {
         /// What happened.
         message: Message,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ChannelOptions, History};
+
+    #[test]
+    fn a_channel_that_keeps_history_is_on_the_log_and_any_other_on_the_bus() {
+        let publish = || Publish {
+            channel: "c".into(),
+            payload: Payload::Text("text".into()),
+            info: None,
+            origin: None,
+            idempotency_key: None,
+        };
+        let since = || Some(StreamPosition { epoch: "e".into(), offset: 7 });
+        let retention = Retention::of(&ChannelOptions { history: None, ..ChannelOptions::default() });
+        let ops = [Op::subscribe("c".into(), retention, since(), 9), Op::publish(publish(), retention)];
+        let expected = [BusOp::Subscribe { channel: "c".into() }, BusOp::Publish(publish())];
+        assert_eq!(ops, expected.map(Op::Bus));
+        let history = Some(History { size: 3, ttl_seconds: 60 });
+        let retention = Retention::of(&ChannelOptions { history, ..ChannelOptions::default() });
+        let ops = [Op::subscribe("c".into(), retention, since(), 9), Op::publish(publish(), retention)];
+        let retention = Retention { size: 3, ttl: std::time::Duration::from_secs(60) };
+        let follow = LogOp::Follow { channel: "c".into(), retention, since: since(), limit: 9 };
+        assert_eq!(ops, [follow, LogOp::Append { publish: publish(), retention }].map(Op::Log));
+    }
 }

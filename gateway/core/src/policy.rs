@@ -123,7 +123,7 @@ impl Policy {
     /// How much of a raw channel is kept.
     #[must_use]
     pub fn raw_retention(&self, channel: &str) -> Option<Retention> {
-        self.raw_options(channel).history.map(Retention::from)
+        Retention::of(self.raw_options(channel))
     }
 
     /// Whether a client may enter a raw channel without a token for it; an anonymous user is the empty string.

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    backplane::{self, BackplaneError, Op, Outcome, Payload},
+    backplane::{self, BackplaneError, Op, Outcome, Payload, Publish, Retention},
     config::{self, Audience, ChannelOptions},
     hub::ChannelId,
     identity::Credentials,
@@ -115,17 +115,12 @@ impl Protocol for Session {
             Received::Text(text) => (Payload::Text(Bytes::copy_from_slice(text.as_bytes())), text.len()),
             Received::Binary(bytes) => (Payload::Binary(Bytes::copy_from_slice(bytes)), bytes.len()),
         };
-        let op = Op::Publish {
-            retention: options.history.map(Into::into),
-            channel,
-            payload,
-            info: None,
-            origin: Some(link.settings.origin(link.key)),
-            idempotency_key: None,
-        };
+        let retention = Retention::of(options);
+        let origin = Some(link.settings.origin(link.key));
+        let publish = Publish { channel, payload, info: None, origin, idempotency_key: None };
         // Its completion brings back what it weighed; which one it is does not matter.
         let weight = weight(bytes);
-        link.request(weight, op);
+        link.request(weight, Op::publish(publish, retention));
         self.unconfirmed += weight;
         Ok(())
     }

@@ -164,8 +164,13 @@ pub struct Subscribe {
     pub ticket: Ticket,
     /// Who subscribes.
     pub shard: u16,
-    /// Whether the channel keeps a stream.
-    pub stream: bool,
+    /// What is wanted of the channel's stream, if it keeps one.
+    pub follow: Option<Follow>,
+}
+
+/// From where on a stream is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
     /// Where the client left off.
     pub since: Option<StreamPosition>,
     /// Publications recovered at most.

@@ -11,7 +11,7 @@ use gateway_core::backplane::ClientInfo;
 /// Bytes of the departures that wait at most.
 const LIMIT: usize = 64 * 1024 * 1024;
 
-/// An `Op::Leave` that is due, or will be.
+/// A `PresenceOp::Leave` that is due, or will be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Departure {
     pub(super) channel: Arc<str>,

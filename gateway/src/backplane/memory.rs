@@ -5,12 +5,12 @@ mod stream;
 
 use std::time::{Duration, Instant};
 
-use gateway_core::backplane::{BackplaneError, Message, Op, Outcome, Publication};
+use gateway_core::backplane::{BackplaneError, BusOp, LogOp, Message, Op, Outcome, PresenceOp};
 use tokio::sync::{mpsc, oneshot};
 
-use self::state::{Publish, State};
+use self::state::{Delivery, State};
 use super::{
-    Submitted, Waiter,
+    Submitted,
     departures::{Departure, Departures},
     inboxes::Inboxes,
     joins::Joins,
@@ -68,6 +68,9 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
+/// What an operation yields, and what subscribers are told then.
+type Served = (Result<Outcome, BackplaneError>, Option<Delivery>);
+
 struct Actor {
     inboxes: Inboxes,
     state: State,
@@ -79,58 +82,75 @@ impl Actor {
     async fn serve(&mut self, command: Submitted) {
         let Submitted { op, waiter } = command;
         let now = Instant::now();
-        match op {
-            Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
-                let publication = Publication { offset: 0, payload, info, origin };
-                let publish = Publish { channel: channel.clone(), publication, retention, idempotency_key };
-                let (position, delivery) = self.state.publish(publish, now);
-                self.inboxes.complete(waiter, Ok(Outcome::Published { position })).await;
-                if let Some((shards, publication)) = delivery {
-                    self.inboxes.deliver(shards, &channel, &Message::Publication(publication)).await;
-                }
-            }
-            Op::Enter { channel, info, announce } => {
-                self.departures.cancel(&channel, &info.client);
-                let (shards, info) = self.state.enter(&channel, info);
-                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-                if announce && !shards.is_empty() && self.joins.enter(&channel, &info.client, now) {
-                    self.inboxes.deliver(shards, &channel, &Message::Join(info)).await;
-                }
-            }
-            Op::Leave { channel, info, announce, grace } => {
-                self.departures.push(Departure { channel, info, announce }, now, grace);
-                while let Some(displaced) = self.departures.pop_excess() {
-                    self.depart(displaced).await;
-                }
-                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-            }
-            op => {
-                let result = self.answer(op, &waiter, now);
-                self.inboxes.complete(waiter, result).await;
-            }
+        let (result, delivery) = match op {
+            Op::Bus(op) => self.serve_bus(op, waiter.shard(), now),
+            Op::Log(op) => self.serve_log(op, waiter.shard(), now),
+            Op::Presence(op) => self.serve_presence(op, now).await,
+        };
+        self.inboxes.complete(waiter, result).await;
+        if let Some(Delivery { channel, shards, message }) = delivery {
+            self.inboxes.deliver(shards, &channel, &message).await;
         }
     }
 
-    fn answer(&mut self, op: Op, waiter: &Waiter, now: Instant) -> Result<Outcome, BackplaneError> {
-        let shard = waiter.shard();
-        match op {
-            Op::Subscribe { channel, retention, since, limit } => {
-                let shard = shard.ok_or(BackplaneError::Unavailable)?;
-                Ok(self.state.subscribe(channel, shard, retention, since.as_ref(), limit, now))
+    fn serve_bus(&mut self, op: BusOp, shard: Option<u16>, now: Instant) -> Served {
+        let result = match op {
+            BusOp::Publish(publish) => {
+                let (position, delivery) = self.state.publish(publish, now);
+                return (Ok(Outcome::published(position)), delivery);
             }
-            Op::Release { channel } => {
+            BusOp::Subscribe { channel } => {
+                let subscribed = shard.map(|shard| self.state.subscribe(channel, shard));
+                subscribed.map(|()| Outcome::Done).ok_or(BackplaneError::Unavailable)
+            }
+            BusOp::Release { channel } => {
                 if let Some(shard) = shard {
                     self.state.release(&channel, shard);
                 }
                 Ok(Outcome::Done)
             }
-            Op::History { channel, since, limit, bytes, reverse, .. } => {
-                self.state.history(&channel, since.as_ref(), limit, bytes, reverse, now)
+        };
+        (result, None)
+    }
+
+    fn serve_log(&mut self, op: LogOp, shard: Option<u16>, now: Instant) -> Served {
+        let result = match op {
+            LogOp::Append { publish, retention } => {
+                let (position, delivery) = self.state.append(publish, retention, now);
+                return (Ok(Outcome::published(position)), delivery);
             }
-            Op::Presence { channel, limit } => self.state.presence(&channel, limit),
-            Op::PresenceStats { channel } => Ok(self.state.presence_stats(&channel)),
-            Op::Publish { .. } | Op::Enter { .. } | Op::Leave { .. } => Ok(Outcome::Done),
-        }
+            LogOp::Follow { channel, since, limit, .. } => {
+                let followed =
+                    shard.map(|shard| self.state.follow(channel, shard, since.as_ref(), limit, now));
+                followed.map(Outcome::Followed).ok_or(BackplaneError::Unavailable)
+            }
+            LogOp::Read { channel, since, limit, bytes, reverse, .. } => {
+                self.state.read(&channel, since.as_ref(), limit, bytes, reverse, now)
+            }
+        };
+        (result, None)
+    }
+
+    async fn serve_presence(&mut self, op: PresenceOp, now: Instant) -> Served {
+        let result = match op {
+            PresenceOp::Enter { channel, info, announce } => {
+                self.departures.cancel(&channel, &info.client);
+                let (shards, info) = self.state.enter(&channel, info);
+                let tells = announce && !shards.is_empty() && self.joins.enter(&channel, &info.client, now);
+                let join = Delivery { channel, shards, message: Message::Join(info) };
+                return (Ok(Outcome::Done), tells.then_some(join));
+            }
+            PresenceOp::Leave { channel, info, announce, grace } => {
+                self.departures.push(Departure { channel, info, announce }, now, grace);
+                while let Some(displaced) = self.departures.pop_excess() {
+                    self.depart(displaced).await;
+                }
+                Ok(Outcome::Done)
+            }
+            PresenceOp::List { channel, limit } => self.state.list(&channel, limit),
+            PresenceOp::Count { channel } => Ok(self.state.count(&channel)),
+        };
+        (result, None)
     }
 
     async fn depart(&mut self, departure: Departure) {

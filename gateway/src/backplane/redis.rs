@@ -7,6 +7,7 @@
 mod actor;
 mod address;
 mod batches;
+mod bus;
 mod chores;
 mod commands;
 mod connect;

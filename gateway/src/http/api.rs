@@ -2,11 +2,14 @@
 //!
 //! A call that was understood answers 200 with `result` or with `error`; only what never was a call answers otherwise.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Op, Outcome, Payload, Publication, Retention, StreamPosition},
+    backplane::{
+        self, BackplaneError, ClientInfo, LogOp, Op, Outcome, Payload, PresenceOp, Publication, Retention,
+        StreamPosition,
+    },
     centrifuge::{codes::ErrorCode, command::valid_channel},
     config::ChannelOptions,
     policy::Policy,
@@ -89,7 +92,7 @@ struct Since {
 }
 
 /// The `result` of a publish; empty where the channel keeps no stream.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Position {
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
@@ -240,20 +243,19 @@ impl Calls<'_> {
     ) -> Result<Position, Failure> {
         let options = self.options(channel)?;
         self.node.metrics.publications.inc();
-        let op = Op::Publish {
+        let publish = backplane::Publish {
             channel: channel.into(),
             payload: Payload::Json(Bytes::copy_from_slice(data.get().as_bytes())),
             info: None,
             origin: None,
-            retention: retention(&options),
             // An empty key is none, as SDKs that always write the field mean it.
             idempotency_key: key.filter(|key| !key.is_empty()).map(Into::into),
         };
-        match self.backplane.call(op).await? {
-            Outcome::Published { position } => Ok(Position {
-                offset: position.as_ref().map(|position| position.offset),
-                epoch: position.map(|position| position.epoch),
-            }),
+        match self.backplane.call(Op::publish(publish, Retention::of(&options))).await? {
+            Outcome::Done => Ok(Position::default()),
+            Outcome::Appended { position } => {
+                Ok(Position { offset: Some(position.offset), epoch: Some(position.epoch) })
+            }
             _ => Err(ErrorCode::Internal.into()),
         }
     }
@@ -266,8 +268,8 @@ impl Calls<'_> {
 
     async fn presence_stats(&self) -> Result<PresenceStats, Failure> {
         let channel = self.channel_with_presence()?;
-        match self.backplane.call(Op::PresenceStats { channel }).await? {
-            Outcome::PresenceStats { clients, users } => {
+        match self.backplane.call(PresenceOp::Count { channel }).await? {
+            Outcome::Counted { clients, users } => {
                 Ok(PresenceStats { num_clients: clients, num_users: users })
             }
             _ => Err(ErrorCode::Internal.into()),
@@ -275,9 +277,9 @@ impl Calls<'_> {
     }
 
     async fn clients(&self) -> Result<Vec<ClientInfo>, Failure> {
-        let op = Op::Presence { channel: self.channel_with_presence()?, limit: MAX_PRESENCE_BYTES };
+        let op = PresenceOp::List { channel: self.channel_with_presence()?, limit: MAX_PRESENCE_BYTES };
         match self.backplane.call(op).await? {
-            Outcome::Presence { clients } => Ok(clients),
+            Outcome::Listed { clients } => Ok(clients),
             _ => Err(ErrorCode::Internal.into()),
         }
     }
@@ -292,7 +294,7 @@ impl Calls<'_> {
 
     async fn history(&self) -> Result<HistoryResult, Failure> {
         let History { channel, limit, since, reverse } = self.parse()?;
-        let retention = retention(&self.options(&channel)?).ok_or(ErrorCode::NotAvailable)?;
+        let retention = Retention::of(&self.options(&channel)?).ok_or(ErrorCode::NotAvailable)?;
         let limit = match limit {
             -1 => retention.size,
             limit => u32::try_from(limit)
@@ -301,10 +303,10 @@ impl Calls<'_> {
         let since = since.map(|since| StreamPosition { epoch: since.epoch.into(), offset: since.offset });
         match self
             .backplane
-            .call(Op::History { channel: channel.into(), retention, since, limit, bytes: u32::MAX, reverse })
+            .call(LogOp::Read { channel: channel.into(), retention, since, limit, bytes: u32::MAX, reverse })
             .await?
         {
-            Outcome::History { position, publications } => Ok(HistoryResult {
+            Outcome::Read { position, publications } => Ok(HistoryResult {
                 publications: publications
                     .iter()
                     .map(|publication| Published::from(&**publication))
@@ -343,11 +345,6 @@ impl Calls<'_> {
         }
         self.policy.options(channel).cloned().ok_or_else(|| ErrorCode::UnknownChannel.into())
     }
-}
-
-fn retention(options: &ChannelOptions) -> Option<Retention> {
-    let history = options.history?;
-    Some(Retention { size: history.size, ttl: Duration::from_secs(history.ttl_seconds.into()) })
 }
 
 fn document(bytes: &Bytes) -> Option<Box<RawValue>> {

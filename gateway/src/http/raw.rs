@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use gateway_core::{
     address::Site,
-    backplane::{Op, Outcome, Payload},
+    backplane::{Op, Outcome, Payload, Publish},
     raw::backplane_channel,
     token::{EntryToken, TokenError},
 };
@@ -92,16 +92,18 @@ impl ClientPort {
             _ => Payload::Binary(body),
         };
         self.node.metrics.publications.inc();
-        let op = Op::Publish {
-            retention: self.policy().raw_retention(channel),
+        let publish = Publish {
             channel: backplane_channel(channel).into(),
             payload,
             info: None,
             origin: None,
             idempotency_key: None,
         };
+        let op = Op::publish(publish, self.policy().raw_retention(channel));
         match self.backplane.call(op).await {
-            Ok(Outcome::Published { .. }) => reply::json(StatusCode::OK, &serde_json::json!({"result": {}})),
+            Ok(Outcome::Done | Outcome::Appended { .. }) => {
+                reply::json(StatusCode::OK, &serde_json::json!({"result": {}}))
+            }
             Ok(_) => {
                 reply::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the backplane gave no answer to a publish")
             }

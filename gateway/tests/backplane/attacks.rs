@@ -1,7 +1,7 @@
 //! Clients that ask for what is dear, and what it may cost the others.
 
 use futures::future::join_all;
-use gateway_core::backplane::{BackplaneError, Op, Outcome, StreamPosition};
+use gateway_core::backplane::{BackplaneError, BusOp, LogOp, Outcome, PresenceOp, StreamPosition};
 
 use crate::{
     gateway::Server,
@@ -12,8 +12,8 @@ use crate::{
 /// What one answer brings at most (`RedisConfig::with_page_bytes`).
 const PAGE: usize = 1024 * 1024;
 
-fn history(channel: &str, since: Option<StreamPosition>) -> Op {
-    Op::History {
+fn history(channel: &str, since: Option<StreamPosition>) -> LogOp {
+    LogOp::Read {
         channel: channel.into(),
         retention: RETENTION,
         since,
@@ -38,7 +38,7 @@ async fn a_message_full_of_equal_reads_costs_redis_a_few_and_each_answer_fits_a_
     let before = server.calls("evalsha");
     let reads = join_all((0..250).map(|_| node.handle.call(history("c", None)))).await;
     for outcome in reads {
-        let Ok(Outcome::History { position, publications }) = outcome else { panic!("{outcome:?}") };
+        let Ok(Outcome::Read { position, publications }) = outcome else { panic!("{outcome:?}") };
         let bytes: usize = publications.iter().map(|publication| publication.bytes()).sum();
         assert!((PAGE / 2..=PAGE).contains(&bytes), "{bytes} bytes");
         assert_eq!((position.offset, publications[0].offset), (50, 1));
@@ -55,7 +55,7 @@ async fn a_stream_larger_than_a_page_is_read_page_by_page_from_either_end() {
     for reverse in [false, true] {
         let (mut since, mut offsets) = (None, Vec::new());
         while offsets.len() < 50 {
-            let op = Op::History {
+            let op = LogOp::Read {
                 channel: "c".into(),
                 retention: RETENTION,
                 since,
@@ -63,9 +63,7 @@ async fn a_stream_larger_than_a_page_is_read_page_by_page_from_either_end() {
                 bytes: u32::MAX,
                 reverse,
             };
-            let Ok(Outcome::History { position, publications }) = node.handle.call(op).await else {
-                panic!()
-            };
+            let Ok(Outcome::Read { position, publications }) = node.handle.call(op).await else { panic!() };
             offsets.extend(publications.iter().map(|publication| publication.offset));
             since = Some(StreamPosition { offset: *offsets.last().unwrap(), ..position });
         }
@@ -82,9 +80,7 @@ async fn others_publish_as_before_while_one_connection_reads_without_end() {
     let server = RedisServer::start();
     let mut nodes = [Node::redis(&server, 1).await, Node::redis(&server, 2).await];
     fill(&nodes[0], "c").await;
-    let Ok(Outcome::History { position, .. }) = nodes[0].handle.call(history("c", None)).await else {
-        panic!()
-    };
+    let Ok(Outcome::Read { position, .. }) = nodes[0].handle.call(history("c", None)).await else { panic!() };
     // No two of them equal.
     for offset in 0..30 {
         let since = StreamPosition { offset, ..position.clone() };
@@ -107,15 +103,15 @@ async fn a_position_that_no_stream_has_fails_whoever_claims_it_alone() {
     for epoch in ["any", "", "pffffffffffffffff"] {
         let poisoned = StreamPosition { epoch: epoch.into(), offset: u64::MAX };
         let subscribe =
-            |since| Op::Subscribe { channel: "c".into(), retention: Some(RETENTION), since, limit: 300 };
+            |since| LogOp::Follow { channel: "c".into(), retention: RETENTION, since, limit: 300 };
         node.shards[0].submit(subscribe(Some(poisoned.clone())));
         node.shards[0].submit(subscribe(None));
         for _ in 0..2 {
             let item = node.shards[0].next().await;
-            let expected = "Ok(Subscribed { position: Some(StreamPosition";
+            let expected = "Ok(Followed(Followed { position: StreamPosition";
             assert!(format!("{item:?}").contains(expected), "{item:?}");
         }
-        node.shards[0].call(Op::Release { channel: "c".into() }).await.unwrap();
+        node.shards[0].call(BusOp::Release { channel: "c".into() }).await.unwrap();
         let read = node.handle.call(history("c", Some(poisoned))).await;
         assert_eq!(read, Err(BackplaneError::UnrecoverablePosition));
     }
@@ -129,7 +125,7 @@ async fn names_without_end_that_nothing_is_published_to_leave_nothing_in_redis()
     for number in 0..500 {
         let channel = format!("name-{number}");
         node.shards[0].subscribe(&channel, None).await;
-        node.shards[0].call(Op::Release { channel: channel.as_str().into() }).await.unwrap();
+        node.shards[0].call(BusOp::Release { channel: channel.as_str().into() }).await.unwrap();
         node.handle.call(history(&channel, None)).await.unwrap();
     }
     assert_eq!(server.keys(), before);
@@ -142,8 +138,8 @@ async fn counting_a_full_room_reads_no_member_and_listing_it_is_refused_beyond_w
     for number in 0..2_000 {
         node.shards[0].tell(enter("c", &number.to_string())).await;
     }
-    let count = Op::PresenceStats { channel: "c".into() };
-    let all = Ok(Outcome::PresenceStats { clients: 2_000, users: 1 });
+    let count = PresenceOp::Count { channel: "c".into() };
+    let all = Ok(Outcome::Counted { clients: 2_000, users: 1 });
     assert_eq!(node.handle.call(count.clone()).await, all);
     let before = (server.calls("evalsha"), server.calls("hscan"));
     assert!(
@@ -151,9 +147,9 @@ async fn counting_a_full_room_reads_no_member_and_listing_it_is_refused_beyond_w
     );
     let after = (server.calls("evalsha"), server.calls("hscan"));
     assert!(after.0 - before.0 < 20 && after.1 == before.1, "{before:?} {after:?}");
-    let list = |limit| node.handle.call(Op::Presence { channel: "c".into(), limit });
+    let list = |limit| node.handle.call(PresenceOp::List { channel: "c".into(), limit });
     assert_eq!(list(100_000).await, Err(BackplaneError::TooLarge));
-    let Ok(Outcome::Presence { clients }) = list(10_000_000).await else { panic!() };
+    let Ok(Outcome::Listed { clients }) = list(10_000_000).await else { panic!() };
     assert_eq!(clients.len(), 2_000);
     assert!(server.calls("hscan") > 3, "in pages");
 }

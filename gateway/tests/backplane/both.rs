@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Message, Op, Outcome, Retention, StreamPosition},
+    backplane::{
+        BackplaneError, BusOp, ClientInfo, LogOp, Message, Outcome, PresenceOp, Retention, StreamPosition,
+    },
     control::BackplaneHealth,
 };
 
@@ -99,7 +101,7 @@ async fn publishes_that_come_together_get_a_place_each_and_arrive_in_order(mut p
         .into_iter()
         .step_by(2)
         .map(|outcome| match outcome {
-            Ok(Outcome::Published { position: Some(position) }) => position,
+            Ok(Outcome::Appended { position }) => position,
             outcome => panic!("{outcome:?}"),
         })
         .collect();
@@ -137,7 +139,7 @@ async fn a_position_of_another_epoch_is_not_recovered(mut pair: Pair) {
     let other = StreamPosition { epoch: "other".into(), offset: 0 };
     let (_, recovered, was_recovered) = pair.first().subscribe("c", Some(other.clone())).await;
     assert_eq!((recovered, was_recovered), (vec![], false));
-    let op = Op::History {
+    let op = LogOp::Read {
         channel: "c".into(),
         retention: RETENTION,
         since: Some(other),
@@ -158,12 +160,12 @@ async fn a_publish_repeated_with_its_key_delivers_nothing_and_names_the_first_on
 }
 
 async fn a_channel_without_history_delivers_without_positions(mut pair: Pair) {
-    let subscribe = Op::Subscribe { channel: "live".into(), retention: None, since: None, limit: 0 };
+    let subscribe = BusOp::Subscribe { channel: "live".into() };
     let outcome = pair.second().call(subscribe).await;
-    assert_eq!(outcome, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
+    assert_eq!(outcome, Ok(Outcome::Done));
     for (message, key) in [("a", None), ("b", Some("key")), ("c", Some("key")), ("d", None)] {
         let outcome = pair.nodes[0].handle.call(publish("live", message, None, key)).await;
-        assert_eq!(outcome, Ok(Outcome::Published { position: None }));
+        assert_eq!(outcome, Ok(Outcome::Done));
     }
     assert_eq!(pair.second().texts(3).await, ["a", "b", "d"]);
 }
@@ -175,9 +177,9 @@ async fn history_is_read_from_either_end(pair: Pair) {
     }
     let retention = Retention { size: 4, ..RETENTION };
     let read = async |since, limit, reverse| {
-        let op = Op::History { channel: "c".into(), retention, since, limit, bytes: u32::MAX, reverse };
+        let op = LogOp::Read { channel: "c".into(), retention, since, limit, bytes: u32::MAX, reverse };
         pair.nodes[0].handle.call(op).await.map(|outcome| match outcome {
-            Outcome::History { position, publications } => {
+            Outcome::Read { position, publications } => {
                 (position, publications.iter().map(|publication| text(publication)).collect::<Vec<_>>())
             }
             outcome => panic!("{outcome:?}"),
@@ -196,11 +198,11 @@ async fn history_is_read_from_either_end(pair: Pair) {
 
 async fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back(mut pair: Pair) {
     let (start, ..) = pair.first().subscribe("c", None).await;
-    pair.first().call(Op::Release { channel: "c".into() }).await.unwrap();
+    pair.first().call(BusOp::Release { channel: "c".into() }).await.unwrap();
     pair.second().subscribe("c", None).await;
     let (again, _, was_recovered) = pair.first().subscribe("c", Some(start.clone())).await;
     assert_eq!((again.offset, was_recovered), (0, true), "nothing was published, and so nothing missed");
-    pair.first().call(Op::Release { channel: "c".into() }).await.unwrap();
+    pair.first().call(BusOp::Release { channel: "c".into() }).await.unwrap();
     for number in 1..=3 {
         pair.nodes[0].publish("c", &number.to_string()).await.unwrap();
     }
@@ -215,7 +217,7 @@ async fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_b
 
 async fn a_released_channel_delivers_no_more(mut pair: Pair) {
     pair.second().subscribe("c", None).await;
-    assert_eq!(pair.second().call(Op::Release { channel: "c".into() }).await, Ok(Outcome::Done));
+    assert_eq!(pair.second().call(BusOp::Release { channel: "c".into() }).await, Ok(Outcome::Done));
     pair.nodes[0].publish("c", "unheard").await.unwrap();
     let (position, ..) = pair.second().subscribe("c", None).await;
     assert_eq!(position.offset, 1);
@@ -224,28 +226,28 @@ async fn a_released_channel_delivers_no_more(mut pair: Pair) {
 }
 
 async fn clients_and_users_are_counted_as_they_come_and_go(mut pair: Pair) {
-    let enter_as = |name: &str, user: &str| Op::Enter {
+    let enter_as = |name: &str, user: &str| PresenceOp::Enter {
         channel: "c".into(),
         info: ClientInfo { user: user.into(), ..client(name) },
         announce: false,
     };
     let counted = async |pair: &Pair| {
         let node = pair.nodes.last().unwrap();
-        node.handle.call(Op::PresenceStats { channel: "c".into() }).await
+        node.handle.call(PresenceOp::Count { channel: "c".into() }).await
     };
     for (name, user) in [("1", "a"), ("2", "a"), ("3", "b"), ("3", "b"), ("4", "")] {
         pair.first().call(enter_as(name, user)).await.unwrap();
     }
     // Only what is asked on the same node comes after what was told there.
     pair.nodes[0].presence("c").await;
-    assert_eq!(counted(&pair).await, Ok(Outcome::PresenceStats { clients: 4, users: 3 }));
+    assert_eq!(counted(&pair).await, Ok(Outcome::Counted { clients: 4, users: 3 }));
     for (name, user) in [("1", "a"), ("3", "b"), ("3", "b")] {
         let info = ClientInfo { user: user.into(), ..client(name) };
-        let op = Op::Leave { channel: "c".into(), info, announce: false, grace: Duration::ZERO };
+        let op = PresenceOp::Leave { channel: "c".into(), info, announce: false, grace: Duration::ZERO };
         pair.first().call(op).await.unwrap();
     }
     pair.nodes[0].presence("c").await;
-    assert_eq!(counted(&pair).await, Ok(Outcome::PresenceStats { clients: 2, users: 2 }));
+    assert_eq!(counted(&pair).await, Ok(Outcome::Counted { clients: 2, users: 2 }));
 }
 
 async fn clients_are_present_from_enter_to_leave_and_the_others_are_told(mut pair: Pair) {

@@ -1,6 +1,6 @@
 //! Clusters that share a Redis.
 
-use gateway_core::backplane::{Message, Op, Outcome};
+use gateway_core::backplane::{Message, Outcome, PresenceOp};
 
 use crate::{
     redis_server::RedisServer,
@@ -64,8 +64,8 @@ async fn on_a_redis_cluster_no_command_crosses_slots_whatever_the_channels_are_c
         until("two", async || nodes[1].presence(channel).await == ["dies", "leaves"]).await;
         nodes[0].shards[1].call(leave(channel, "leaves", std::time::Duration::ZERO)).await.unwrap();
         until("one", async || nodes[1].presence(channel).await == ["dies"]).await;
-        let stats = nodes[1].handle.call(Op::PresenceStats { channel: channel.into() }).await;
-        assert_eq!(stats, Ok(Outcome::PresenceStats { clients: 1, users: 1 }));
+        let stats = nodes[1].handle.call(PresenceOp::Count { channel: channel.into() }).await;
+        assert_eq!(stats, Ok(Outcome::Counted { clients: 1, users: 1 }));
         for node in &mut nodes {
             for _ in ["it joins", "so does the other", "it leaves"] {
                 node.shards[0].message().await;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_core::backplane::{Message, Op, Outcome};
+use gateway_core::backplane::{BusOp, Message, Outcome};
 
 use crate::{
     redis_server::RedisServer,
@@ -24,7 +24,7 @@ fn channel(number: usize) -> String {
 
 /// Follows a channel of which nothing is kept.
 async fn follow(node: &mut Node, channel: &str) {
-    let op = Op::Subscribe { channel: channel.into(), retention: None, since: None, limit: 0 };
+    let op = BusOp::Subscribe { channel: channel.into() };
     node.shards[0].call(op).await.unwrap();
 }
 
@@ -156,7 +156,7 @@ async fn who_comes_back_before_its_departure_costs_redis_nothing() {
     assert_eq!(said(&mut node, "c").await, vec![]);
     assert_eq!((members(), server.calls("hset")), before);
     assert!(
-        matches!(node.handle.call(presence("c")).await, Ok(Outcome::Presence { clients }) if clients.len() == 1)
+        matches!(node.handle.call(presence("c")).await, Ok(Outcome::Listed { clients }) if clients.len() == 1)
     );
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use gateway_core::backplane::{BackplaneError, ClientInfo, Message, Op, Outcome, StreamPosition};
+use gateway_core::backplane::{
+    BackplaneError, BusOp, ClientInfo, Message, Outcome, PresenceOp, StreamPosition,
+};
 
 use crate::{
     redis_server::RedisServer,
@@ -35,7 +37,7 @@ async fn messages_published_while_live_messages_are_cut_off_arrive_in_order_once
 async fn subscribers_without_history_are_told_when_live_messages_were_cut_off() {
     let server = RedisServer::start();
     let mut node = Node::redis(&server, 1).await;
-    let subscribe = || Op::Subscribe { channel: "live".into(), retention: None, since: None, limit: 0 };
+    let subscribe = || BusOp::Subscribe { channel: "live".into() };
     node.shards[0].call(subscribe()).await.unwrap();
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(node.shards[0].message().await, Message::Discontinued);
@@ -116,7 +118,7 @@ async fn who_knew_a_channel_before_its_first_message_is_told_that_redis_was_empt
     let (start, ..) = before.shards[0].subscribe("c", None).await;
     publisher.publish("c", "before").await.unwrap();
     assert_eq!(before.shards[0].texts(1).await, ["before"]);
-    assert_eq!(before.shards[0].call(Op::Release { channel: "c".into() }).await, Ok(Outcome::Done));
+    assert_eq!(before.shards[0].call(BusOp::Release { channel: "c".into() }).await, Ok(Outcome::Done));
     server.command(&["FLUSHALL"]);
     publisher.publish("c", "after").await.unwrap();
     let since = StreamPosition { offset: 1, ..start };
@@ -178,7 +180,7 @@ async fn operations_without_redis_fail_in_bounded_time_and_work_again_after_it()
     // Which of the two connections was missed first decides whether it went on its way.
     let refused = node.publish("c", "refused").await;
     assert!(matches!(refused, Err(BackplaneError::Unavailable | BackplaneError::Unanswered)), "{refused:?}");
-    let op = Op::Subscribe { channel: "c".into(), retention: None, since: None, limit: 0 };
+    let op = BusOp::Subscribe { channel: "c".into() };
     assert_eq!(node.shards[0].call(op).await, Err(BackplaneError::Unavailable));
     server.start_again();
     node.healthy().await;
@@ -300,18 +302,18 @@ async fn clients_that_left_in_an_outage_are_not_present_after_it_however_many_an
     };
     for number in 0..1_100 {
         let info = large(number);
-        node.shards[0].call(Op::Enter { channel: "c".into(), info, announce: false }).await.unwrap();
+        node.shards[0].call(PresenceOp::Enter { channel: "c".into(), info, announce: false }).await.unwrap();
     }
     node.shards[0].call(enter("c", "stays")).await.unwrap();
     server.kill();
     until("out of reach", async || node.publish("a", "lost").await == Err(BackplaneError::Unavailable)).await;
     for number in 0..1_100 {
         let (info, grace) = (large(number), Duration::ZERO);
-        node.shards[0].tell(Op::Leave { channel: "c".into(), info, announce: false, grace }).await;
+        node.shards[0].tell(PresenceOp::Leave { channel: "c".into(), info, announce: false, grace }).await;
     }
     server.start_again();
     node.healthy().await;
-    let left = Ok(Outcome::Presence { clients: vec![client("stays")] });
+    let left = Ok(Outcome::Listed { clients: vec![client("stays")] });
     until("only one is left", async || node.handle.call(presence("c")).await == left).await;
 }
 

@@ -5,8 +5,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use gateway_core::{
     backplane::{
-        BackplaneError, ClientInfo, Inbound, Message, Op, Outcome, Payload, Publication, Retention,
-        StreamPosition,
+        BackplaneError, ClientInfo, Followed, Inbound, LogOp, Message, Op, Outcome, Payload, PresenceOp,
+        Publication, Publish, Retention, StreamPosition,
     },
     control::{BackplaneHealth, BackplaneTrouble},
     key::ConnectionKey,
@@ -104,14 +104,14 @@ impl Node {
     /// Publishes to a channel with a stream.
     pub async fn publish(&self, channel: &str, text: &str) -> Result<StreamPosition, BackplaneError> {
         match self.handle.call(publish(channel, text, Some(RETENTION), None)).await? {
-            Outcome::Published { position: Some(position) } => Ok(position),
+            Outcome::Appended { position } => Ok(position),
             outcome => panic!("{outcome:?}"),
         }
     }
 
     /// The texts of a channel's whole stream.
     pub async fn history(&self, channel: &str) -> Vec<String> {
-        let op = Op::History {
+        let op = LogOp::Read {
             channel: channel.into(),
             retention: RETENTION,
             since: None,
@@ -120,7 +120,7 @@ impl Node {
             reverse: false,
         };
         match self.handle.call(op).await {
-            Ok(Outcome::History { publications, .. }) => {
+            Ok(Outcome::Read { publications, .. }) => {
                 publications.iter().map(|publication| text(publication)).collect()
             }
             outcome => panic!("{outcome:?}"),
@@ -129,7 +129,7 @@ impl Node {
 
     pub async fn presence(&self, channel: &str) -> Vec<String> {
         match self.handle.call(presence(channel)).await {
-            Ok(Outcome::Presence { clients }) => clients.iter().map(|info| info.client.to_string()).collect(),
+            Ok(Outcome::Listed { clients }) => clients.iter().map(|info| info.client.to_string()).collect(),
             outcome => panic!("{outcome:?}"),
         }
     }
@@ -144,14 +144,15 @@ fn inboxes(memory: &Memory) -> (Vec<InboxSender>, Vec<Inbox>) {
 }
 
 impl Shard {
-    pub fn submit(&self, op: Op) {
+    pub fn submit(&self, op: impl Into<Op>) {
         let waiter = Some((ConnectionKey { slot: 1, generation: 1 }, 1));
-        self.handle.try_submit(Command { op, reply: Reply::Shard { shard: self.index, waiter } }).unwrap();
+        let reply = Reply::Shard { shard: self.index, waiter };
+        self.handle.try_submit(Command { op: op.into(), reply }).unwrap();
     }
 
     /// Submits what nobody waits for, once there is room.
-    pub async fn tell(&self, op: Op) {
-        let mut command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+    pub async fn tell(&self, op: impl Into<Op>) {
+        let mut command = Command { op: op.into(), reply: Reply::Shard { shard: self.index, waiter: None } };
         while let Err(refused) = self.handle.try_submit(command) {
             command = refused.command;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -170,7 +171,7 @@ impl Shard {
     }
 
     /// Submits, and returns the completion; nothing else may come before it.
-    pub async fn call(&mut self, op: Op) -> Result<Outcome, BackplaneError> {
+    pub async fn call(&mut self, op: impl Into<Op>) -> Result<Outcome, BackplaneError> {
         self.submit(op);
         match self.next().await {
             Inbound::Completed { result, .. } => result,
@@ -184,9 +185,9 @@ impl Shard {
         channel: &str,
         since: Option<StreamPosition>,
     ) -> (StreamPosition, Vec<String>, bool) {
-        let op = Op::Subscribe { channel: channel.into(), retention: Some(RETENTION), since, limit: 50 };
+        let op = LogOp::Follow { channel: channel.into(), retention: RETENTION, since, limit: 50 };
         match self.call(op).await {
-            Ok(Outcome::Subscribed { position: Some(position), publications, recovered }) => {
+            Ok(Outcome::Followed(Followed { position, publications, recovered })) => {
                 (position, publications.iter().map(|publication| text(publication)).collect(), recovered)
             }
             outcome => panic!("{outcome:?}"),
@@ -213,14 +214,14 @@ impl Shard {
 }
 
 pub fn publish(channel: &str, text: &str, retention: Option<Retention>, key: Option<&str>) -> Op {
-    Op::Publish {
+    let publish = Publish {
         channel: channel.into(),
         payload: Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
         info: None,
         origin: None,
-        retention,
         idempotency_key: key.map(Arc::from),
-    }
+    };
+    Op::publish(publish, retention)
 }
 
 pub fn text(publication: &Publication) -> String {
@@ -243,20 +244,20 @@ pub fn client(client: &str) -> ClientInfo {
     }
 }
 
-pub fn enter(channel: &str, name: &str) -> Op {
-    Op::Enter { channel: channel.into(), info: client(name), announce: true }
+pub fn enter(channel: &str, name: &str) -> PresenceOp {
+    PresenceOp::Enter { channel: channel.into(), info: client(name), announce: true }
 }
 
-pub fn leave(channel: &str, name: &str, grace: Duration) -> Op {
-    Op::Leave { channel: channel.into(), info: client(name), announce: true, grace }
+pub fn leave(channel: &str, name: &str, grace: Duration) -> PresenceOp {
+    PresenceOp::Leave { channel: channel.into(), info: client(name), announce: true, grace }
 }
 
-pub fn presence(channel: &str) -> Op {
-    Op::Presence { channel: channel.into(), limit: 1024 * 1024 }
+pub fn presence(channel: &str) -> PresenceOp {
+    PresenceOp::List { channel: channel.into(), limit: 1024 * 1024 }
 }
 
 pub fn is_present(outcome: &Outcome, name: &str) -> bool {
-    matches!(outcome, Outcome::Presence { clients } if clients.iter().any(|info| *info.client == *name))
+    matches!(outcome, Outcome::Listed { clients } if clients.iter().any(|info| *info.client == *name))
 }
 
 pub async fn within<T>(future: impl Future<Output = T>, what: &str) -> T {

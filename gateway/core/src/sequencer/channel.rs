@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Effect, Entry, Generation, Page, Read, ShardSet, Subscribe,
+    Effect, Entry, Follow, Generation, Page, Read, ShardSet, Subscribe,
     stream::{Found, Stream},
     window::Window,
 };
-use crate::backplane::{Message, Outcome};
+use crate::backplane::{Followed, Message, Outcome};
 
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -107,7 +107,8 @@ impl Channel {
         room: usize,
         effects: &mut Vec<Effect>,
     ) {
-        if self.stream.has_position() || self.waiting.iter().any(|waiting| waiting.subscribe.stream) {
+        if self.stream.has_position() || self.waiting.iter().any(|waiting| waiting.subscribe.follow.is_some())
+        {
             self.stream.live(epoch, entry, room);
             self.deliver_next(name, effects);
         } else {
@@ -149,11 +150,11 @@ impl Channel {
             return;
         }
         self.answer(None, effects);
-        let waiting = self.waiting.iter().filter(|waiting| waiting.subscribe.stream);
+        let follows = self.waiting.iter().filter_map(|waiting| waiting.subscribe.follow.as_ref());
         // A place that the stream never had says nothing about what the others miss.
-        let wanted = waiting.clone().filter_map(|waiting| waiting.subscribe.since.as_ref());
+        let wanted = follows.clone().filter_map(|follow| follow.since.as_ref());
         let since = wanted.filter(|since| self.stream.may_have(since)).map(|since| since.offset).min();
-        let limit = waiting.clone().map(|waiting| waiting.subscribe.limit).max();
+        let limit = follows.map(|follow| follow.limit).max();
         let needed = limit.is_some() || self.stream.has_position() && self.stream.is_doubtful();
         if !needed {
             return;
@@ -194,12 +195,10 @@ impl Channel {
 
 impl Waiting {
     fn outcome(&self, stream: &Stream, read: Option<(&Window, u64)>) -> Option<Outcome> {
-        let Subscribe { stream: true, since, limit, .. } = &self.subscribe else {
-            return Some(Outcome::Subscribed { position: None, publications: Vec::new(), recovered: false });
-        };
+        let Some(Follow { since, limit }) = &self.subscribe.follow else { return Some(Outcome::Done) };
         let position = stream.trusted_position()?;
         let answer = |publications, recovered| {
-            Some(Outcome::Subscribed { position: Some(position.clone()), publications, recovered })
+            Some(Outcome::Followed(Followed { position: position.clone(), publications, recovered }))
         };
         let Some(since) = since else {
             return answer(Vec::new(), false);

@@ -64,7 +64,7 @@ impl Following {
             *request = Some(self.next_request);
             self.asked.insert(self.next_request, channel.clone());
             let retention = policy.raw_retention(raw::client_channel(&channel));
-            let op = Op::Subscribe { channel, retention, since: None, limit: 0 };
+            let op = Op::subscribe(channel, retention, None, 0);
             out.submit(Some((SHARD, self.next_request)), op);
             self.next_request = self.next_request.wrapping_add(1);
         }

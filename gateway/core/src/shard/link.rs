@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Settings, Tally, following::Following, pacing::Pacing};
 use crate::{
-    backplane::Op,
+    backplane::{BusOp, Op},
     control::Accepted,
     frame::{Deflate, FrameError, Inflated},
     hub::{ChannelId, Hub, Left},
@@ -204,8 +204,8 @@ impl Link<'_> {
     }
 
     /// Submits an operation that nobody waits for.
-    pub(crate) fn tell(&mut self, op: Op) {
-        self.out.submit(None, op);
+    pub(crate) fn tell(&mut self, op: impl Into<Op>) {
+        self.out.submit(None, op.into());
     }
 
     /// Keeps commands of a message for later.
@@ -257,10 +257,10 @@ impl Link<'_> {
     }
 
     fn release(&mut self, left: Left) {
-        // Operations are carried out in order: a later Subscribe starts the deliveries anew.
+        // Operations are carried out in order: a later subscribe starts the deliveries anew.
         if let Left::Vacated(channel) = left {
             self.following.forget(&channel);
-            self.tell(Op::Release { channel });
+            self.tell(BusOp::Release { channel });
         }
     }
 }

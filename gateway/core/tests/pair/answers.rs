@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Op, Outcome, Payload, Publication, StreamPosition},
+    backplane::{
+        BackplaneError, BusOp, ClientInfo, Followed, LogOp, Op, Outcome, Payload, PresenceOp, Publication,
+        StreamPosition,
+    },
     config::GatewayConfig,
     key::ConnectionKey,
 };
@@ -37,7 +40,10 @@ fn recover(node: &mut Node, key: ConnectionKey, offset: u64) -> Vec<Frame> {
     let subscribe = format!(r#""subscribe":{{"channel":"a","recover":true,"epoch":"e","offset":{offset}}}"#);
     node.say(key, &format!(r#"{{"id":2,{subscribe}}}"#));
     let publications = large(offset, 300 - offset);
-    complete(node, Ok(Outcome::Subscribed { position: Some(position(300)), publications, recovered: true }));
+    complete(
+        node,
+        Ok(Outcome::Followed(Followed { position: position(300), publications, recovered: true })),
+    );
     node.frames(key)
 }
 
@@ -57,7 +63,11 @@ fn a_recovery_that_is_larger_than_the_queue_comes_in_parts_that_fit() {
         assert_eq!(reply["offset"], reached, "the client is where its publications end");
         let [more] = &frames[1..] else { break };
         assert_eq!(more.lines()[0]["push"]["unsubscribe"]["code"], 2500, "it comes again for the rest");
-        assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }], "it was never there");
+        assert_eq!(
+            node.ops(),
+            vec![Op::Bus(BusOp::Release { channel: Arc::from("a") })],
+            "it was never there"
+        );
     }
     assert_eq!((reached, parts, node.shard.channels()), (300, 12, 1));
 }
@@ -90,12 +100,10 @@ fn a_recovery_that_can_never_fit_is_none_and_the_client_goes_on_from_the_end() {
 #[test]
 fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_on_from_the_end() {
     let subscribe = r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#;
-    let end = |offset| Outcome::Subscribed {
-        position: Some(position(offset)),
-        publications: vec![],
-        recovered: false,
+    let end = |offset| {
+        Outcome::Followed(Followed { position: position(offset), publications: vec![], recovered: false })
     };
-    let empty = Outcome::History { position: position(301), publications: vec![] };
+    let empty = Outcome::Read { position: position(301), publications: vec![] };
     for history in [Err(BackplaneError::UnrecoverablePosition), Ok(empty)] {
         let mut node = node();
         let key = node.connect();
@@ -110,7 +118,7 @@ fn a_recovery_whose_stream_has_less_than_was_missed_is_none_and_the_client_goes_
             (&reply["offset"], &reply["was_recovering"], &reply["recovered"]),
             (&json!(302), &json!(true), &Value::Null)
         );
-        assert!(matches!(node.ops()[..], [Op::Enter { .. }]), "it is there now");
+        assert!(matches!(node.ops()[..], [Op::Presence(PresenceOp::Enter { .. })]), "it is there now");
     }
 }
 
@@ -122,11 +130,11 @@ fn nothing_more_is_read_for_a_client_that_was_told_of_another_stream_or_of_more_
         let since = format!(r#""recover":true,"epoch":"{epoch}","offset":{offset}"#);
         node.say(key, &format!(r#"{{"id":2,"subscribe":{{"channel":"a",{since}}}}}"#));
         let end =
-            Outcome::Subscribed { position: Some(position(300)), publications: vec![], recovered: false };
+            Outcome::Followed(Followed { position: position(300), publications: vec![], recovered: false });
         complete(&mut node, Ok(end));
         let reply = &node.lines(key)[0]["subscribe"];
         assert_eq!((&reply["offset"], &reply["recovered"]), (&json!(300), &Value::Null));
-        assert!(matches!(node.ops()[..], [Op::Enter { .. }]), "it is there now");
+        assert!(matches!(node.ops()[..], [Op::Presence(PresenceOp::Enter { .. })]), "it is there now");
     }
 }
 
@@ -136,7 +144,7 @@ fn a_page_of_history_ends_where_it_no_longer_fits() {
     let key = node.subscribe("a");
     node.ops();
     let ask = r#"{"id":3,"history":{"channel":"a","limit":300}}"#;
-    let answer = || Ok(Outcome::History { position: position(300), publications: large(0, 300) });
+    let answer = || Ok(Outcome::Read { position: position(300), publications: large(0, 300) });
     node.say(key, ask);
     complete(&mut node, answer());
     let history = &node.lines(key)[0]["history"];
@@ -166,7 +174,7 @@ fn presence_that_does_not_fit_is_refused_and_the_connection_goes_on() {
     for (members, waiting, code) in [(500, 0, None), (500, 900_000, Some(111)), (2_000, 0, Some(106))] {
         node.sink.waiting = waiting;
         node.say(key, r#"{"id":3,"presence":{"channel":"a"}}"#);
-        complete(&mut node, Ok(Outcome::Presence { clients: (0..members).map(client).collect() }));
+        complete(&mut node, Ok(Outcome::Listed { clients: (0..members).map(client).collect() }));
         assert_eq!(node.lines(key)[0]["error"]["code"].as_u64(), code);
     }
 }
@@ -183,15 +191,15 @@ fn of_reads_as_many_are_under_way_as_there_is_room_for_their_answers_and_all_are
         while let Some((waiter, op)) = node.sink.submitted.pop_back() {
             under_way = under_way.max(node.sink.submitted.len() + 1);
             let outcome = match op {
-                Op::History { bytes, .. } => {
+                Op::Log(LogOp::Read { bytes, .. }) => {
                     assert_eq!(bytes as usize * most, 1_048_576, "together what may wait for the client");
-                    Outcome::History { position: position(0), publications: vec![] }
+                    Outcome::Read { position: position(0), publications: vec![] }
                 }
-                Op::Presence { limit, .. } => {
+                Op::Presence(PresenceOp::List { limit, .. }) => {
                     assert_eq!(limit as usize * most, 1_048_576, "likewise");
-                    Outcome::Presence { clients: vec![] }
+                    Outcome::Listed { clients: vec![] }
                 }
-                _ => Outcome::PresenceStats { clients: 0, users: 0 },
+                _ => Outcome::Counted { clients: 0, users: 0 },
             };
             node.complete(waiter, Ok(outcome));
             answered += 1;
@@ -227,7 +235,9 @@ fn what_a_client_has_not_read_is_taken_off_what_is_asked_for_it_and_without_room
                 assert_eq!(expected, None, "{waiting}: {command}");
                 continue;
             };
-            let (Op::History { bytes, .. } | Op::Presence { limit: bytes, .. }) = op else {
+            let (Op::Log(LogOp::Read { bytes, .. }) | Op::Presence(PresenceOp::List { limit: bytes, .. })) =
+                op
+            else {
                 panic!("{op:?}")
             };
             assert_eq!(expected, Some(bytes as usize), "{waiting}: {command}");

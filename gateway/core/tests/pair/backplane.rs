@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use gateway_core::backplane::{BackplaneError, Inbound, Message, Op, Outcome, Publication, StreamPosition};
+use gateway_core::backplane::{
+    BackplaneError, BusOp, Followed, Inbound, LogOp, Message, Op, Outcome, PresenceOp, Publication, Publish,
+    StreamPosition,
+};
 
 use crate::node::Waiter;
 
@@ -47,53 +50,64 @@ impl Backplane {
     pub fn execute(&mut self, shard: usize, waiter: Waiter, op: Op, fault: Option<BackplaneError>) {
         let carried_out = fault.is_none_or(|fault| fault == BackplaneError::Unanswered);
         let (channel, outcome) = match op {
-            Op::Subscribe { channel, retention, since, .. } => {
+            Op::Bus(BusOp::Subscribe { channel }) => {
+                if carried_out {
+                    self.subscribed.insert((shard, channel.clone()));
+                }
+                (channel, Ok(Outcome::Done))
+            }
+            Op::Log(LogOp::Follow { channel, since, .. }) => {
                 if carried_out {
                     self.subscribed.insert((shard, channel.clone()));
                 }
                 let stream = self.streams.entry(channel.clone()).or_default();
                 let missed = since.as_ref().and_then(|since| stream.since(since));
                 let recovered = missed.filter(|missed| missed.len() <= PAGE);
-                let outcome = Outcome::Subscribed {
-                    position: retention.map(|_| stream.position()),
+                let followed = Followed {
+                    position: stream.position(),
                     recovered: recovered.is_some(),
                     publications: recovered.unwrap_or_default().to_vec(),
                 };
-                (channel, Ok(outcome))
+                (channel, Ok(Outcome::Followed(followed)))
             }
-            Op::History { channel, since: Some(since), reverse: false, .. } => {
+            Op::Log(LogOp::Read { channel, since: Some(since), reverse: false, .. }) => {
                 let stream = self.streams.entry(channel.clone()).or_default();
                 let page = stream.since(&since).ok_or(BackplaneError::UnrecoverablePosition);
-                let outcome = page.map(|page| Outcome::History {
+                let outcome = page.map(|page| Outcome::Read {
                     position: stream.position(),
                     publications: page[..page.len().min(PAGE)].to_vec(),
                 });
                 (channel, outcome)
             }
-            Op::Release { channel } => {
+            Op::Bus(BusOp::Release { channel }) => {
                 self.subscribed.remove(&(shard, channel.clone()));
                 (channel, Ok(Outcome::Done))
             }
-            Op::Publish { channel, payload, info, origin, retention: None, .. } => {
+            Op::Bus(BusOp::Publish(publish)) => {
+                let Publish { channel, payload, info, origin, .. } = publish;
                 if carried_out {
                     let publication = Arc::new(Publication { offset: 0, payload, info, origin });
                     self.deliver(&channel, &Message::Publication(publication));
                 }
-                (channel, Ok(Outcome::Published { position: None }))
+                (channel, Ok(Outcome::Done))
             }
-            Op::Publish { channel, payload, info, origin, .. } => {
+            Op::Log(LogOp::Append { publish, .. }) => {
+                let Publish { channel, payload, info, origin, .. } = publish;
+                let stream = self.streams.entry(channel.clone()).or_default();
+                let offset = stream.publications.len() as u64 + 1;
                 if carried_out {
-                    let stream = self.streams.entry(channel.clone()).or_default();
-                    let offset = stream.publications.len() as u64 + 1;
                     let publication = Arc::new(Publication { offset, payload, info, origin });
                     stream.publications.push(publication.clone());
                     self.deliver(&channel, &Message::Publication(publication));
                 }
-                let position = self.streams.get(&channel).map(Stream::position);
-                (channel, Ok(Outcome::Published { position }))
+                let position = StreamPosition { epoch: Arc::from("epoch"), offset };
+                (channel, Ok(Outcome::Appended { position }))
             }
-            Op::Enter { channel, .. } | Op::Leave { channel, .. } => (channel, Ok(Outcome::Done)),
-            Op::History { .. } | Op::Presence { .. } | Op::PresenceStats { .. } => {
+            Op::Presence(PresenceOp::Enter { channel, .. } | PresenceOp::Leave { channel, .. }) => {
+                (channel, Ok(Outcome::Done))
+            }
+            Op::Log(LogOp::Read { .. })
+            | Op::Presence(PresenceOp::List { .. } | PresenceOp::Count { .. }) => {
                 panic!("no client of the model asks for that")
             }
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gateway_core::{
-    backplane::{Inbound, Message, Op, Payload, Publication},
+    backplane::{Inbound, Message, Payload, Publication},
     config::GatewayConfig,
     key::ConnectionKey,
     raw::backplane_channel,
@@ -78,9 +78,9 @@ fn a_compressed_message_is_published_as_it_was_before() {
     let published: Vec<Payload> = node
         .ops()
         .into_iter()
-        .map(|op| match op {
-            Op::Publish { payload, .. } => payload,
-            other => panic!("{other:?}"),
+        .map(|op| match op.as_publish() {
+            Some(publish) => publish.payload.clone(),
+            None => panic!("{op:?}"),
         })
         .collect();
     let expected = [

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
+    backplane::{
+        BackplaneError, BusOp, Followed, Inbound, LogOp, Message, Op, Outcome, Payload, PresenceOp,
+        Publication, StreamPosition,
+    },
     key::ConnectionKey,
     shard::Opening,
     token::Key,
@@ -186,18 +189,18 @@ impl Conversation {
     fn answer(&mut self, index: usize, answer: Answer) {
         let (waiter, op) = self.asked.remove(index);
         // Only history is asked from a place that may be gone.
-        let is_history = matches!(op, Op::History { .. });
+        let is_history = matches!(op, Op::Log(LogOp::Read { .. }));
         let answer = if answer == Answer::Unrecoverable && !is_history { Answer::Failed } else { answer };
         let position = StreamPosition { epoch: Arc::from("e"), offset: 0 };
         let outcome = match op {
-            Op::Subscribe { retention, .. } => {
-                let position = retention.map(|_| position);
-                Outcome::Subscribed { position, publications: vec![], recovered: false }
+            Op::Log(LogOp::Follow { .. }) => {
+                Outcome::Followed(Followed { position, publications: vec![], recovered: false })
             }
-            Op::Publish { .. } => Outcome::Published { position: None },
-            Op::History { .. } => Outcome::History { position, publications: vec![] },
-            Op::PresenceStats { .. } => Outcome::PresenceStats { clients: 0, users: 0 },
-            _ => Outcome::Presence { clients: vec![] },
+            Op::Log(LogOp::Append { .. }) => Outcome::Appended { position },
+            Op::Bus(_) => Outcome::Done,
+            Op::Log(LogOp::Read { .. }) => Outcome::Read { position, publications: vec![] },
+            Op::Presence(PresenceOp::Count { .. }) => Outcome::Counted { clients: 0, users: 0 },
+            _ => Outcome::Listed { clients: vec![] },
         };
         let result = match answer {
             Answer::Fine => Ok(outcome),
@@ -259,26 +262,26 @@ impl Conversation {
         let mut asked = vec![];
         for (waiter, op) in std::mem::take(&mut self.node.sink.submitted) {
             asked.extend(match &op {
-                Op::Subscribe { channel, .. } => {
+                Op::Bus(BusOp::Subscribe { channel }) | Op::Log(LogOp::Follow { channel, .. }) => {
                     self.subscribed.insert(channel.clone(), true);
                     Channel::ALL.into_iter().find(|known| known.name() == &**channel).map(Ask::Subscribe)
                 }
-                Op::Release { channel } => {
+                Op::Bus(BusOp::Release { channel }) => {
                     self.subscribed.insert(channel.clone(), false);
                     None
                 }
-                Op::Enter { channel, .. } => {
+                Op::Presence(PresenceOp::Enter { channel, .. }) => {
                     *self.present.entry(channel.clone()).or_default() += 1;
                     None
                 }
-                Op::Leave { channel, .. } => {
+                Op::Presence(PresenceOp::Leave { channel, .. }) => {
                     *self.present.entry(channel.clone()).or_default() -= 1;
                     None
                 }
-                Op::Publish { .. } => Some(Ask::Publish),
-                Op::Presence { .. } => Some(Ask::Presence),
-                Op::PresenceStats { .. } => Some(Ask::PresenceStats),
-                Op::History { .. } => Some(Ask::History),
+                Op::Bus(BusOp::Publish(_)) | Op::Log(LogOp::Append { .. }) => Some(Ask::Publish),
+                Op::Presence(PresenceOp::List { .. }) => Some(Ask::Presence),
+                Op::Presence(PresenceOp::Count { .. }) => Some(Ask::PresenceStats),
+                Op::Log(LogOp::Read { .. }) => Some(Ask::History),
             });
             if waiter.is_some() {
                 self.asked.push((waiter, op));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gateway_core::{
-    backplane::Op,
+    backplane::{Op, PresenceOp},
     config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Protocol, Protocols},
     key::ConnectionKey,
     shard::Opening,
@@ -122,10 +122,10 @@ impl Crowd {
     fn note_presence(&mut self) {
         for op in self.node.ops() {
             match op {
-                Op::Enter { channel, info, .. } => {
+                Op::Presence(PresenceOp::Enter { channel, info, .. }) => {
                     *self.present.entry((info.client, channel)).or_default() += 1
                 }
-                Op::Leave { channel, info, .. } => {
+                Op::Presence(PresenceOp::Leave { channel, info, .. }) => {
                     *self.present.entry((info.client, channel)).or_default() -= 1
                 }
                 _ => {}

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::Op,
+    backplane::{BusOp, Op, PresenceOp},
     config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Protocol, Protocols},
     key::ConnectionKey,
     shard::Opening,
@@ -113,7 +113,7 @@ fn subscriptions_of_a_namespace_that_is_gone_end_for_good_and_the_others_stay() 
     let told =
         json!({"push": {"channel": "a:x", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}}});
     assert_eq!(node.lines(key), vec![told]);
-    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a:x") }]);
+    assert_eq!(node.ops(), vec![Op::Bus(BusOp::Release { channel: Arc::from("a:x") })]);
     assert_eq!(node.shard.channels(), 1);
 }
 
@@ -157,7 +157,10 @@ fn a_subscription_under_way_is_judged_by_the_policy_in_force_when_it_is_confirme
     assert_eq!(node.frames(key), vec![]);
     node.confirm_subscriptions();
     assert_eq!(node.lines(key)[0]["error"]["code"], 102);
-    assert_eq!((node.ops(), node.shard.channels()), (vec![Op::Release { channel: Arc::from("a:x") }], 0));
+    assert_eq!(
+        (node.ops(), node.shard.channels()),
+        (vec![Op::Bus(BusOp::Release { channel: Arc::from("a:x") })], 0)
+    );
 }
 
 #[test]
@@ -170,12 +173,16 @@ fn a_client_appears_where_presence_is_turned_on_and_disappears_where_it_is_turne
     config.channels.default.presence = true;
     node.exchange(config, keys());
     node.pass(Duration::from_secs(1));
-    assert!(matches!(&node.ops()[..], [Op::Enter { channel, .. }] if &**channel == "room"));
+    assert!(
+        matches!(&node.ops()[..], [Op::Presence(PresenceOp::Enter { channel, .. })] if &**channel == "room")
+    );
     node.exchange(open_to_all(), keys());
     node.pass(Duration::from_secs(1));
-    assert!(matches!(&node.ops()[..], [Op::Leave { channel, .. }] if &**channel == "room"));
+    assert!(
+        matches!(&node.ops()[..], [Op::Presence(PresenceOp::Leave { channel, .. })] if &**channel == "room")
+    );
     node.hang_up(key);
-    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("room") }]);
+    assert_eq!(node.ops(), vec![Op::Bus(BusOp::Release { channel: Arc::from("room") })]);
 }
 
 #[test]

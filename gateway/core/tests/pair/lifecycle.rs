@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{Op, Outcome},
+    backplane::{BusOp, Op, Outcome, PresenceOp},
     config::GatewayConfig,
     control::{Accepted, Connections},
     key::ConnectionKey,
@@ -33,7 +33,7 @@ fn a_client_that_closes_gets_its_code_back_and_the_connection_ends() {
         node.receive(key, masked(CLOSE, body));
         assert_eq!(closed(&mut node, key), code);
         assert_eq!(node.sink.closed, vec![key]);
-        assert_eq!(node.ops().last(), Some(&Op::Release { channel: Arc::from("a") }));
+        assert_eq!(node.ops().last(), Some(&Op::Bus(BusOp::Release { channel: Arc::from("a") })));
         node.hang_up(key);
         assert_eq!((node.ops(), node.shard.connections().total()), (vec![], 0));
     }
@@ -72,7 +72,10 @@ fn who_says_goodbye_is_absent_at_once_and_who_may_come_back_after_the_grace() {
         node.ops();
         node.receive(key, masked(CLOSE, body));
         let ops = node.ops();
-        assert!(matches!(&ops[0], Op::Leave { grace: is, .. } if is.as_secs() == grace), "{body:?} {ops:?}");
+        assert!(
+            matches!(&ops[0], Op::Presence(PresenceOp::Leave { grace: is, .. }) if is.as_secs() == grace),
+            "{body:?} {ops:?}"
+        );
     }
 }
 
@@ -164,12 +167,15 @@ fn a_moved_client_is_answered_first() {
     assert_eq!(node.evict(10), 1);
     node.say(key, r#"{"id":4,"publish":{"channel":"a","data":2}}"#);
     assert_eq!((node.frames(key), node.ops()), (vec![], vec![]), "what comes later is not carried out");
-    node.complete(waiter, Ok(Outcome::Published { position: None }));
+    node.complete(waiter, Ok(Outcome::Done));
     let frames = node.frames(key);
     assert_eq!(frames[0].lines()[0]["id"], 3);
     assert_eq!(frames[1..], [Frame::Close(3001, "shutdown".to_owned())]);
     let ops = node.ops();
-    assert!(matches!(&ops[0], Op::Leave { grace, .. } if *grace == Duration::from_secs(10)), "{ops:?}");
+    assert!(
+        matches!(&ops[0], Op::Presence(PresenceOp::Leave { grace, .. }) if *grace == Duration::from_secs(10)),
+        "{ops:?}"
+    );
 }
 
 #[test]
@@ -184,7 +190,7 @@ fn a_client_that_waits_for_its_answers_counts_as_moved_once_it_is_closed() {
         if hangs_up {
             node.hang_up(key);
         } else {
-            node.complete(waiter, Ok(Outcome::Published { position: None }));
+            node.complete(waiter, Ok(Outcome::Done));
         }
         assert_eq!(node.shard.tally().moved, 1);
         node.hang_up(key);

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Op, Outcome, StreamPosition},
+    backplane::{BackplaneError, BusOp, Followed, Inbound, LogOp, Op, Outcome, StreamPosition},
     config::GatewayConfig,
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
@@ -270,10 +270,11 @@ impl Node {
     pub fn confirm_subscriptions(&mut self) {
         for (waiter, op) in std::mem::take(&mut self.sink.submitted) {
             match op {
-                Op::Subscribe { retention, .. } => {
-                    let position = retention.map(|_| StreamPosition { epoch: Arc::from("e"), offset: 0 });
-                    let outcome = Outcome::Subscribed { position, publications: vec![], recovered: false };
-                    self.complete(waiter, Ok(outcome));
+                Op::Bus(BusOp::Subscribe { .. }) => self.complete(waiter, Ok(Outcome::Done)),
+                Op::Log(LogOp::Follow { .. }) => {
+                    let position = StreamPosition { epoch: Arc::from("e"), offset: 0 };
+                    let followed = Followed { position, publications: vec![], recovered: false };
+                    self.complete(waiter, Ok(Outcome::Followed(followed)));
                 }
                 op => self.sink.submitted.push_back((waiter, op)),
             }

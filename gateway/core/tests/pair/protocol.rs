@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{
-        BackplaneError, ClientInfo, Inbound, Message, Op, Outcome, Payload, Publication, Retention,
-        StreamPosition,
+        BackplaneError, BusOp, ClientInfo, Followed, Inbound, LogOp, Message, Op, Outcome, Payload,
+        PresenceOp, Publication, Publish, Retention, StreamPosition,
     },
     config::{Audience, Channels, GatewayConfig, Namespace},
     key::ConnectionKey,
@@ -93,15 +93,17 @@ fn a_subscription_starts_with_the_backplane_and_is_announced() {
     let key = node.connect();
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
     assert_eq!(node.frames(key), vec![], "the backplane is asked first");
-    let retention = Some(Retention { size: 300, ttl: Duration::from_secs(300) });
-    let outcome = Outcome::Subscribed { position: Some(position(7)), publications: vec![], recovered: false };
+    let retention = Retention { size: 300, ttl: Duration::from_secs(300) };
+    let outcome =
+        Outcome::Followed(Followed { position: position(7), publications: vec![], recovered: false });
     let asked = complete(&mut node, Ok(outcome));
-    assert_eq!(asked, Op::Subscribe { channel: Arc::from("a"), retention, since: None, limit: 300 });
+    let follow = LogOp::Follow { channel: Arc::from("a"), retention, since: None, limit: 300 };
+    assert_eq!(asked, Op::Log(follow));
     let reply =
         json!({"id": 2, "subscribe": {"recoverable": true, "positioned": true, "epoch": "e", "offset": 7}});
     assert_eq!(node.lines(key), vec![reply]);
     let ops = node.ops();
-    assert!(matches!(&ops[..], [Op::Enter { announce: true, .. }]), "{ops:?}");
+    assert!(matches!(&ops[..], [Op::Presence(PresenceOp::Enter { announce: true, .. })]), "{ops:?}");
 }
 
 #[test]
@@ -110,8 +112,9 @@ fn a_recovered_subscription_replays_what_was_missed() {
     let key = node.connect();
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#);
     let publications = vec![publication(6, "1"), publication(7, "2")];
-    let outcome = Outcome::Subscribed { position: Some(position(7)), publications, recovered: true };
-    let Op::Subscribe { since, .. } = complete(&mut node, Ok(outcome)) else { panic!("no subscribe") };
+    let outcome = Outcome::Followed(Followed { position: position(7), publications, recovered: true });
+    let asked = complete(&mut node, Ok(outcome));
+    let Op::Log(LogOp::Follow { since, .. }) = asked else { panic!("{asked:?}") };
     assert_eq!(since, Some(position(5)));
     let reply = &node.lines(key)[0]["subscribe"];
     assert_eq!((&reply["recovered"], &reply["was_recovering"]), (&json!(true), &json!(true)));
@@ -173,7 +176,11 @@ fn a_failed_subscription_leaves_nothing_behind() {
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
     complete(&mut node, Err(BackplaneError::Unanswered));
     assert_eq!(node.lines(key)[0]["error"]["code"], 100);
-    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }], "it may have been carried out");
+    assert_eq!(
+        node.ops(),
+        vec![Op::Bus(BusOp::Release { channel: Arc::from("a") })],
+        "it may have been carried out"
+    );
     assert_eq!(node.shard.channels(), 0);
     node.say(key, r#"{"id":3,"subscribe":{"channel":"a"}}"#);
     assert_eq!(node.ops().len(), 1);
@@ -188,7 +195,13 @@ fn unsubscribing_says_goodbye_and_releases_the_channel() {
     assert_eq!(node.lines(key), vec![json!({"id": 3, "unsubscribe": {}})]);
     let ops = node.ops();
     assert!(
-        matches!(&ops[..], [Op::Leave { grace: Duration::ZERO, announce: true, .. }, Op::Release { .. }]),
+        matches!(
+            &ops[..],
+            [
+                Op::Presence(PresenceOp::Leave { grace: Duration::ZERO, announce: true, .. }),
+                Op::Bus(BusOp::Release { .. })
+            ]
+        ),
         "{ops:?}"
     );
     node.inbound(delivered("a", Message::Publication(publication(1, "1"))));
@@ -206,7 +219,7 @@ fn who_leaves_again_and_again_is_gone_only_after_the_grace_in_which_it_may_come_
             node.confirm_subscriptions();
             node.say(key, r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
             graces.extend(node.ops().iter().filter_map(|op| match op {
-                Op::Leave { grace, .. } => Some(grace.as_secs()),
+                Op::Presence(PresenceOp::Leave { grace, .. }) => Some(grace.as_secs()),
                 _ => None,
             }));
         }
@@ -231,7 +244,7 @@ fn many_who_leave_a_channel_by_turns_are_gone_only_after_the_grace_likewise() {
             node.say(key, r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
         }
         graces.extend(node.ops().iter().filter_map(|op| match op {
-            Op::Leave { grace, .. } => Some(grace.as_secs()),
+            Op::Presence(PresenceOp::Leave { grace, .. }) => Some(grace.as_secs()),
             _ => None,
         }));
     };
@@ -255,9 +268,8 @@ fn unsubscribing_while_the_subscription_is_under_way_answers_both() {
     let answers = node.lines(key);
     assert_eq!((&answers[0]["id"], &answers[0]["error"]["temporary"]), (&json!(2), &json!(true)));
     assert_eq!(answers[1], json!({"id": 3, "unsubscribe": {}}));
-    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }]);
-    let outcome = Outcome::Subscribed { position: None, publications: vec![], recovered: false };
-    node.complete(waiter, Ok(outcome));
+    assert_eq!(node.ops(), vec![Op::Bus(BusOp::Release { channel: Arc::from("a") })]);
+    node.complete(waiter, Ok(Outcome::Done));
     assert_eq!((node.frames(key), node.ops()), (vec![], vec![]), "its completion comes too late");
 }
 
@@ -268,9 +280,12 @@ fn a_channel_is_released_with_its_last_subscriber() {
     node.ops();
     node.hang_up(first);
     let ops = node.ops();
-    assert!(matches!(&ops[..], [Op::Leave { grace, .. }] if *grace == Duration::from_secs(10)), "{ops:?}");
+    assert!(
+        matches!(&ops[..], [Op::Presence(PresenceOp::Leave { grace, .. })] if *grace == Duration::from_secs(10)),
+        "{ops:?}"
+    );
     node.hang_up(second);
-    assert_eq!(node.ops().last(), Some(&Op::Release { channel: Arc::from("a") }));
+    assert_eq!(node.ops().last(), Some(&Op::Bus(BusOp::Release { channel: Arc::from("a") })));
 }
 
 #[test]
@@ -288,10 +303,12 @@ fn who_may_publish_is_the_channels_option() {
         node.ops();
         node.say(key, r#"{"id":3,"publish":{"channel":"a","data":{"x": 1}}}"#);
         if allowed {
-            let op = complete(&mut node, Ok(Outcome::Published { position: None }));
-            let Op::Publish { payload, info, retention, .. } = op else { panic!("{op:?}") };
+            let op = complete(&mut node, Ok(Outcome::Done));
+            let Op::Log(LogOp::Append { publish: Publish { payload, info, .. }, .. }) = op else {
+                panic!("{op:?}")
+            };
             assert_eq!(payload, Payload::Json(r#"{"x": 1}"#.as_bytes().into()));
-            assert!(info.is_some_and(|info| info.user.is_empty()) && retention.is_some());
+            assert!(info.is_some_and(|info| info.user.is_empty()));
             assert_eq!(node.lines(key), vec![json!({"id": 3, "publish": {}})]);
         } else {
             assert_eq!(node.lines(key)[0]["error"]["code"], 103);
@@ -339,10 +356,10 @@ fn presence_is_for_subscribers() {
         chan_info: None,
     };
     node.say(key, r#"{"id":3,"presence_stats":{"channel":"a"}}"#);
-    complete(&mut node, Ok(Outcome::PresenceStats { clients: 3, users: 2 }));
+    complete(&mut node, Ok(Outcome::Counted { clients: 3, users: 2 }));
     assert_eq!(node.lines(key)[0]["presence_stats"], json!({"num_clients": 3, "num_users": 2}));
     node.say(key, r#"{"id":4,"presence":{"channel":"a"}}"#);
-    complete(&mut node, Ok(Outcome::Presence { clients: vec![client("3", "v")] }));
+    complete(&mut node, Ok(Outcome::Listed { clients: vec![client("3", "v")] }));
     assert_eq!(node.lines(key)[0]["presence"]["presence"]["3"], json!({"client": "3", "user": "v"}));
     assert_eq!(error(&mut node, key, r#""presence":{"channel":"b"}"#), 103);
 }
@@ -358,17 +375,17 @@ fn history_is_read_in_pages_of_bounded_size() {
     );
     let op = complete(
         &mut node,
-        Ok(Outcome::History { position: position(3), publications: vec![publication(3, "0")] }),
+        Ok(Outcome::Read { position: position(3), publications: vec![publication(3, "0")] }),
     );
     let retention = Retention { size: 300, ttl: Duration::from_secs(300) };
-    let expected = Op::History {
+    let expected = Op::Log(LogOp::Read {
         channel: Arc::from("a"),
         retention,
         since: Some(position(2)),
         limit: 300,
         bytes: 512 * 1024,
         reverse: true,
-    };
+    });
     assert_eq!(op, expected);
     let result = json!({"publications": [{"data": 0, "offset": 3}], "epoch": "e", "offset": 3});
     assert_eq!(node.lines(key)[0]["history"], result);
@@ -399,7 +416,7 @@ fn lost_deliveries_send_every_subscriber_back_to_where_it_is() {
     for key in keys {
         assert_eq!(node.lines(key)[0]["push"]["unsubscribe"], push);
     }
-    assert_eq!(node.ops().last(), Some(&Op::Release { channel: Arc::from("a") }));
+    assert_eq!(node.ops().last(), Some(&Op::Bus(BusOp::Release { channel: Arc::from("a") })));
     node.inbound(delivered("a", Message::Publication(publication(9, "1"))));
     assert_eq!(node.frames(keys[0]), vec![]);
 }

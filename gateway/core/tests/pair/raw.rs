@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, Retention},
+    backplane::{
+        BackplaneError, BusOp, Inbound, LogOp, Message, Op, Outcome, Payload, Publication, Publish, Retention,
+    },
     config::{Audience, GatewayConfig},
     key::ConnectionKey,
     policy::Policy,
@@ -27,13 +29,14 @@ fn node() -> Node {
 /// Carries out the publishes of `from` and delivers them to every node.
 fn spread(nodes: &mut [Node], from: usize) {
     for (waiter, op) in std::mem::take(&mut nodes[from].sink.submitted) {
-        let Op::Publish { channel, payload, info, origin, .. } = op else { panic!("{op:?}") };
+        let Some(publish) = op.as_publish().cloned() else { panic!("{op:?}") };
+        let Publish { channel, payload, info, origin, .. } = publish;
         let publication = Arc::new(Publication { offset: 0, payload, info, origin });
         for node in nodes.iter_mut() {
             let message = Message::Publication(publication.clone());
             node.inbound(Inbound::Delivered { channel: channel.clone(), message });
         }
-        nodes[from].complete(waiter, Ok(Outcome::Published { position: None }));
+        nodes[from].complete(waiter, Ok(Outcome::Done));
     }
 }
 
@@ -68,7 +71,7 @@ fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
     node.hang_up(first);
     assert_eq!(node.ops(), vec![]);
     node.hang_up(second);
-    assert_eq!(node.ops(), vec![Op::Release { channel }]);
+    assert_eq!(node.ops(), vec![Op::Bus(BusOp::Release { channel })]);
 }
 
 #[test]
@@ -83,8 +86,8 @@ fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
 
 /// What the shard asks for in its own name.
 fn subscribe(channel: &str) -> Op {
-    let retention = Some(Retention { size: 300, ttl: Duration::from_secs(300) });
-    Op::Subscribe { channel: backplane_channel(channel).into(), retention, since: None, limit: 0 }
+    let retention = Retention { size: 300, ttl: Duration::from_secs(300) };
+    Op::Log(LogOp::Follow { channel: backplane_channel(channel).into(), retention, since: None, limit: 0 })
 }
 
 fn discontinue(node: &mut Node, channel: &str) {
@@ -136,7 +139,7 @@ fn who_comes_during_an_outage_is_served_once_it_is_over() {
         node.hang_up(key);
     }
     let channel = backplane_channel("room").into();
-    assert_eq!((node.ops(), node.shard.next_timeout()), (vec![Op::Release { channel }], None));
+    assert_eq!((node.ops(), node.shard.next_timeout()), (vec![Op::Bus(BusOp::Release { channel })], None));
 }
 
 #[test]
@@ -161,10 +164,7 @@ fn channels_that_are_all_lost_at_once_are_asked_for_a_few_at_a_time() {
     while let Some((waiter, _)) = node.sink.submitted.pop_front() {
         asked += 1;
         assert!(node.sink.submitted.len() < 256, "{} wait", node.sink.submitted.len());
-        node.complete(
-            waiter,
-            Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }),
-        );
+        node.complete(waiter, Ok(Outcome::Done));
     }
     assert_eq!(asked, 600);
     names.iter().for_each(|name| deliver(&mut node, name, "all"));
@@ -180,9 +180,9 @@ fn the_answer_for_a_channel_that_was_left_meanwhile_says_nothing_of_who_came_aft
     node.open(Opening::raw("room"));
     assert_eq!(
         node.ops(),
-        vec![Op::Release { channel: backplane_channel("room").into() }, subscribe("room")]
+        vec![Op::Bus(BusOp::Release { channel: backplane_channel("room").into() }), subscribe("room")]
     );
-    node.complete(stale, Ok(Outcome::Subscribed { position: None, publications: vec![], recovered: false }));
+    node.complete(stale, Ok(Outcome::Done));
     node.open(Opening::raw("room"));
     discontinue(&mut node, "room");
     assert_eq!((node.ops(), node.shard.tally().raw_gaps), (vec![], 2), "it is still being asked for");
@@ -244,7 +244,7 @@ fn who_may_not_publish_in_a_raw_channel_is_dropped_and_counted_and_goes_on_liste
             node.confirm_subscriptions();
             node.receive(key, masked(TEXT, b"hello"));
             let ops = node.ops();
-            let is_publish = matches!(&ops[..], [Op::Publish { .. }]);
+            let is_publish = matches!(&ops[..], [op] if op.as_publish().is_some());
             assert_eq!(is_publish, is_published, "{publish:?}: {ops:?}");
             assert_eq!(node.shard.tally().raw_refused - before, u64::from(!is_published), "{publish:?}");
             let payload = Payload::Text("news".into());

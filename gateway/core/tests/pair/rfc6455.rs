@@ -46,7 +46,7 @@ fn a_ping_is_answered_until_the_closing_handshake_begins() {
     node.receive(key, masked(PING, b"leaving"));
     assert_eq!(node.frames(key), [Frame::Pong(b"leaving".to_vec())]);
     let (waiter, _) = node.sink.submitted.pop_front().expect("a publish");
-    node.complete(waiter, Ok(Outcome::Published { position: None }));
+    node.complete(waiter, Ok(Outcome::Done));
     assert!(matches!(node.frames(key)[..], [Frame::Text(_), Frame::Close(3001, _)]));
     node.receive(key, masked(PING, b"closing"));
     assert_eq!(node.frames(key), []);

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
+    backplane::{
+        BackplaneError, Followed, Inbound, LogOp, Message, Op, Outcome, Payload, PresenceOp, Publication,
+        StreamPosition,
+    },
     config::{Auth, GatewayConfig},
     key::ConnectionKey,
     shard::Opening,
@@ -96,7 +99,7 @@ fn the_tokens_user_and_info_are_what_others_see() {
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
     node.confirm_subscriptions();
     let ops = node.ops();
-    let [Op::Enter { info, .. }] = &ops[..] else { panic!("{ops:?}") };
+    let [Op::Presence(PresenceOp::Enter { info, .. })] = &ops[..] else { panic!("{ops:?}") };
     assert_eq!((&*info.user, info.conn_info.as_deref()), ("ada", Some(&br#"{"name":"Ada"}"#[..])));
 }
 
@@ -143,7 +146,7 @@ fn a_private_channel_opens_to_its_own_token_and_closes_when_that_ends() {
     node.confirm_subscriptions();
     assert_eq!(node.lines(key)[0]["subscribe"]["ttl"], 60);
     let ops = node.ops();
-    let [Op::Enter { info, .. }] = &ops[..] else { panic!("{ops:?}") };
+    let [Op::Presence(PresenceOp::Enter { info, .. })] = &ops[..] else { panic!("{ops:?}") };
     assert_eq!(info.chan_info.as_deref(), Some(&b"7"[..]));
 
     let token = sign(&json!({"channel": "$secret", "exp": after(&node, 200)}));
@@ -172,10 +175,12 @@ fn publication(channel: &str, offset: u64) -> Inbound {
 /// Answers the subscribe operation that was submitted first.
 fn confirm(node: &mut Node, result: Result<u64, BackplaneError>) -> Op {
     let (waiter, op) = node.sink.submitted.pop_front().expect("an operation");
-    let outcome = result.map(|offset| Outcome::Subscribed {
-        position: Some(StreamPosition { epoch: Arc::from("e"), offset }),
-        publications: vec![],
-        recovered: matches!(op, Op::Subscribe { since: Some(_), .. }),
+    let outcome = result.map(|offset| {
+        Outcome::Followed(Followed {
+            position: StreamPosition { epoch: Arc::from("e"), offset },
+            publications: vec![],
+            recovered: matches!(op, Op::Log(LogOp::Follow { since: Some(_), .. })),
+        })
     });
     node.complete(waiter, outcome);
     op
@@ -186,7 +191,8 @@ fn a_tokens_channels_are_in_the_connect_reply_and_deliveries_come_after_it() {
     let mut node = node(false);
     let key = connect_to_both(&mut node, r#"{"a":{"recover":true,"epoch":"e","offset":3}}"#);
     let op = confirm(&mut node, Ok(3));
-    assert!(matches!(op, Op::Subscribe { since: Some(StreamPosition { offset: 3, .. }), .. }), "{op:?}");
+    let Op::Log(LogOp::Follow { since, .. }) = op else { panic!("{op:?}") };
+    assert_eq!(since.map(|since| since.offset), Some(3));
     node.inbound(publication("a", 4));
     assert_eq!(node.frames(key), vec![]);
     confirm(&mut node, Ok(9));
@@ -273,8 +279,9 @@ fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connectio
         for at in reached {
             let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
             let publications = (at + 1..=40).map(|offset| Arc::new(publication(offset))).collect();
-            let position = Some(StreamPosition { epoch: Arc::from("e"), offset: 40 });
-            node.complete(waiter, Ok(Outcome::Subscribed { position, publications, recovered: true }));
+            let position = StreamPosition { epoch: Arc::from("e"), offset: 40 };
+            let followed = Followed { position, publications, recovered: true };
+            node.complete(waiter, Ok(Outcome::Followed(followed)));
         }
         let frames = node.frames(key);
         assert!(frames[0].text().len() <= 1_048_576 / 2 + 1_000);
@@ -306,19 +313,19 @@ fn a_recovery_of_a_tokens_channel_that_is_more_than_one_read_comes_over_several_
         let key = connect_to_both(&mut node, &left_off.to_string());
         let (waiter, _) = node.sink.submitted.pop_front().expect("an operation");
         let is_last = reached == 600;
-        let unread = Outcome::Subscribed {
-            position: Some(end(700)),
+        let unread = Outcome::Followed(Followed {
+            position: end(700),
             publications: if is_last { (601..=700).map(publication).collect() } else { vec![] },
             recovered: is_last,
-        };
+        });
         node.complete(waiter, Ok(unread));
         confirm(&mut node, Ok(0));
         if !is_last {
             let (waiter, op) = node.sink.submitted.pop_front().expect("an operation");
-            let Op::History { since, limit, reverse, .. } = op else { panic!("{op:?}") };
+            let Op::Log(LogOp::Read { since, limit, reverse, .. }) = op else { panic!("{op:?}") };
             assert_eq!((since, limit, reverse), (Some(end(reached)), 300, false));
             let publications = (reached + 1..=reached + 300).map(publication).collect();
-            node.complete(waiter, Ok(Outcome::History { position: end(700), publications }));
+            node.complete(waiter, Ok(Outcome::Read { position: end(700), publications }));
         }
         let frames = node.frames(key);
         let recovered = &frames[0].lines()[0]["connect"]["subs"]["a"];

@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use gateway_core::{
     backplane::{Payload, Publication, StreamPosition},
-    sequencer::{Effect, Entry, Page, Sequencer, Subscribe},
+    sequencer::{Effect, Entry, Follow, Page, Sequencer, Subscribe},
 };
 use model::{Model, RETAINED, SHARDS, Step};
 use proptest::prelude::*;
+
+fn follow(ticket: u64, shard: u16, since: Option<StreamPosition>) -> Subscribe {
+    Subscribe { ticket, shard, follow: Some(Follow { since, limit: 10 }) }
+}
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -80,9 +84,7 @@ fn subscribers_that_come_together_share_one_read() {
     let mut model = Model::subscribed(&[0]);
     model.steps(&[Step::Publish, Step::Live, Step::Publish, Step::Live]);
     let since = |offset| Some(model.position(offset));
-    let subscribes: Vec<_> = (0..100)
-        .map(|n| Subscribe { ticket: 1000 + n, shard: 1, stream: true, since: since(n % 2), limit: 10 })
-        .collect();
+    let subscribes: Vec<_> = (0..100).map(|n| follow(1000 + n, 1, since(n % 2))).collect();
     for subscribe in subscribes {
         model.subscribe(subscribe);
     }
@@ -110,7 +112,7 @@ fn a_store_that_lost_the_end_of_its_stream_gets_a_new_epoch_before_its_offsets_a
 #[test]
 fn a_channel_without_a_stream_is_discontinued_once_live_messages_arrive_again() {
     let mut model = Model::new();
-    model.subscribe(Subscribe { ticket: 1, shard: 0, stream: false, since: None, limit: 0 });
+    model.subscribe(Subscribe { ticket: 1, shard: 0, follow: None });
     model.settle();
     model.step(&Step::Disconnect);
     assert!(!model.is_discontinued(0), "nobody could subscribe again yet");
@@ -123,7 +125,7 @@ fn a_channel_without_a_stream_is_discontinued_once_live_messages_arrive_again() 
 fn a_position_past_the_end_of_the_stream_is_not_recovered() {
     let mut model = Model::subscribed(&[]);
     let since = Some(model.position(7));
-    model.subscribe(Subscribe { ticket: 9, shard: 0, stream: true, since, limit: 10 });
+    model.subscribe(follow(9, 0, since));
     model.settle();
     assert_eq!(model.recovered(9), Some(false));
 }
@@ -140,7 +142,7 @@ fn a_client_that_left_before_the_first_publication_gets_it_when_it_comes_back() 
         "the stream that begins is the channel's"
     );
     assert_ne!(model.epoch(), before.epoch);
-    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.subscribe(follow(9, 1, Some(before)));
     model.settle();
     assert_eq!(model.recovered(9), Some(true));
 }
@@ -151,7 +153,7 @@ fn a_client_that_knows_of_a_stream_before_its_node_does_is_recovered_all_the_sam
     // Neither has arrived here.
     model.steps(&[Step::Publish, Step::Publish]);
     let since = Some(model.position(1));
-    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since, limit: 10 });
+    model.subscribe(follow(9, 1, since));
     model.settle();
     assert_eq!(model.recovered(9), Some(true));
     assert_eq!((model.delivered(0), model.delivered(1)), (vec![1, 2], vec![]));
@@ -163,7 +165,7 @@ fn a_position_before_the_first_publication_is_worth_nothing_in_a_store_that_lost
     let before = model.position(0);
     model.steps(&[Step::Publish, Step::Live, Step::Flush, Step::Publish]);
     model.settle();
-    model.subscribe(Subscribe { ticket: 9, shard: 1, stream: true, since: Some(before), limit: 10 });
+    model.subscribe(follow(9, 1, Some(before)));
     model.settle();
     assert_eq!(model.recovered(9), Some(false));
 }
@@ -179,7 +181,7 @@ fn a_client_s_mistaken_position_does_not_widen_or_move_what_is_read_for_others()
     let beyond = model.position(u64::MAX);
     let other = StreamPosition { epoch: "other".into(), offset: 0 };
     for (ticket, since) in [(7, beyond), (8, other), (9, right)] {
-        model.subscribe(Subscribe { ticket, shard: 1, stream: true, since: Some(since), limit: 10 });
+        model.subscribe(follow(ticket, 1, Some(since)));
     }
     model.settle();
     assert_eq!([7, 8, 9].map(|ticket| model.recovered(ticket)), [Some(false), Some(false), Some(true)]);
@@ -198,7 +200,7 @@ fn more_than_a_client_can_be_sent_at_once_is_not_recovered_and_nothing_of_it_is_
     assert!(model.is_discontinued(0), "the store no longer has the first");
     for back in [4, 1] {
         let since = StreamPosition { epoch: model.epoch(), offset: 5 - back };
-        model.subscribe(Subscribe { ticket: back, shard: 1, stream: true, since: Some(since), limit: 10 });
+        model.subscribe(follow(back, 1, Some(since)));
         model.settle();
     }
     assert_eq!((model.recovered(4), model.recovered(1)), (Some(false), Some(true)), "{start:?}");
@@ -215,8 +217,9 @@ fn what_is_held_for_channels_with_gaps_is_bounded_in_bytes_for_each_and_for_all_
         let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
         sequencer.live(channel, &epoch, Entry { tag: offset, publication });
     };
-    let follow = |sequencer: &mut Sequencer, channel: &Arc<str>| {
-        sequencer.subscribe(channel, Subscribe { ticket: 1, shard: 0, stream: true, since: None, limit: 0 });
+    let begin = |sequencer: &mut Sequencer, channel: &Arc<str>| {
+        let follow = Some(Follow { since: None, limit: 0 });
+        sequencer.subscribe(channel, Subscribe { ticket: 1, shard: 0, follow });
         let generation = sequencer.take_effects().iter().find_map(|effect| match effect {
             Effect::Register { generation, .. } => Some(*generation),
             _ => None,
@@ -228,7 +231,7 @@ fn what_is_held_for_channels_with_gaps_is_bounded_in_bytes_for_each_and_for_all_
     };
     let channels: Vec<Arc<str>> = (0..100).map(|n: u32| n.to_string().into()).collect();
     for channel in &channels {
-        follow(&mut sequencer, channel);
+        begin(&mut sequencer, channel);
         let before = sequencer.held_bytes();
         // The second is missing.
         (3..100).for_each(|offset| live(&mut sequencer, channel, offset));

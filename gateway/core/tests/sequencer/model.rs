@@ -7,9 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use gateway_core::{
-    backplane::{Message, Outcome, Payload, Publication, StreamPosition},
+    backplane::{Followed, Message, Outcome, Payload, Publication, StreamPosition},
     provisional::ProvisionalEpoch,
-    sequencer::{Effect, Entry, Generation, Page, Range, Read, Sequencer, Subscribe},
+    sequencer::{Effect, Entry, Follow, Generation, Page, Range, Read, Sequencer, Subscribe},
 };
 
 pub const SHARDS: u16 = 3;
@@ -363,7 +363,7 @@ impl Model {
         });
         let since = since.filter(|_| same && known.active);
         let ticket = self.draw();
-        self.subscribe(Subscribe { ticket, shard, stream: true, since, limit: LIMIT });
+        self.subscribe(Subscribe { ticket, shard, follow: Some(Follow { since, limit: LIMIT }) });
     }
 
     fn carry_out(&mut self) {
@@ -392,23 +392,23 @@ impl Model {
     fn complete(&mut self, ticket: u64, outcome: Option<Outcome>) {
         let subscribe = self.subscribes.remove(&ticket).expect("answered once");
         let Some(outcome) = outcome else { return };
-        let Outcome::Subscribed { position, publications, recovered } = outcome else {
-            panic!("{outcome:?}")
-        };
-        let Some(position) = position else {
-            assert!(!subscribe.stream);
-            self.shards[usize::from(subscribe.shard)] = Shard { active: true, ..Shard::default() };
+        let shard = &mut self.shards[usize::from(subscribe.shard)];
+        let Some(Follow { since, .. }) = subscribe.follow else {
+            assert_eq!(outcome, Outcome::Done);
+            *shard = Shard { active: true, ..Shard::default() };
             return;
         };
+        let Outcome::Followed(Followed { position, publications, recovered }) = outcome else {
+            panic!("{outcome:?}")
+        };
         self.recovered.insert(ticket, recovered);
-        let since = subscribe.since.map_or(0, |since| since.offset);
+        let since = since.map_or(0, |since| since.offset);
         if recovered {
             let offsets: Vec<_> = publications.iter().map(|publication| publication.offset).collect();
             assert_eq!(offsets, (since + 1..=position.offset).collect::<Vec<_>>());
         } else {
             assert_eq!(publications, []);
         }
-        let shard = &mut self.shards[usize::from(subscribe.shard)];
         if shard.active {
             let known = shard.position.as_ref().map(|known| known.offset);
             assert_eq!(known, Some(position.offset), "deliveries go on from where they are");

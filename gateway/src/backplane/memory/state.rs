@@ -7,28 +7,33 @@ use std::{
 };
 
 use gateway_core::{
-    backplane::{BackplaneError, ClientInfo, Outcome, Publication, Retention, StreamPosition},
+    backplane::{
+        BackplaneError, ClientInfo, Followed, Message, Outcome, Publication, Publish, Retention,
+        StreamPosition,
+    },
     provisional::ProvisionalEpoch,
     sequencer::ShardSet,
 };
 
 use super::stream::{POSITION_OUTLIVES, Stream};
 
-/// How long an idempotency key is remembered ([`gateway_core::backplane::Op::Publish`]).
+/// How long an idempotency key is remembered ([`Publish::idempotency_key`]).
 const REMEMBER: Duration = Duration::from_secs(300);
 /// Idempotency keys remembered at most; the oldest is forgotten before its time.
 const REMEMBERED: usize = 262_144;
 
 type Keyed = (Arc<str>, Arc<str>);
 
-/// A publish, as `Op::Publish` asks for it; the publication has no offset yet.
+/// Something that happened in a channel, and who is told of it.
 #[derive(Debug)]
-pub(super) struct Publish {
+pub(super) struct Delivery {
     pub(super) channel: Arc<str>,
-    pub(super) publication: Publication,
-    pub(super) retention: Option<Retention>,
-    pub(super) idempotency_key: Option<Arc<str>>,
+    pub(super) shards: ShardSet,
+    pub(super) message: Message,
 }
+
+/// Where a publish has its place, if a stream keeps it, and its delivery, unless its key was known already.
+type Published = (Option<StreamPosition>, Option<Delivery>);
 
 /// Everything the memory backplane knows.
 #[derive(Debug)]
@@ -70,62 +75,73 @@ impl State {
         ProvisionalEpoch { store: self.store, seconds: u32::try_from(seconds).unwrap_or(u32::MAX) }
     }
 
-    /// Where the publication is, and who gets it, unless its key is known already.
-    pub(super) fn publish(
+    pub(super) fn publish(&mut self, publish: Publish, now: Instant) -> Published {
+        self.once(publish, now, |state, channel, publication| {
+            let shards = state.channels.get(channel).map(|c| c.interest).unwrap_or_default();
+            (None, shards, Arc::new(publication))
+        })
+    }
+
+    pub(super) fn append(&mut self, publish: Publish, retention: Retention, now: Instant) -> Published {
+        self.once(publish, now, |state, channel, publication| {
+            let began = state.provisional(now);
+            let channel = state.channels.entry(channel.clone()).or_default();
+            let stream = channel.stream.get_or_insert_with(|| Stream::new(began, now));
+            let publication = stream.append(publication, retention, now);
+            (Some(stream.position()), channel.interest, publication)
+        })
+    }
+
+    /// Publishes unless the key is known already.
+    fn once(
         &mut self,
         publish: Publish,
         now: Instant,
-    ) -> (Option<StreamPosition>, Option<(ShardSet, Arc<Publication>)>) {
-        let Publish { channel: name, publication, retention, idempotency_key } = publish;
+        place: impl FnOnce(
+            &mut Self,
+            &Arc<str>,
+            Publication,
+        ) -> (Option<StreamPosition>, ShardSet, Arc<Publication>),
+    ) -> Published {
+        let Publish { channel, payload, info, origin, idempotency_key } = publish;
         self.forget(now);
-        let keyed = idempotency_key.map(|key| (name.clone(), key));
+        let keyed = idempotency_key.map(|key| (channel.clone(), key));
         if let Some(position) = keyed.as_ref().and_then(|keyed| self.results.get(keyed)) {
             return (position.clone(), None);
         }
-        let (position, publication, interest) = match retention {
-            None => (
-                None,
-                Arc::new(publication),
-                self.channels.get(&name).map(|c| c.interest).unwrap_or_default(),
-            ),
-            Some(retention) => {
-                let began = self.provisional(now);
-                let channel = self.channels.entry(name).or_default();
-                let stream = channel.stream.get_or_insert_with(|| Stream::new(began, now));
-                let publication = stream.append(publication, retention, now);
-                (Some(stream.position()), publication, channel.interest)
-            }
-        };
+        let publication = Publication { offset: 0, payload, info, origin };
+        let (position, shards, publication) = place(self, &channel, publication);
         if let Some(keyed) = keyed {
             self.results.insert(keyed.clone(), position.clone());
             self.forget.push_back((now + REMEMBER, keyed));
         }
-        (position, Some((interest, publication)))
+        let message = Message::Publication(publication);
+        (position, Some(Delivery { channel, shards, message }))
     }
 
-    pub(super) fn subscribe(
+    pub(super) fn subscribe(&mut self, name: Arc<str>, shard: u16) {
+        self.channels.entry(name).or_default().interest.insert(shard);
+    }
+
+    pub(super) fn follow(
         &mut self,
         name: Arc<str>,
         shard: u16,
-        retention: Option<Retention>,
         since: Option<&StreamPosition>,
         limit: u32,
         now: Instant,
-    ) -> Outcome {
+    ) -> Followed {
         let (epoch, page_bytes) = (self.provisional(now), self.page_bytes);
         let channel = self.channels.entry(name).or_default();
         channel.interest.insert(shard);
-        if retention.is_none() {
-            return Outcome::Subscribed { position: None, publications: Vec::new(), recovered: false };
-        }
         let Some(stream) = &mut channel.stream else {
             let recovered = since.is_some_and(|since| is_before_all(since, epoch));
-            return Outcome::Subscribed { position: Some(start(epoch)), publications: Vec::new(), recovered };
+            return Followed { position: start(epoch), publications: Vec::new(), recovered };
         };
         let missed = since.and_then(|since| stream.missed(since, limit, page_bytes, now));
         let recovered = missed.is_some();
         let publications = missed.unwrap_or_default();
-        Outcome::Subscribed { position: Some(stream.position()), publications, recovered }
+        Followed { position: stream.position(), publications, recovered }
     }
 
     pub(super) fn release(&mut self, name: &Arc<str>, shard: u16) {
@@ -135,7 +151,7 @@ impl State {
         self.tidy(name);
     }
 
-    pub(super) fn history(
+    pub(super) fn read(
         &mut self,
         name: &Arc<str>,
         since: Option<&StreamPosition>,
@@ -147,13 +163,13 @@ impl State {
         let (epoch, bytes) = (self.provisional(now), self.page_bytes.min(bytes as usize));
         let Some(stream) = self.channels.get_mut(name).and_then(|channel| channel.stream.as_mut()) else {
             return if since.is_none_or(|since| is_before_all(since, epoch)) {
-                Ok(Outcome::History { position: start(epoch), publications: Vec::new() })
+                Ok(Outcome::Read { position: start(epoch), publications: Vec::new() })
             } else {
                 Err(BackplaneError::UnrecoverablePosition)
             };
         };
         let publications = stream.read(since, limit, reverse, bytes, now)?;
-        Ok(Outcome::History { position: stream.position(), publications })
+        Ok(Outcome::Read { position: stream.position(), publications })
     }
 
     /// Who is to be told that the client joined.
@@ -190,7 +206,7 @@ impl State {
         Some((channel.interest, channel.members.get(client)?.clone()))
     }
 
-    pub(super) fn presence(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {
+    pub(super) fn list(&self, name: &Arc<str>, limit: u32) -> Result<Outcome, BackplaneError> {
         let members = || self.channels.get(name).into_iter().flat_map(|channel| channel.members.values());
         let mut bytes = 0;
         let fits = members().all(|info| {
@@ -200,12 +216,12 @@ impl State {
         if !fits {
             return Err(BackplaneError::TooLarge);
         }
-        Ok(Outcome::Presence { clients: members().map(|info| info.as_ref().clone()).collect() })
+        Ok(Outcome::Listed { clients: members().map(|info| info.as_ref().clone()).collect() })
     }
 
-    pub(super) fn presence_stats(&mut self, name: &Arc<str>) -> Outcome {
+    pub(super) fn count(&mut self, name: &Arc<str>) -> Outcome {
         let Some(channel) = self.channels.get_mut(name) else {
-            return Outcome::PresenceStats { clients: 0, users: 0 };
+            return Outcome::Counted { clients: 0, users: 0 };
         };
         let users = channel.users.get_or_insert_with(|| {
             let mut users = BTreeMap::new();
@@ -214,7 +230,7 @@ impl State {
             }
             users
         });
-        Outcome::PresenceStats { clients: channel.members.len() as u64, users: users.len() as u64 }
+        Outcome::Counted { clients: channel.members.len() as u64, users: users.len() as u64 }
     }
 
     /// Drops what has outlived its time.
@@ -266,8 +282,6 @@ impl Channel {
 mod tests {
     use super::*;
 
-    const RETENTION: Retention = Retention { size: 300, ttl: Duration::from_secs(300) };
-
     #[test]
     fn names_without_end_that_nothing_is_published_to_leave_nothing() {
         let now = Instant::now();
@@ -276,13 +290,13 @@ mod tests {
             let name: Arc<str> = format!("name-{number}").into();
             let since = StreamPosition { epoch: "any".into(), offset: 7 };
             for since in [None, Some(&since)] {
-                state.subscribe(name.clone(), 0, Some(RETENTION), since, 300, now);
-                state.history(&name, since, 300, 1024, false, now).ok();
-                state.presence_stats(&name);
+                state.follow(name.clone(), 0, since, 300, now);
+                state.read(&name, since, 300, 1024, false, now).ok();
+                state.count(&name);
             }
             state.release(&name, 0);
-            state.history(&name, None, 300, 1024, true, now).ok();
-            state.presence_stats(&name);
+            state.read(&name, None, 300, 1024, true, now).ok();
+            state.count(&name);
         }
         assert!(state.channels.is_empty(), "{:?}", state.channels);
     }

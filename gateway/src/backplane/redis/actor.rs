@@ -8,7 +8,7 @@ use std::{
 
 use gateway_core::{
     backplane::{BackplaneError, Op, Outcome},
-    sequencer::{Generation, Read, Sequencer, Subscribe, Ticket},
+    sequencer::{Generation, Read, Sequencer, Ticket},
 };
 
 use super::{
@@ -18,28 +18,23 @@ use super::{
     keys::{self, Keys},
     members::{Life, Members},
     pending::{Ack, Pending},
-    pipeline::{OP_WITHIN, Pipeline},
+    pipeline::Pipeline,
     questions::Question,
     reads::Reads,
-    requests::History,
     scripts::Scripts,
     upkeep::Upkeep,
 };
 use crate::backplane::{
-    Health, Submitted, Waiter,
-    departures::{Departure, Departures},
-    inboxes::Inboxes,
-    joins::Joins,
-    pace::Pace,
+    Health, Submitted, Waiter, departures::Departures, inboxes::Inboxes, joins::Joins, pace::Pace,
 };
-
-/// Subscribes that are not completed at most.
-const MAX_SUBSCRIBES: usize = 65_536;
 
 /// Clients of this node that Redis is told of at once, or told that they are gone, and how many per second then, when nobody waits for it:
 /// after an outage that is everybody.
 const PRESENCE_AT_ONCE: u32 = 128;
 const PRESENCE_PER_SECOND: u32 = 4_000;
+
+/// An operation that was completed at once.
+pub(super) type Completed = (Waiter, Result<Outcome, BackplaneError>);
 
 pub(super) struct Actor {
     pub(super) config: RedisConfig,
@@ -77,7 +72,7 @@ pub(super) struct Actor {
     pub(super) chores: Chores,
     pub(super) upkeep: Upkeep,
     pub(super) batches: Batches,
-    last_ticket: Ticket,
+    pub(super) last_ticket: Ticket,
 }
 
 impl Actor {
@@ -130,49 +125,13 @@ impl Actor {
     /// Carries out one operation, or starts to; [`Actor::send_ready`] and [`Actor::carry_out`] go on with it.
     pub(super) async fn serve(&mut self, submitted: Submitted) {
         let Submitted { op, waiter } = submitted;
-        let now = Instant::now();
-        match op {
-            Op::Subscribe { channel, retention, since, limit } => {
-                let Some(shard) = waiter.shard() else {
-                    return self.inboxes.complete(waiter, Err(BackplaneError::Unavailable)).await;
-                };
-                if self.subscribes.len() >= MAX_SUBSCRIBES {
-                    return self.inboxes.complete(waiter, Err(BackplaneError::Busy)).await;
-                }
-                self.last_ticket += 1;
-                let ticket = self.last_ticket;
-                self.subscribes.insert(ticket, waiter);
-                self.subscribe_deadlines.push_back((now + OP_WITHIN, ticket, channel.clone()));
-                let subscribe = Subscribe { ticket, shard, stream: retention.is_some(), since, limit };
-                self.sequencer.subscribe(&channel, subscribe);
-            }
-            Op::Release { channel } => {
-                if let Some(shard) = waiter.shard() {
-                    self.sequencer.release(&channel, shard);
-                }
-                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-            }
-            Op::Publish { channel, payload, info, origin, retention, idempotency_key } => {
-                let body = super::log::body(&payload, info.as_ref(), origin.as_ref());
-                self.publish(channel, retention, body, idempotency_key, waiter);
-            }
-            Op::History { channel, retention, since, limit, bytes, reverse } => {
-                let bytes = self.config.page_bytes.min(bytes as usize);
-                let history = History { size: retention.size, since, limit, bytes, reverse };
-                self.reads.push(Question::History(channel, history), waiter, now);
-            }
-            Op::Presence { channel, limit } => {
-                self.reads.push(Question::Presence { channel, limit }, waiter, now);
-            }
-            Op::PresenceStats { channel } => self.reads.push(Question::PresenceStats(channel), waiter, now),
-            Op::Enter { channel, info, announce } => {
-                self.enter(&channel, info, announce);
-                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-            }
-            Op::Leave { channel, info, announce, grace } => {
-                self.leave(Departure { channel, info, announce }, grace);
-                self.inboxes.complete(waiter, Ok(Outcome::Done)).await;
-            }
+        let completed = match op {
+            Op::Bus(op) => self.serve_bus(op, waiter),
+            Op::Log(op) => self.serve_log(op, waiter),
+            Op::Presence(op) => self.serve_presence(op, waiter),
+        };
+        if let Some((waiter, result)) = completed {
+            self.inboxes.complete(waiter, result).await;
         }
     }
 }

@@ -1,37 +1,44 @@
-//! Publishes.
+//! Streams: who follows them, appends to them and reads them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use gateway_core::{
-    backplane::{ClientInfo, Origin, Payload, Retention},
+    backplane::{LogOp, Publish, Retention},
     resp::Resp,
-    sequencer::Generation,
+    sequencer::{Follow, Generation},
 };
 
-use super::{actor::Actor, batches::Batch, envelope, failure::Failure, pending::Pending};
+use super::{
+    actor::{Actor, Completed},
+    batches::Batch,
+    bus,
+    failure::Failure,
+    pending::Pending,
+    questions::Question,
+    requests::History,
+};
 use crate::backplane::Waiter;
 
-/// A publication as Redis keeps it.
-pub(super) fn body(payload: &Payload, info: Option<&ClientInfo>, origin: Option<&Origin>) -> Vec<u8> {
-    let mut body = Vec::new();
-    envelope::encode_body(&mut body, rand::random(), payload, info, origin);
-    body
-}
-
 impl Actor {
-    /// Publishes a message; one for a stream may wait for others.
-    pub(super) fn publish(
-        &mut self,
-        channel: Arc<str>,
-        retention: Option<Retention>,
-        body: Vec<u8>,
-        key: Option<Arc<str>>,
-        waiter: Waiter,
-    ) {
-        let Some(retention) = retention else {
-            let command = self.scripts.pass(&channel, &body, key.as_deref());
-            return self.commands.send_or_park(command, Pending::Publish(waiter));
-        };
+    pub(super) fn serve_log(&mut self, op: LogOp, waiter: Waiter) -> Option<Completed> {
+        match op {
+            LogOp::Follow { channel, since, limit, .. } => {
+                return self.subscribe(channel, Some(Follow { since, limit }), waiter);
+            }
+            LogOp::Append { publish, retention } => self.append(publish, retention, waiter),
+            LogOp::Read { channel, retention, since, limit, bytes, reverse } => {
+                let bytes = self.config.page_bytes.min(bytes as usize);
+                let history = History { size: retention.size, since, limit, bytes, reverse };
+                self.reads.push(Question::Read(channel, history), waiter, Instant::now());
+            }
+        }
+        None
+    }
+
+    /// Appends a message, which may wait for others.
+    fn append(&mut self, publish: Publish, retention: Retention, waiter: Waiter) {
+        let body = bus::body(&publish);
+        let Publish { channel, idempotency_key: key, .. } = publish;
         if key.is_none() && self.commands.is_up() {
             if let Some(full) = self.batches.push(Batch::new(channel, retention, body, waiter)) {
                 self.send_batch(full);

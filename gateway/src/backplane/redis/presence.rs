@@ -5,19 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_core::backplane::ClientInfo;
+use gateway_core::backplane::{ClientInfo, Outcome, PresenceOp};
 use redis::Cmd;
 
 use super::{
-    actor::Actor,
+    actor::{Actor, Completed},
     chores::Chore,
     envelope::{JOINED, LEFT},
     failure::Failure,
     keys,
     members::{Join, Member},
     pending::Pending,
+    questions::Question,
 };
-use crate::backplane::departures::Departure;
+use crate::backplane::{Waiter, departures::Departure};
 
 /// Commands on their way beside which chores go on.
 const CHORES_BESIDE: usize = 256;
@@ -25,8 +26,25 @@ const CHORES_BESIDE: usize = 256;
 const DEPART_AGAIN: Duration = Duration::from_secs(1);
 
 impl Actor {
+    pub(super) fn serve_presence(&mut self, op: PresenceOp, waiter: Waiter) -> Option<Completed> {
+        let question = match op {
+            PresenceOp::Enter { channel, info, announce } => {
+                self.enter(&channel, info, announce);
+                return Some((waiter, Ok(Outcome::Done)));
+            }
+            PresenceOp::Leave { channel, info, announce, grace } => {
+                self.leave(Departure { channel, info, announce }, grace);
+                return Some((waiter, Ok(Outcome::Done)));
+            }
+            PresenceOp::List { channel, limit } => Question::List { channel, limit },
+            PresenceOp::Count { channel } => Question::Count(channel),
+        };
+        self.reads.push(question, waiter, Instant::now());
+        None
+    }
+
     /// Makes a client present. One that was about to leave still is.
-    pub(super) fn enter(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) {
+    fn enter(&mut self, channel: &Arc<str>, info: ClientInfo, announce: bool) {
         self.departures.cancel(channel, &info.client);
         let client = info.client.clone();
         let mut join = if announce { Join::Untold } else { Join::Silent };
@@ -75,7 +93,7 @@ impl Actor {
     }
 
     /// Ends a client's presence once its grace is over.
-    pub(super) fn leave(&mut self, departure: Departure, grace: Duration) {
+    fn leave(&mut self, departure: Departure, grace: Duration) {
         self.departures.push(departure, Instant::now(), grace);
         while let Some(displaced) = self.departures.pop_excess() {
             if self.commands.is_up() {

@@ -18,9 +18,9 @@ use super::{
 /// A question whose answer may be large.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Question {
-    History(Arc<str>, History),
-    Presence { channel: Arc<str>, limit: u32 },
-    PresenceStats(Arc<str>),
+    Read(Arc<str>, History),
+    List { channel: Arc<str>, limit: u32 },
+    Count(Arc<str>),
 }
 
 /// A question on its way, and what was read for it so far.
@@ -50,25 +50,25 @@ impl Actor {
 
     pub(super) async fn on_answer(&mut self, asked: Asked, reply: Resp) {
         let result = match &asked.read.question {
-            Question::History(_, history) => {
+            Question::Read(_, history) => {
                 let page = requests::page(reply).ok_or(BackplaneError::Unanswered);
                 page.and_then(|page| requests::history(history, page))
             }
-            Question::PresenceStats(_) => requests::presence_stats(reply).ok_or(BackplaneError::Unanswered),
-            &Question::Presence { limit, .. } => return self.on_members(asked, limit, reply).await,
+            Question::Count(_) => requests::counted(reply).ok_or(BackplaneError::Unanswered),
+            &Question::List { limit, .. } => return self.on_members(asked, limit, reply).await,
         };
         self.answer(asked, &result).await;
     }
 
     async fn ask(&mut self, asked: Asked, cursor: &str) {
         let command = match &asked.read.question {
-            Question::History(channel, history) => {
+            Question::Read(channel, history) => {
                 // It may be about what was published a moment ago.
                 self.send_waiting(channel);
                 self.scripts.history(channel, history)
             }
-            Question::Presence { channel, .. } => self.scripts.members(channel, cursor),
-            Question::PresenceStats(channel) => self.scripts.presence_stats(channel),
+            Question::List { channel, .. } => self.scripts.members(channel, cursor),
+            Question::Count(channel) => self.scripts.presence_stats(channel),
         };
         if let Err(Pending::Answer(asked)) = self.commands.send(&command, Pending::Answer(Box::new(asked))) {
             self.answer(*asked, &Err(BackplaneError::Unavailable)).await;
@@ -93,6 +93,6 @@ impl Actor {
             return self.ask(asked, &cursor).await;
         }
         let clients = std::mem::take(&mut asked.clients).into_values().collect();
-        self.answer(asked, &Ok(Outcome::Presence { clients })).await;
+        self.answer(asked, &Ok(Outcome::Listed { clients })).await;
     }
 }

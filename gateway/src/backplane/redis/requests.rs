@@ -18,13 +18,13 @@ use super::{
 
 /// Beyond this Lua would round an offset (IEEE 754, binary64). No stream comes near; a client may say anything.
 const LARGEST_OFFSET: u64 = 1 << 53;
-/// How long the result of an idempotency key is kept (`Op::Publish`).
+/// How long the result of an idempotency key is kept (`Publish::idempotency_key`).
 const REMEMBER_SECONDS: u32 = 300;
 
 /// Members, or names of channels, that are looked at before Redis serves others.
 const SCANNED: u32 = 256;
 
-/// A read for `Op::History`.
+/// A read for `LogOp::Read`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct History {
     pub(super) size: u32,
@@ -215,10 +215,13 @@ fn client_envelope(kind: &[u8], info: &ClientInfo, announce: bool) -> Vec<u8> {
 /// What each of some publishes yields; the reply is the first one's place, or anything else without a stream.
 pub(super) fn published(reply: &Resp) -> impl Iterator<Item = Outcome> + use<> {
     let place = if let Resp::Text(place) = reply { envelope::decode_place(place) } else { None };
-    (0..).map(move |nth| Outcome::Published {
-        position: place
-            .as_ref()
-            .map(|(epoch, first)| StreamPosition { epoch: epoch.clone(), offset: first.saturating_add(nth) }),
+    (0..).map(move |nth| {
+        Outcome::published(
+            place.as_ref().map(|(epoch, first)| StreamPosition {
+                epoch: epoch.clone(),
+                offset: first.saturating_add(nth),
+            }),
+        )
     })
 }
 
@@ -255,7 +258,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What `Op::History` yields.
+/// What `LogOp::Read` yields.
 pub(super) fn history(history: &History, page: Page) -> Result<Outcome, BackplaneError> {
     if let Some(since) = &history.since {
         let first = page.entries.first().map(|entry| entry.publication.offset);
@@ -270,15 +273,15 @@ pub(super) fn history(history: &History, page: Page) -> Result<Outcome, Backplan
     if history.reverse {
         publications.reverse();
     }
-    Ok(Outcome::History { position: page.top, publications })
+    Ok(Outcome::Read { position: page.top, publications })
 }
 
-/// What `Op::PresenceStats` yields.
-pub(super) fn presence_stats(reply: Resp) -> Option<Outcome> {
+/// What `PresenceOp::Count` yields.
+pub(super) fn counted(reply: Resp) -> Option<Outcome> {
     let Resp::Array(fields) = reply else { return None };
     let [Resp::Int(clients), Resp::Int(users)] = <[Resp; 2]>::try_from(fields).ok()? else { return None };
     let number = |count| u64::try_from(count).ok();
-    Some(Outcome::PresenceStats { clients: number(clients)?, users: number(users)? })
+    Some(Outcome::Counted { clients: number(clients)?, users: number(users)? })
 }
 
 /// Where to read on, and some members with their nodes. What another version wrote and this one cannot read is left out.

@@ -48,12 +48,12 @@ impl Waiting {
 
 impl Session {
     /// Submits an operation for a command.
-    pub(super) fn request(&mut self, command: u32, waiting: Waiting, op: Op, link: &mut Link<'_>) {
+    pub(super) fn request(&mut self, command: u32, waiting: Waiting, op: impl Into<Op>, link: &mut Link<'_>) {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
         self.weight += waiting.weight();
         self.pending.push(Pending { request, command, waiting });
-        link.request(request, op);
+        link.request(request, op.into());
     }
 
     /// Does what waited for the backplane.
@@ -77,13 +77,13 @@ impl Session {
             }
             (_, Err(error)) => return Err(error.into()),
             (Waiting::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
-            (Waiting::History, Ok(Outcome::History { position, publications })) => {
+            (Waiting::History, Ok(Outcome::Read { position, publications })) => {
                 self.show_history(id, &position, publications, link)?;
             }
-            (Waiting::Presence(_), Ok(Outcome::Presence { clients })) => {
+            (Waiting::Presence(_), Ok(Outcome::Listed { clients })) => {
                 self.show_presence(id, &clients, link)?;
             }
-            (Waiting::PresenceStats, Ok(Outcome::PresenceStats { clients, users })) => {
+            (Waiting::PresenceStats, Ok(Outcome::Counted { clients, users })) => {
                 self.reply(id, &Reply::PresenceStats { clients, users }, link);
             }
             (Waiting::History | Waiting::Presence(_) | Waiting::PresenceStats, Ok(_)) => {

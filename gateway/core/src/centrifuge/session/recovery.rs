@@ -8,7 +8,8 @@ use super::{
     subscription::Subscribing,
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome, StreamPosition},
+    backplane::{BackplaneError, Followed, LogOp, Outcome, StreamPosition},
+    centrifuge::codes::ErrorCode,
     provisional::ProvisionalEpoch,
     shard::link::Link,
 };
@@ -16,7 +17,8 @@ use crate::{
 /// What the client is told of a channel that it asked for.
 pub(super) struct Answered {
     pub(super) subscribing: Subscribing,
-    pub(super) result: Result<Outcome, BackplaneError>,
+    /// Where its deliveries start, if it keeps a stream.
+    pub(super) result: Result<Option<Followed>, ErrorCode>,
     /// How much of what it missed that is.
     pub(super) fit: Fit,
 }
@@ -33,47 +35,52 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Option<Answered> {
         match (result, subscribing.retention) {
-            (Ok(Outcome::Subscribed { position: Some(end), recovered: false, .. }), Some(retention))
+            (Ok(Outcome::Followed(Followed { position: end, recovered: false, .. })), Some(retention))
                 if subscribing.since.as_ref().is_some_and(|since| may_precede(since, &end)) =>
             {
                 let (channel, since) = (link.hub.name(subscribing.channel), subscribing.since.clone());
                 let (limit, bytes) = (MAX_PUBLICATIONS, page::bytes(*room));
-                let op = Op::History { channel, retention, since, limit, bytes, reverse: false };
+                let op = LogOp::Read { channel, retention, since, limit, bytes, reverse: false };
                 self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
                 None
             }
-            (Ok(Outcome::History { mut position, publications }), _)
+            (Ok(Outcome::Read { mut position, publications }), _)
                 if page::may_begin_with(publications.first(), link) =>
             {
                 position.offset = publications.last().map_or(position.offset, |last| last.offset);
-                let mut part =
-                    Outcome::Subscribed { position: Some(position), publications, recovered: true };
+                let mut part = Followed { position, publications, recovered: true };
                 let fit = match fit(&mut part, room, link) {
                     Fit::All => Fit::Part,
                     fit => fit,
                 };
-                Some(Answered { subscribing, result: Ok(part), fit })
+                Some(Answered { subscribing, result: Ok(Some(part)), fit })
             }
-            (Ok(Outcome::History { .. }) | Err(BackplaneError::UnrecoverablePosition), _)
+            (Ok(Outcome::Read { .. }) | Err(BackplaneError::UnrecoverablePosition), _)
                 if subscribing.since.is_some() =>
             {
                 subscribing.since = None;
                 self.start(id, subscribing, link);
                 None
             }
-            (mut result, _) => {
-                let fit = result.as_mut().map_or(Fit::All, |outcome| fit(outcome, room, link));
-                Some(Answered { subscribing, result, fit })
+            (Ok(Outcome::Followed(mut followed)), _) => {
+                let fit = fit(&mut followed, room, link);
+                Some(Answered { subscribing, result: Ok(Some(followed)), fit })
+            }
+            (result, _) => {
+                let result = match result {
+                    Ok(Outcome::Done) => Ok(None),
+                    Ok(_) => Err(ErrorCode::Internal),
+                    Err(error) => Err(error.into()),
+                };
+                Some(Answered { subscribing, result, fit: Fit::All })
             }
         }
     }
 }
 
 /// Cuts a recovery to what fits: its position is then where its publications end.
-fn fit(outcome: &mut Outcome, room: &mut usize, link: &Link<'_>) -> Fit {
-    let Outcome::Subscribed { position: Some(position), publications, recovered } = outcome else {
-        return Fit::All;
-    };
+fn fit(followed: &mut Followed, room: &mut usize, link: &Link<'_>) -> Fit {
+    let Followed { position, publications, recovered } = followed;
     let start = publications.first().map_or(position.offset, |first| first.offset.saturating_sub(1));
     let fit = page::cut(publications, room, link);
     match fit {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::{Session, page, pending::Waiting};
 use crate::{
-    backplane::{Op, Payload, Retention, StreamPosition},
+    backplane::{LogOp, Op, Payload, PresenceOp, Publish, Retention, StreamPosition},
     centrifuge::{
         codes::ErrorCode,
-        command::{History, Publish},
+        command::{self, History},
     },
     config::{Audience, ChannelOptions},
     rights::is_among,
@@ -24,16 +24,11 @@ pub(super) fn options<'a>(channel: &str, link: &Link<'a>) -> Result<&'a ChannelO
     link.policy.options(channel).ok_or(ErrorCode::UnknownChannel)
 }
 
-/// How much of a channel the backplane keeps.
-pub(super) fn retention(options: &ChannelOptions) -> Option<Retention> {
-    options.history.map(Into::into)
-}
-
 impl Session {
     pub(super) fn publish(
         &mut self,
         id: u32,
-        request: &Publish<'_>,
+        request: &command::Publish<'_>,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
@@ -43,14 +38,14 @@ impl Session {
             return Err(ErrorCode::PermissionDenied);
         }
         let weight = weight(request.data.get().len());
-        let op = Op::Publish {
+        let publish = Publish {
             channel: channel.map_or_else(|| (*request.channel).into(), |channel| link.hub.name(channel)),
             payload: Payload::Json(Bytes::copy_from_slice(request.data.get().as_bytes())),
             info: Some(self.info(channel, link)),
             origin: None,
-            retention: retention(options),
             idempotency_key: None,
         };
+        let op = Op::publish(publish, Retention::of(options));
         self.request(id, Waiting::Published(weight), op, link);
         Ok(())
     }
@@ -59,7 +54,7 @@ impl Session {
         let channel = self.with_presence(channel, link)?;
         let least = link.policy.limits().max_message_bytes as usize;
         let limit = page::charge(link.room().min(page::whole_room(link)), least)?;
-        self.request(id, Waiting::Presence(limit), Op::Presence { channel, limit }, link);
+        self.request(id, Waiting::Presence(limit), PresenceOp::List { channel, limit }, link);
         Ok(())
     }
 
@@ -70,7 +65,7 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let channel = self.with_presence(channel, link)?;
-        self.request(id, Waiting::PresenceStats, Op::PresenceStats { channel }, link);
+        self.request(id, Waiting::PresenceStats, PresenceOp::Count { channel }, link);
         Ok(())
     }
 
@@ -90,8 +85,8 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let options = options(&request.channel, link)?;
-        let retention = retention(options).ok_or(ErrorCode::NotAvailable)?;
-        let op = Op::History {
+        let retention = Retention::of(options).ok_or(ErrorCode::NotAvailable)?;
+        let op = LogOp::Read {
             channel: self.readable(options.read_history, options, &request.channel, link)?,
             retention,
             since: request

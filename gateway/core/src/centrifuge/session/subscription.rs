@@ -1,6 +1,6 @@
 //! The life of a subscription: asked for, confirmed by the backplane, left or ended.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use super::{
     standing::is_seen,
 };
 use crate::{
-    backplane::{BackplaneError, Op, Outcome, Publication, Retention, StreamPosition},
+    backplane::{BackplaneError, Followed, Op, Outcome, PresenceOp, Retention, StreamPosition},
     centrifuge::{
         codes::{ErrorCode, UnsubscribeCode},
         command::Subscribe,
@@ -74,38 +74,31 @@ pub(super) struct Subscribed {
     recovers: bool,
     ttl: Option<u32>,
     data: Option<Bytes>,
-    position: Option<StreamPosition>,
-    publications: Vec<Arc<Publication>>,
-    recovered: bool,
+    /// Where its deliveries start, if it keeps a stream.
+    followed: Option<Followed>,
 }
 
 impl Subscribed {
-    fn new(
-        subscribing: &Subscribing,
-        position: Option<StreamPosition>,
-        publications: Vec<Arc<Publication>>,
-        recovered: bool,
-    ) -> Self {
+    fn new(subscribing: &Subscribing, followed: Option<Followed>) -> Self {
         Self {
             channel: subscribing.channel,
             recovers: subscribing.recovers,
             ttl: subscribing.terms.ttl,
             data: subscribing.terms.data.clone(),
-            position,
-            publications,
-            recovered,
+            followed,
         }
     }
 
     /// What the client is told.
     pub(super) fn result(&self) -> SubscribeResult<'_> {
+        let followed = self.followed.as_ref();
         SubscribeResult {
-            recoverable: self.position.is_some(),
-            positioned: self.position.is_some(),
-            position: self.position.as_ref(),
+            recoverable: followed.is_some(),
+            positioned: followed.is_some(),
+            position: followed.map(|followed| &followed.position),
             was_recovering: self.recovers,
-            recovered: self.recovered,
-            publications: &self.publications,
+            recovered: followed.is_some_and(|followed| followed.recovered),
+            publications: followed.map_or(&[], |followed| &followed.publications),
             ttl: self.ttl,
             data: self.data.as_deref(),
         }
@@ -135,7 +128,7 @@ impl Session {
         terms: Terms,
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
-        let retention = request::retention(request::options(channel, link)?);
+        let retention = Retention::of(request::options(channel, link)?);
         let since = request.filter(|request| retention.is_some() && has_position(request));
         let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
         let channel = link.hub.join(channel);
@@ -143,8 +136,7 @@ impl Session {
         let subscribing = Subscribing { channel, recovers, retention, since, terms };
         // A connect command is answered once all of its channels are confirmed, so they all take the same way.
         if retention.is_none() && self.greeting.is_none() && link.hub.is_delivered(channel) {
-            let outcome = Outcome::Subscribed { position: None, publications: vec![], recovered: false };
-            return self.subscribed(id, subscribing, Ok(outcome), link);
+            return self.subscribed(id, subscribing, Ok(Outcome::Done), link);
         }
         self.start(id, subscribing, link);
         Ok(())
@@ -154,7 +146,7 @@ impl Session {
     pub(super) fn start(&mut self, id: u32, subscribing: Subscribing, link: &mut Link<'_>) {
         let channel = link.hub.name(subscribing.channel);
         let (retention, since) = (subscribing.retention, subscribing.since.clone());
-        let op = Op::Subscribe { channel, retention, since, limit: MAX_PUBLICATIONS };
+        let op = Op::subscribe(channel, retention, since, MAX_PUBLICATIONS);
         self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
     }
 
@@ -202,8 +194,8 @@ impl Session {
             Fit::Part => {
                 let name = link.hub.name(subscribing.channel);
                 link.abandon(subscribing.channel);
-                if let Ok(Outcome::Subscribed { position, publications, recovered }) = result {
-                    let part = Subscribed::new(&subscribing, position, publications, recovered);
+                if let Ok(followed) = result {
+                    let part = Subscribed::new(&subscribing, followed);
                     self.reply(id, &Reply::Subscribe(part.result()), link);
                     self.push_unsubscribe(&name, UnsubscribeCode::InsufficientState, link);
                 }
@@ -216,19 +208,11 @@ impl Session {
     pub(super) fn enter(
         &mut self,
         subscribing: Subscribing,
-        result: Result<Outcome, BackplaneError>,
+        result: Result<Option<Followed>, ErrorCode>,
         link: &mut Link<'_>,
     ) -> Result<Subscribed, ErrorCode> {
         let channel = subscribing.channel;
-        let (position, publications, recovered) = match result {
-            Ok(Outcome::Subscribed { position, publications, recovered }) => {
-                (position, publications, recovered)
-            }
-            unexpected => {
-                link.abandon(channel);
-                return Err(unexpected.err().map_or(ErrorCode::Internal, ErrorCode::from));
-            }
-        };
+        let followed = result.inspect_err(|_| link.abandon(channel))?;
         // The policy may be another one than when the client asked.
         let name = link.hub.name(channel);
         if let Err(code) = self.entitlement(&name, subscribing.terms.grant.as_ref(), link) {
@@ -237,7 +221,7 @@ impl Session {
         }
         link.hub.joined(channel, link.key.slot);
         self.subscriptions.push(Subscription::new(channel));
-        let subscribed = Subscribed::new(&subscribing, position, publications, recovered);
+        let subscribed = Subscribed::new(&subscribing, followed);
         if let Some(grant) = subscribing.terms.grant {
             self.credentials.add_grant(channel, grant);
         }
@@ -313,7 +297,7 @@ impl Session {
             let announce = options.join_leave;
             let info = self.info(Some(channel), link);
             self.mark(channel, true);
-            link.tell(Op::Enter { channel: name, info, announce });
+            link.tell(PresenceOp::Enter { channel: name, info, announce });
         }
     }
 
@@ -329,7 +313,7 @@ impl Session {
         let name = link.hub.name(channel);
         let announce = request::options(&name, link).is_ok_and(|options| options.join_leave);
         let info = self.info(Some(channel), link);
-        link.tell(Op::Leave { channel: name, info, announce, grace });
+        link.tell(PresenceOp::Leave { channel: name, info, announce, grace });
     }
 
     fn mark(&mut self, channel: ChannelId, is_seen: bool) {
