@@ -106,7 +106,7 @@ pub enum Flaw {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// JSON for presence, joins and publications.
@@ -132,7 +132,7 @@ pub struct ServerSubscription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// JSON for presence and joins of this channel.
     pub info: Option<Bytes>,
     /// When the subscription ends unless refreshed, in seconds since the Unix epoch; later than now.
@@ -143,7 +143,7 @@ pub struct SubscriptionToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// When the connection ends, in seconds since the Unix epoch; later than now.
