@@ -260,13 +260,14 @@ impl Credentials {
         };
         let result = read(checked, link.now);
         // An expired one was good: whoever was away for long brings many.
-        let is_genuine = !matches!(result, Err(TokenError::Invalid(_) | TokenError::UnknownKey));
+        let is_unknown = matches!(result, Err(TokenError::UnknownKey { .. }));
+        let is_genuine = !is_unknown && !matches!(result, Err(TokenError::Invalid(_)));
         identity.verified.charge(is_genuine, link.now.monotonic);
-        match result {
-            Err(TokenError::Invalid(_)) => link.out.wrong_token(link.key),
-            // Its key may be still to come, so that its address is not charged.
-            Err(TokenError::UnknownKey) => link.out.unknown_key(),
-            _ => {}
+        if result.as_ref().is_err_and(|error| error.is_charged()) {
+            link.out.wrong_token(link.key);
+        }
+        if is_unknown {
+            link.out.unknown_key();
         }
         result
     }
