@@ -44,6 +44,23 @@ fn a_set_has_the_keys_that_are_for_signatures_and_the_rest_is_passed_over() {
 }
 
 #[test]
+fn an_rsa_key_counts_that_is_long_enough_to_be_safe_and_short_enough_to_be_verified_with() {
+    let counts = |modulus: &[u8], exponent: &[u8]| {
+        let [n, e] = [modulus, exponent].map(|number| URL_SAFE_NO_PAD.encode(number));
+        KeySet::parse(format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{e}"}}]}}"#).as_bytes()).is_ok()
+    };
+    let usual: &[u8] = &[1, 0, 1];
+    let lengths = [(255, false), (256, true), (512, true), (513, false), (1024, false)];
+    for (bytes, expected) in lengths {
+        assert_eq!(counts(&vec![0xff; bytes], usual), expected, "{bytes}");
+    }
+    assert!(counts(&[&[0][..], &[0xff; 512]].concat(), usual), "zeros before a number do not count");
+    for exponent in [&[][..], &[1], &[0xff; 8]] {
+        assert!(!counts(&[0xff; 256], exponent), "{exponent:?}");
+    }
+}
+
+#[test]
 fn a_token_is_good_that_the_key_has_signed_that_it_names_or_any_where_it_names_none() {
     for name in ["r1", "e1", "e2", "o1", "nameless"] {
         assert_eq!(verify(name, published()), Ok(()), "{name}");
