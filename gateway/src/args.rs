@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     backplane::RedisAccess,
-    settings::{ConfigFile, Secrets, Settings, SettingsError, TokenKeyFiles, read_config, read_secret},
+    config_file::ConfigFile,
+    settings::{Secrets, Settings, SettingsError, TokenKeyFiles, read_secret},
 };
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
@@ -162,7 +163,7 @@ impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         let ConfigFile { config, names_anonymous } =
-            read_config(self.config.as_deref(), self.config_inline.as_deref())?;
+            ConfigFile::read(self.config.as_deref(), self.config_inline.as_deref())?;
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
         let token_key_files = TokenKeyFiles {
             hmac_secrets: self.jwt_hmac_secret_file.clone(),
