@@ -3,9 +3,8 @@
 
 mod fetch;
 
-use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, path::Path, rc::Rc, time::Duration};
 
-use bytes::Bytes;
 use gateway_core::{
     config::Jwks,
     control::KeySetHealth,
@@ -119,7 +118,7 @@ struct Fetcher<'a> {
 impl Fetcher<'_> {
     async fn run(self) {
         let mut refresh = Refresh::begin(self.node.clock.elapsed());
-        let mut in_force = Bytes::new();
+        let mut in_force = BTreeSet::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.node.clock.instant(refresh.due())) => {}
@@ -142,15 +141,15 @@ impl Fetcher<'_> {
         }
     }
 
-    async fn fetch(&self, in_force: &mut Bytes) -> Result<(), FetchError> {
+    async fn fetch(&self, in_force: &mut BTreeSet<String>) -> Result<(), FetchError> {
         let ca_file: Option<&Path> = self.node.settings.jwks_ca_file.as_deref();
         let text = fetch::fetch(&self.source, ca_file).await?;
-        let KeySet { keys, others } = KeySet::parse(&text)?;
+        let KeySet { keys, others, identity } = KeySet::parse(&text)?;
         let count = keys.len();
-        if text != *in_force {
+        if identity != *in_force {
             self.exchange(keys).await?;
             tracing::info!(url = self.source.url, keys = count, others, "keys of tokens fetched");
-            *in_force = text;
+            *in_force = identity;
         }
         self.status.succeeded(self.node.clock.elapsed(), count);
         self.node.metrics.jwks_keys.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -1,5 +1,7 @@
 //! Key sets as who signs tokens publishes them (RFC 7517, section 5).
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -20,6 +22,8 @@ const RSA_MODULUS: usize = 256;
 pub struct KeySet {
     /// At least one.
     pub keys: Vec<Key>,
+    /// The same for sets of the same keys, in whatever order and form they are published.
+    pub identity: BTreeSet<String>,
     /// Those for something else, of kinds that are not understood here, too short or too long. They are passed over (RFC 7517, section 5).
     pub others: usize,
 }
@@ -58,16 +62,17 @@ impl KeySet {
         if found > MAX_KEYS {
             return Err(KeySetError::TooMany(found));
         }
-        let keys: Vec<_> = keys.into_iter().filter_map(|key| usable(key.get())).collect();
+        let usable = keys.into_iter().filter_map(|key| usable(key.get()));
+        let (keys, identity): (Vec<_>, _) = usable.unzip();
         if keys.is_empty() {
             return Err(KeySetError::NoneUsable(found));
         }
-        Ok(Self { others: found - keys.len(), keys })
+        Ok(Self { others: found - keys.len(), keys, identity })
     }
 }
 
-/// A key that verifies signatures. Never a symmetric one: who can read it could sign.
-fn usable(text: &str) -> Option<Key> {
+/// A key that verifies signatures, and what tells it from others. Never a symmetric one: who can read it could sign.
+fn usable(text: &str) -> Option<(Key, String)> {
     let jwk: Jwk = serde_json::from_str(text).ok()?;
     let is_for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
         && jwk.common.key_operations.as_ref().is_none_or(|ops| ops.contains(&KeyOperations::Verify));
@@ -83,7 +88,8 @@ fn usable(text: &str) -> Option<Key> {
         return None;
     }
     let decoding = DecodingKey::from_jwk(&jwk).ok().filter(is_fit)?;
-    Some(Key::published(jwk.common.key_id, decoding, algorithms))
+    let identity = serde_json::to_string(&jwk).ok()?;
+    Some((Key::published(jwk.common.key_id, decoding, algorithms), identity))
 }
 
 /// What a key of a kind that is understood here can verify.

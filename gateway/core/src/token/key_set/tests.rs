@@ -38,7 +38,7 @@ fn published() -> Vec<Key> {
 
 #[test]
 fn a_set_has_the_keys_that_are_for_signatures_and_the_rest_is_passed_over() {
-    let KeySet { keys, others } = KeySet::parse(SET).unwrap();
+    let KeySet { keys, others, .. } = KeySet::parse(SET).unwrap();
     let names: Vec<_> = keys.iter().map(Key::id).collect();
     assert_eq!((names, others), (vec![Some("r1"), Some("e1"), Some("e2"), Some("o1")], 14));
 }
@@ -140,6 +140,25 @@ fn a_token_is_tried_with_few_keys_however_many_there_are_but_always_with_the_one
     let keys = || KeySet::parse(set.as_bytes()).unwrap().keys;
     assert_eq!(verify("o1", keys()), Ok(()));
     assert_eq!(verify("nameless", keys()), Err(TokenError::Invalid(Flaw::Signature)));
+}
+
+#[test]
+fn sets_are_the_same_whose_keys_for_signatures_are_whatever_else_there_is_and_in_whatever_order() {
+    let set: serde_json::Value = serde_json::from_slice(SET).unwrap();
+    let keys = set["keys"].as_array().unwrap();
+    let identity = |keys: &[serde_json::Value]| {
+        KeySet::parse(serde_json::json!({"keys": keys}).to_string().as_bytes()).unwrap().identity
+    };
+    let reversed: Vec<_> = keys.iter().rev().cloned().collect();
+    for same in [&reversed, &keys[..4], &[&keys[..], &keys[..1]].concat()] {
+        assert_eq!(identity(same), identity(keys));
+    }
+    for other in [&keys[..3], &keys[1..]] {
+        assert_ne!(identity(other), identity(keys));
+    }
+    let mut renamed = keys.clone();
+    renamed[0]["kid"] = "another".into();
+    assert_ne!(identity(&renamed), identity(keys));
 }
 
 #[test]
