@@ -6,7 +6,7 @@ mod fetch;
 use std::{cell::RefCell, collections::BTreeSet, path::Path, rc::Rc, time::Duration};
 
 use gateway_core::{
-    config::Jwks,
+    config::{Auth, Jwks},
     control::KeySetHealth,
     token::{KeySet, Refresh},
 };
@@ -43,8 +43,8 @@ impl KeySetStatus {
         Self(Rc::new(RefCell::new(Inner { is_awaited: is_needed, ..Inner::default() })))
     }
 
-    /// Whether no client can get in before the first fetch has succeeded. Never again after that, nor after the configuration has changed:
-    /// then there are clients to serve.
+    /// Whether no client can get in before the first fetch has succeeded. Never again after that, nor after a configuration that lets in
+    /// others: then there are clients to serve.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.0.borrow().is_awaited
@@ -65,9 +65,12 @@ impl KeySetStatus {
 
     fn begin(&self, source: Option<Jwks>) {
         let mut inner = self.0.borrow_mut();
-        let is_first = inner.source.is_none();
-        let is_awaited = inner.is_awaited && is_first && source.is_some();
-        *inner = Inner { source, is_awaited, ..Inner::default() };
+        *inner = Inner { source, is_awaited: inner.is_awaited, ..Inner::default() };
+    }
+
+    /// Another configuration is in force.
+    pub fn reconfigured(&self, auth: &Auth) {
+        self.0.borrow_mut().is_awaited &= !auth.anonymous && auth.jwks.is_some();
     }
 
     fn succeeded(&self, now: Duration, keys: usize) {
