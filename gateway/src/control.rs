@@ -191,12 +191,16 @@ impl ControlPort {
             Ok(body) => body,
             Err(error) => return error.reply(),
         };
-        let config = match config_document::parse(&body, self.node.settings.anonymous) {
+        let settings = &self.node.settings;
+        let config = match config_document::parse(&body, |config| settings.anonymous_under(config)) {
             Ok(config) => config,
             Err(error) => return reply::refuse(error.status(), &error.to_string()),
         };
         // A task of its own, which ends even if who asked goes away.
-        let exchanging = tokio::task::spawn_local(self.policies.clone().exchange_config(config));
+        let (exchange, key_set) = (self.policies.clone().exchange_config(config), self.key_set.clone());
+        let exchanging = tokio::task::spawn_local(async move {
+            exchange.await.inspect(|policy| key_set.reconfigured(policy.auth()))
+        });
         match exchanging.await {
             Ok(Ok(policy)) => {
                 reply::json(StatusCode::OK, &ConfigExchanged { config_hash: policy.hash().to_owned() })

@@ -3,11 +3,10 @@
 
 mod fetch;
 
-use std::{cell::RefCell, path::Path, rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, path::Path, rc::Rc, time::Duration};
 
-use bytes::Bytes;
 use gateway_core::{
-    config::Jwks,
+    config::{Auth, Jwks},
     control::KeySetHealth,
     token::{KeySet, Refresh},
 };
@@ -44,8 +43,8 @@ impl KeySetStatus {
         Self(Rc::new(RefCell::new(Inner { is_awaited: is_needed, ..Inner::default() })))
     }
 
-    /// Whether no client can get in before the first fetch has succeeded. Never again after that, nor after the configuration has changed:
-    /// then there are clients to serve.
+    /// Whether no client can get in before the first fetch has succeeded. Never again after that, nor after a configuration that lets in
+    /// others: then there are clients to serve.
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.0.borrow().is_awaited
@@ -66,9 +65,12 @@ impl KeySetStatus {
 
     fn begin(&self, source: Option<Jwks>) {
         let mut inner = self.0.borrow_mut();
-        let is_first = inner.source.is_none();
-        let is_awaited = inner.is_awaited && is_first && source.is_some();
-        *inner = Inner { source, is_awaited, ..Inner::default() };
+        *inner = Inner { source, is_awaited: inner.is_awaited, ..Inner::default() };
+    }
+
+    /// Another configuration is in force.
+    pub fn reconfigured(&self, auth: &Auth) {
+        self.0.borrow_mut().is_awaited &= !auth.anonymous && auth.jwks.is_some();
     }
 
     fn succeeded(&self, now: Duration, keys: usize) {
@@ -119,7 +121,7 @@ struct Fetcher<'a> {
 impl Fetcher<'_> {
     async fn run(self) {
         let mut refresh = Refresh::begin(self.node.clock.elapsed());
-        let mut in_force = Bytes::new();
+        let mut in_force = BTreeSet::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.node.clock.instant(refresh.due())) => {}
@@ -142,15 +144,15 @@ impl Fetcher<'_> {
         }
     }
 
-    async fn fetch(&self, in_force: &mut Bytes) -> Result<(), FetchError> {
+    async fn fetch(&self, in_force: &mut BTreeSet<String>) -> Result<(), FetchError> {
         let ca_file: Option<&Path> = self.node.settings.jwks_ca_file.as_deref();
         let text = fetch::fetch(&self.source, ca_file).await?;
-        let KeySet { keys, others } = KeySet::parse(&text)?;
+        let KeySet { keys, others, identity } = KeySet::parse(&text)?;
         let count = keys.len();
-        if text != *in_force {
+        if identity != *in_force {
             self.exchange(keys).await?;
             tracing::info!(url = self.source.url, keys = count, others, "keys of tokens fetched");
-            *in_force = text;
+            *in_force = identity;
         }
         self.status.succeeded(self.node.clock.elapsed(), count);
         self.node.metrics.jwks_keys.set(i64::try_from(count).unwrap_or(i64::MAX));

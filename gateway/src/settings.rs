@@ -43,7 +43,7 @@ pub struct Settings {
     pub token_key_files: TokenKeyFiles,
     /// CAs that may have signed the certificate of `auth.jwks.url`, PEM; without it those that browsers trust may.
     pub jwks_ca_file: Option<PathBuf>,
-    /// Clients without a token may connect where a configuration does not say.
+    /// Clients without a token may connect wherever a configuration does not say: see [`Settings::anonymous_under`].
     pub anonymous: bool,
     /// Name of this gateway in reports and replies.
     pub node_name: String,
@@ -193,7 +193,7 @@ impl Default for Settings {
             secrets: Secrets::default(),
             token_key_files: TokenKeyFiles::default(),
             jwks_ca_file: None,
-            anonymous: true,
+            anonymous: false,
             node_name: "gateway".to_owned(),
             revision: String::new(),
             shards: 0,
@@ -222,6 +222,15 @@ impl Settings {
     /// What the configuration means, with the keys of clients' tokens; without a key none is accepted.
     pub fn policy(&self) -> Result<Policy, SettingsError> {
         Ok(Policy::compile(self.config.clone(), self.secrets.token_keys.parse()?)?)
+    }
+
+    /// Whether clients without a token may connect under a configuration that does not say: by themselves only to a gateway that listens to
+    /// this machine alone, and has no keys by which others could be told from them.
+    #[must_use]
+    pub fn anonymous_under(&self, config: &GatewayConfig) -> bool {
+        let fetches_keys = self.config.auth.jwks.is_some() || config.auth.jwks.is_some();
+        let has_keys = fetches_keys || !self.secrets.token_keys.is_empty();
+        self.anonymous || self.listen.ip().is_loopback() && !has_keys
     }
 
     /// How many shards `shards` stands for on this machine.

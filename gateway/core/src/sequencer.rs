@@ -129,7 +129,7 @@ pub enum Effect {
     },
     /// Read a stream.
     Read(Read),
-    /// Replace the stream's epoch if it still is `epoch`, and drop its publications; answer with [`Sequencer::rotated`] or
+    /// Replace the stream's epoch if it still is `epoch`, and keep its publications; answer with [`Sequencer::rotated`] or
     /// [`Sequencer::read_failed`].
     Rotate {
         /// The channel.

@@ -1,6 +1,6 @@
 //! Raw clients' HTTP requests: the tokens that they bring, and messages by POST.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use gateway_core::{
     address::Site,
@@ -37,18 +37,19 @@ impl ClientPort {
         };
         let (admission, client) = (&self.node.admission, self.client(request.headers()));
         admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        let token = self.entry(client, &token, channel).await.map_err(|error| match error {
-            TokenError::UnknownKey => {
-                self.node.unknown_keys.notify_one();
-                self.node.metrics.refused("unknown_key");
-                reply::unavailable(1, &error.to_string())
-            }
-            TokenError::TooMany | TokenError::Unchecked => reply::unavailable(1, &error.to_string()),
-            TokenError::Invalid(_) => {
+        let token = self.entry(client, &token, channel).await.map_err(|error| {
+            if error.is_charged() {
                 admission.wrong_token(Site::of(client), self.node.clock.elapsed());
-                self.unauthorized(&error.to_string())
             }
-            TokenError::Expired => self.unauthorized(&error.to_string()),
+            match error {
+                TokenError::UnknownKey { .. } => {
+                    self.node.unknown_keys.notify_one();
+                    self.node.metrics.refused("unknown_key");
+                    reply::unavailable(1, &error.to_string())
+                }
+                TokenError::TooMany | TokenError::Unchecked => reply::unavailable(1, &error.to_string()),
+                TokenError::Invalid(_) | TokenError::Expired => self.unauthorized(&error.to_string()),
+            }
         })?;
         if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
             Ok(Some(token))
@@ -59,14 +60,19 @@ impl ClientPort {
 
     /// Verifies a token, on another thread where that is slow: whoever brings wrong ones holds up new clients at most.
     async fn entry(&self, client: IpAddr, token: &str, channel: &str) -> Result<EntryToken, TokenError> {
-        let verifier = self.policy().verifier().clone();
-        let checked = if verifier.is_slow() {
-            let check = self.node.checks.submit(Site::of(client), &verifier, token);
-            check.ok_or(TokenError::TooMany)?.await.map_err(|_| TokenError::TooMany)?
-        } else {
-            verifier.check(token)
-        };
-        checked.entry(channel, self.node.clock.now())
+        loop {
+            let verifier = self.policy().verifier().clone();
+            let checked = if verifier.is_slow() {
+                let check = self.node.checks.submit(Site::of(client), &verifier, token);
+                check.ok_or(TokenError::TooMany)?.await.map_err(|_| TokenError::TooMany)?
+            } else {
+                verifier.check(token)
+            };
+            // What a verifier says counts no longer once the policy has another one.
+            if Arc::ptr_eq(&verifier, self.policy().verifier()) {
+                return checked.entry(channel, self.node.clock.now());
+            }
+        }
     }
 
     pub(super) async fn publish_raw(

@@ -1,6 +1,6 @@
 //! One fetch of a key set: bounded in time and in bytes, and nothing is taken from anywhere but where the configuration says.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gateway_core::{config::Jwks, token::KeySetError};
@@ -9,12 +9,12 @@ use hyper::{
     Request, StatusCode, Uri,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, HOST, LOCATION, USER_AGENT},
+    header::{ACCEPT, HOST, HeaderValue, LOCATION, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     task::spawn_blocking,
     time::timeout,
 };
@@ -33,6 +33,8 @@ use crate::{
 pub const CA_FLAG: &str = "--jwks-ca-file";
 /// For the whole of it.
 const WITHIN: Duration = Duration::from_secs(10);
+/// To connect to one address of the host, so that one that does not answer leaves time for the others.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 /// A key set at most; those of the largest providers, with certificates, have some 20 KiB.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -107,7 +109,8 @@ async fn get(source: &Jwks, ca_file: Option<&Path>) -> Result<Bytes, FetchError>
         .body(Empty::new())
         .map_err(|_| FetchError::Url)?;
     let unreachable = |error| FetchError::Unreachable { host: format!("{host}:{port}"), error };
-    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    let addresses = lookup_host((host, port)).await.map_err(unreachable)?;
+    let stream = connect(addresses).await.map_err(unreachable)?;
     if !is_https {
         return converse(stream, request).await;
     }
@@ -115,6 +118,19 @@ async fn get(source: &Jwks, ca_file: Option<&Path>) -> Result<Bytes, FetchError>
     let connector = connector(ca_file).await?;
     let stream = connector.connect(name, stream).await.map_err(of_tls)?;
     converse(stream, request).await
+}
+
+/// To the first address that answers in time.
+async fn connect(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for address in addresses {
+        match timeout(CONNECTED_WITHIN, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error,
+            Err(_) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
 }
 
 /// The file is read anew each time, so that a CA can be exchanged.
@@ -152,11 +168,10 @@ async fn converse(
         let response = sender.send_request(request).await?;
         match response.status() {
             StatusCode::OK => read(response.into_body()).await,
-            status if status.is_redirection() => {
-                let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-                Err(FetchError::Redirected(location.unwrap_or_default().to_owned()))
-            }
-            status => Err(FetchError::Status(status)),
+            status => Err(match response.headers().get(LOCATION).map(HeaderValue::to_str) {
+                Some(Ok(location)) if status.is_redirection() => FetchError::Redirected(location.to_owned()),
+                _ => FetchError::Status(status),
+            }),
         }
     };
     tokio::select! {

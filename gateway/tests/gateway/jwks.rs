@@ -46,7 +46,6 @@ fn set(keys: &[&SigningKey]) -> Published {
 fn from(issuer: &Issuer) -> impl FnOnce(&mut Settings) {
     let jwks = Jwks { url: issuer.url(), allow_http: false };
     move |settings| {
-        settings.anonymous = false;
         settings.config.auth.anonymous = false;
         settings.config.auth.jwks = Some(jwks);
     }
@@ -144,6 +143,37 @@ async fn a_gateway_that_has_never_had_the_keys_it_needs_is_not_ready() {
         settings.config.auth.anonymous = true;
     });
     assert!(open.is_ready().await, "who needs no token need not wait for the keys");
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_never_had_the_keys_it_needs_is_ready_once_it_has_those_of_another_url_or_needs_none()
+ {
+    let key = SigningKey::new("key");
+    let (wrong, right) = (Issuer::start(Published::Nothing).await, Issuer::start(Published::Nothing).await);
+    let server = Server::start(from(&wrong));
+    let exchange = async |anonymous: bool| {
+        let config = json!({"auth": {"anonymous": anonymous, "jwks": {"url": right.url()}}}).to_string();
+        let answer = server.http(server.control, "PUT /config", &[], config.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    exchange(false).await;
+    until("a failure there", || async {
+        let key_set = server.key_set().await;
+        key_set.url == right.url() && key_set.failure.is_some()
+    })
+    .await;
+    assert!(!server.is_ready().await);
+    exchange(true).await;
+    assert!(server.is_ready().await);
+    exchange(false).await;
+    assert!(server.is_ready().await, "there may be clients to serve");
+    let server = Server::start(from(&wrong));
+    let config = json!({"auth": {"anonymous": false, "jwks": {"url": right.url()}}}).to_string();
+    server.http(server.control, "PUT /config", &[], config.as_bytes()).await;
+    assert!(!server.is_ready().await);
+    right.publish(set(&[&key]));
+    until("the keys", || server.is_ready()).await;
+    server.admits(&key.token()).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! Tokens that take long to verify, brought by many at once, and tokens that end.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
+use futures::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mooring_gateway::settings::Secret;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Server, WebSocket};
@@ -14,10 +18,13 @@ fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
 }
 
-fn connect(key: &KeyPair) -> String {
+fn sign(key: &KeyPair, claims: &Value) -> String {
     let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::ES384), &json!({"sub": "ada"}), &key).unwrap();
-    json!({"id": 1, "connect": {"token": token}}).to_string()
+    jsonwebtoken::encode(&Header::new(Algorithm::ES384), claims, &key).unwrap()
+}
+
+fn connect(key: &KeyPair) -> String {
+    json!({"id": 1, "connect": {"token": sign(key, &json!({"sub": "ada"}))}}).to_string()
 }
 
 #[tokio::test]
@@ -57,6 +64,36 @@ async fn a_flood_of_forged_tokens_holds_up_nobody_who_is_connected_and_each_is_r
         assert_eq!(forger.close_code().await, 3500);
     }
     neighbour.command(r#"{"id":3,"ping":{}}"#).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_it_waits_to_be_checked_publishes_nothing_from_then_on() {
+    let key = key();
+    let server = Server::start(|settings| {
+        settings.shards = 1;
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.public_keys = vec![Secret::new(key.public_key_pem())];
+    });
+    let [good, stolen] = ["good", "stolen"].map(|id| sign(&key, &json!({"sub": "ada", "jti": id})));
+    let mut listener = server.web_socket(&format!("/raw/room?token={good}")).await;
+    let mut speaker = server.web_socket(&format!("/raw/room?token={good}")).await;
+    let path = format!("POST /raw/room?token={stolen}");
+    let publish = || server.http(server.client, &path, &["Content-Type: text/plain"], b"stolen");
+    let publishing = join_all((0..100).map(|_| publish()));
+    let revoking = async {
+        // The first of them has been checked, and the others wait.
+        assert_eq!(listener.message().await, Message::text("stolen"));
+        let config = json!({"auth": {"anonymous": false, "revokedTokens": ["stolen"]}}).to_string();
+        let answer = server.http(server.control, "PUT /config", &[], config.as_bytes()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        speaker.text("revoked").await;
+    };
+    let (answers, ()) = tokio::join!(publishing, revoking);
+    speaker.text("over").await;
+    while listener.message().await != Message::text("revoked") {}
+    assert_eq!(listener.message().await, Message::text("over"));
+    let statuses: BTreeSet<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 401].into());
 }
 
 #[tokio::test]

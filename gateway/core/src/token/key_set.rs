@@ -1,5 +1,7 @@
 //! Key sets as who signs tokens publishes them (RFC 7517, section 5).
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -8,21 +10,21 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Key;
+use super::{Key, key::is_fit};
 
 /// Keys in a set at most; those of the largest providers have a dozen.
 const MAX_KEYS: usize = 64;
 
-/// Bytes of an RSA modulus: of 2048 bits at least (RFC 7518, section 3.3), and not so many that to verify takes many milliseconds.
-const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
-/// Bytes of an RSA exponent at most; hardly ever is it longer than three.
-const RSA_EXPONENT: usize = 4;
+/// Bytes of an RSA modulus at least: 2048 bits (RFC 7518, section 3.3).
+const RSA_MODULUS: usize = 256;
 
 /// The keys of a set that tokens may be signed with.
 pub struct KeySet {
     /// At least one.
     pub keys: Vec<Key>,
-    /// Those for something else, of kinds that are not understood here, or too short. They are passed over (RFC 7517, section 5).
+    /// The same for sets of the same keys, in whatever order and form they are published.
+    pub identity: BTreeSet<String>,
+    /// Those for something else, of kinds that are not understood here, too short or too long. They are passed over (RFC 7517, section 5).
     pub others: usize,
 }
 
@@ -37,7 +39,7 @@ pub enum KeySetError {
     TooMany(usize),
     /// Nothing that a token could be signed with.
     #[error(
-        "none of its {0} keys is one for signatures: RSA of at least 2048 bits, EC on P-256 or P-384, or Ed25519"
+        "none of its {0} keys is one for signatures: RSA of 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519"
     )]
     NoneUsable(usize),
 }
@@ -60,16 +62,17 @@ impl KeySet {
         if found > MAX_KEYS {
             return Err(KeySetError::TooMany(found));
         }
-        let keys: Vec<_> = keys.into_iter().filter_map(|key| usable(key.get())).collect();
+        let usable = keys.into_iter().filter_map(|key| usable(key.get()));
+        let (keys, identity): (Vec<_>, _) = usable.unzip();
         if keys.is_empty() {
             return Err(KeySetError::NoneUsable(found));
         }
-        Ok(Self { others: found - keys.len(), keys })
+        Ok(Self { others: found - keys.len(), keys, identity })
     }
 }
 
-/// A key that verifies signatures. Never a symmetric one: who can read it could sign.
-fn usable(text: &str) -> Option<Key> {
+/// A key that verifies signatures, and what tells it from others. Never a symmetric one: who can read it could sign.
+fn usable(text: &str) -> Option<(Key, String)> {
     let jwk: Jwk = serde_json::from_str(text).ok()?;
     let is_for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
         && jwk.common.key_operations.as_ref().is_none_or(|ops| ops.contains(&KeyOperations::Verify));
@@ -84,8 +87,9 @@ fn usable(text: &str) -> Option<Key> {
     if algorithms.is_empty() {
         return None;
     }
-    let decoding = DecodingKey::from_jwk(&jwk).ok()?;
-    Some(Key::published(jwk.common.key_id, decoding, algorithms))
+    let decoding = DecodingKey::from_jwk(&jwk).ok().filter(is_fit)?;
+    let identity = serde_json::to_string(&jwk).ok()?;
+    Some((Key::published(jwk.common.key_id, decoding, algorithms), identity))
 }
 
 /// What a key of a kind that is understood here can verify.
@@ -95,8 +99,7 @@ fn algorithms(parameters: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
         AlgorithmParameters::RSA(rsa) => {
             let modulus = URL_SAFE_NO_PAD.decode(&rsa.n).ok()?;
             let modulus = modulus.iter().skip_while(|byte| **byte == 0).count();
-            let is_fit = RSA_MODULUS.contains(&modulus) && (1..=RSA_EXPONENT).contains(&length(&rsa.e)?);
-            is_fit.then(|| {
+            (modulus >= RSA_MODULUS).then(|| {
                 let of_pkcs = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
                 of_pkcs.into_iter().chain([Algorithm::PS256, Algorithm::PS384, Algorithm::PS512]).collect()
             })
@@ -110,8 +113,8 @@ fn algorithms(parameters: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
             (length(&ec.x)? == bytes && length(&ec.y)? == bytes).then(|| vec![algorithm])
         }
         AlgorithmParameters::OctetKeyPair(pair) => {
-            let is_fit = pair.curve == EllipticCurve::Ed25519 && length(&pair.x)? == 32;
-            is_fit.then(|| vec![Algorithm::EdDSA])
+            let is_whole = pair.curve == EllipticCurve::Ed25519 && length(&pair.x)? == 32;
+            is_whole.then(|| vec![Algorithm::EdDSA])
         }
         _ => None,
     }

@@ -71,6 +71,7 @@ async fn an_answer_is_taken_as_it_is_and_whatever_is_none_is_named() {
             "HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n",
             "it redirects to \"http://elsewhere/\", which is not followed",
         ),
+        ("HTTP/1.1 304 Not Modified\r\n\r\n", "it answers 304 Not Modified"),
         ("SSH-2.0-OpenSSH_9.6\r\n", "its answer broke off: "),
         (&long, "its answer is longer than 262144 bytes"),
         (&endless, "its answer is longer than 262144 bytes"),
@@ -98,6 +99,27 @@ async fn a_place_that_cannot_be_reached_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = fetch(&source(format!("http://{closed}/keys")), None).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("there is no connection to {closed}: ")), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // A queue that is full swallows whatever comes then.
+    let full = socket.listen(1).unwrap();
+    let silent = full.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = timeout(Duration::from_secs(1), TcpStream::connect(silent)).await {
+        queued.push(stream.unwrap());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let answers = listener.local_addr().unwrap();
+    let begin = tokio::time::Instant::now();
+    let stream = connect([silent, answers]).await.unwrap();
+    assert_eq!((stream.peer_addr().unwrap(), begin.elapsed().as_secs()), (answers, 3));
+    let error = connect([silent]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop((full, queued, listener));
 }
 
 #[tokio::test]
