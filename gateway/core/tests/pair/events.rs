@@ -1,11 +1,13 @@
 //! What may happen to one connection, at random.
 
+use std::collections::BTreeSet;
+
 use gateway_core::config::{self, Audience, ChannelOptions, Entrants};
 use proptest::prelude::*;
 
 use crate::{
     rules::Rules,
-    vocabulary::{Answer, Channel, Command, Token},
+    vocabulary::{Answer, Channel, Command, Name, Token},
 };
 
 /// One thing that happens.
@@ -65,6 +67,12 @@ fn connection_token() -> impl Strategy<Value = Token> {
     ]
 }
 
+/// Whose connection is refreshed stays, as a rule.
+fn refreshing_token() -> impl Strategy<Value = Token> {
+    use Token::*;
+    prop_oneof![6 => prop::sample::select(&[Good, Good, Brief, Subscribing][..]), 1 => connection_token()]
+}
+
 /// The more often a command ends the connection, the rarer it is.
 fn command() -> impl Strategy<Value = Command> {
     let subscribe = (channel(), subscription_token(), any::<bool>());
@@ -80,7 +88,7 @@ fn command() -> impl Strategy<Value = Command> {
         20 => channel().prop_map(Command::History),
         5 => prop::sample::select(&[Command::Ping, Command::Rpc, Command::Send, Command::Pong, Command::Unheard][..]),
         6 => sub_refresh.prop_map(|(channel, token)| Command::SubRefresh { channel, token }),
-        1 => connection_token().prop_map(Command::Refresh),
+        4 => refreshing_token().prop_map(Command::Refresh),
         1 => connection_token().prop_map(Command::Connect),
     ]
 }
@@ -113,9 +121,12 @@ fn rules() -> impl Strategy<Value = Rules> {
     let options = || prop_oneof![Just(usual()), options()];
     let news = prop::option::weighted(0.85, options());
     let limit = prop::sample::select(&[4, 4, 2][..]);
-    (prop::bool::weighted(0.6), prop::bool::weighted(0.97), limit, options(), news).prop_map(
-        |(anonymous, is_served, subscriptions, plain, news)| Rules {
+    let revoked = prop::collection::btree_set(prop::sample::select(&Name::ALL[..]), 1..4);
+    let revoked = prop_oneof![1 => Just(BTreeSet::new()), 1 => revoked];
+    (prop::bool::weighted(0.6), revoked, prop::bool::weighted(0.97), limit, options(), news).prop_map(
+        |(anonymous, revoked, is_served, subscriptions, plain, news)| Rules {
             anonymous,
+            revoked,
             is_served,
             subscriptions,
             plain,
@@ -145,7 +156,7 @@ fn event() -> impl Strategy<Value = Event> {
         120 => (0..64_usize, answer).prop_map(|(index, answer)| Event::Answer(index, answer)),
         24 => (channel(), any::<bool>()).prop_map(|(channel, is_large)| Event::Deliver(channel, is_large)),
         6 => channel().prop_map(Event::Discontinue),
-        6 => rules().prop_map(|rules| Event::Exchange(Box::new(rules))),
+        8 => rules().prop_map(|rules| Event::Exchange(Box::new(rules))),
         2 => Just(Event::Outage),
         3 => padded,
         24 => wait.prop_map(Event::Wait),
@@ -174,7 +185,7 @@ pub fn history() -> impl Strategy<Value = History> {
     let first = prop_oneof![9 => begin, 1 => event()];
     (rules(), any::<(bool, bool)>(), first, prop::collection::vec(event(), 0..80)).prop_map(
         |(rules, (is_compressed, is_slow), first, rest)| {
-            let rules = Rules { is_served: true, ..rules };
+            let rules = Rules { is_served: true, revoked: BTreeSet::new(), ..rules };
             History { rules, is_compressed, is_slow, events: [vec![first], rest].concat() }
         },
     )

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     rules::{PACE, Rules},
-    vocabulary::{Answer, Ask, Channel, Command, Sight},
+    vocabulary::{Answer, Ask, Channel, Command, Name, Sight},
 };
 
 /// When the clock of seconds shows none since the connection was opened, so that nothing of the server's is due at a whole one.
@@ -25,6 +25,7 @@ const NOTICED_STALE: Duration = Duration::from_millis(10_250);
 /// What a token says of one channel.
 #[derive(Clone, Copy, Debug)]
 struct Grant {
+    token: Name,
     by_server: bool,
     /// When it may end at the earliest, like all times since the connection was opened.
     ends: Option<Duration>,
@@ -79,7 +80,8 @@ pub struct Model {
     state: State,
     /// Empty for an anonymous one.
     user: &'static str,
-    has_token: bool,
+    /// What let it in, if it came with one.
+    token: Option<Name>,
     ends: Option<Duration>,
     /// Until when the tokens and the commands so far are paid for.
     tokens_paid: Duration,
@@ -107,7 +109,7 @@ impl Model {
             now: FIRST_SECOND,
             state: State::New,
             user: "",
-            has_token: false,
+            token: None,
             ends: None,
             tokens_paid: Duration::ZERO,
             commands_paid: Duration::ZERO,
@@ -265,14 +267,11 @@ impl Model {
     }
 
     fn adapt(&mut self) {
-        if !self.rules.is_served {
-            return self.close(3508);
-        }
-        if self.state == State::Connected && !self.rules.anonymous && !self.has_token {
-            return self.close(3507);
+        if let Err(code) = self.may_stay() {
+            return self.close(code);
         }
         for Subscription { channel, grant, .. } in self.subscriptions.clone() {
-            if self.rules.admit(channel, self.user, grant.is_some()).is_ok() {
+            if self.rules.admit(channel, self.user, self.counts(grant)).is_ok() {
                 let is_seen = self.rules.is_seen(channel);
                 self.subscription_mut(channel).into_iter().for_each(|one| one.is_seen = is_seen);
             } else if self.state == State::Greeting {
@@ -282,6 +281,25 @@ impl Model {
                 self.tell_unsubscribed(channel, 2000);
             }
         }
+    }
+
+    /// Whoever has shown his token, or that he has none, is judged by that; others by what they come with.
+    fn may_stay(&self) -> Result<(), u16> {
+        let is_known = matches!(self.state, State::Greeting | State::Connected);
+        let is_let_in = match self.token {
+            Some(name) => !self.rules.revoked.contains(&name),
+            None => self.rules.anonymous,
+        };
+        match (self.rules.is_served, !is_known || is_let_in) {
+            (false, _) => Err(3508),
+            (true, false) => Err(3507),
+            (true, true) => Ok(()),
+        }
+    }
+
+    /// Whether there is a token for a channel that is not revoked.
+    fn counts(&self, grant: Option<Grant>) -> bool {
+        grant.is_some_and(|grant| !self.rules.revoked.contains(&grant.token))
     }
 
     fn subscription(&self, channel: Channel) -> Option<&Subscription> {

@@ -1,10 +1,12 @@
 //! What a configuration gives to whom in which channel, as the protocol's document says it.
 
+use std::collections::BTreeSet;
+
 use gateway_core::config::{
     Audience, Auth, ChannelOptions, Channels, Entrants, GatewayConfig, Namespace, Protocol, Protocols,
 };
 
-use crate::vocabulary::Channel;
+use crate::vocabulary::{Channel, Name};
 
 /// Messages per second, and at once.
 pub const PACE: u32 = 20;
@@ -14,6 +16,7 @@ pub const MESSAGE_BYTES: u32 = 16_384;
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub anonymous: bool,
+    pub revoked: BTreeSet<Name>,
     /// The protocol is served.
     pub is_served: bool,
     /// Subscriptions that the connection may have.
@@ -33,8 +36,9 @@ impl Rules {
         let namespaces =
             [("live", &self.live)].into_iter().chain(self.news.iter().map(|news| ("news", news)));
         let namespaces = namespaces.map(namespace).collect();
+        let revoked_tokens = self.revoked.iter().map(|name| name.text()).collect();
         let mut config = GatewayConfig {
-            auth: Auth { anonymous: self.anonymous, ..Auth::default() },
+            auth: Auth { anonymous: self.anonymous, revoked_tokens, ..Auth::default() },
             channels: Channels { default: self.plain.clone(), namespaces },
             protocols: Protocols(vec![if self.is_served { Protocol::Centrifuge } else { Protocol::Raw }]),
             ..GatewayConfig::default()
@@ -79,7 +83,7 @@ impl Rules {
             Entrants::Clients => true,
         };
         let by_name = match channel {
-            Channel::Private | Channel::PrivateOfNews | Channel::NewsOfPrivate => false,
+            Channel::Private | Channel::PrivateOfNews | Channel::NewsOfPrivate | Channel::Server => false,
             Channel::Theirs | Channel::TheirNews => false,
             Channel::Ours | Channel::OurNews => user == "ada",
             _ => true,

@@ -21,7 +21,7 @@ pub enum Channel {
     /// Of a namespace that nobody configures.
     Unknown,
     Unnamed,
-    /// Those that a connection token may subscribe its client to.
+    /// Those that a connection token may subscribe its client to; the first is private.
     Server,
     ServerNews,
 }
@@ -60,14 +60,14 @@ impl Channel {
             Self::Live => "live:now",
             Self::Unknown => "unheard:of",
             Self::Unnamed => "",
-            Self::Server => "server",
+            Self::Server => "$server",
             Self::ServerNews => "news:server",
         }
     }
 }
 
 /// A token by what is wrong with it. One of a subscription is for the channel that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Token {
     Absent,
     /// Ada's.
@@ -90,6 +90,36 @@ pub enum Token {
 }
 
 pub const BRIEF: u64 = 5;
+
+/// A token's name (`jti`), by which it is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    Connection(Token),
+    Subscription(Token),
+}
+
+impl Name {
+    /// Of the tokens that are good for something.
+    pub const ALL: [Self; 7] = [
+        Self::Connection(Token::Good),
+        Self::Connection(Token::Brief),
+        Self::Connection(Token::Nameless),
+        Self::Connection(Token::Subscribing),
+        Self::Subscription(Token::Good),
+        Self::Subscription(Token::Brief),
+        Self::Subscription(Token::Nameless),
+    ];
+
+    pub fn token(self) -> Token {
+        let (Self::Connection(token) | Self::Subscription(token)) = self;
+        token
+    }
+
+    /// As it is written.
+    pub fn text(self) -> String {
+        format!("{self:?}")
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     node::Frame,
     tokens::sign,
-    vocabulary::{BRIEF, Channel, Command, Sight, Token},
+    vocabulary::{BRIEF, Channel, Command, Name, Sight, Token},
 };
 
 /// A command as a client writes it at that time.
@@ -50,7 +50,8 @@ pub fn line(id: u32, command: Command, unix_seconds: u64) -> String {
 
 /// A connection token, or a subscription token for a channel.
 fn write_token(token: Token, channel: Option<Channel>, unix_seconds: u64) -> String {
-    let mut claims = json!({"sub": "ada"});
+    let name = if channel.is_some() { Name::Subscription(token) } else { Name::Connection(token) };
+    let mut claims = json!({"sub": "ada", "jti": name.text()});
     if let Some(channel) = channel {
         claims["channel"] = json!(channel.name());
     }
@@ -59,7 +60,7 @@ fn write_token(token: Token, channel: Option<Channel>, unix_seconds: u64) -> Str
         Token::Good => {}
         Token::Brief => claims["exp"] = json!(unix_seconds + BRIEF),
         Token::Nameless => claims["sub"] = json!(""),
-        Token::Subscribing => claims["channels"] = json!(["server", "news:server"]),
+        Token::Subscribing => claims["channels"] = json!(["$server", "news:server"]),
         Token::SubscribingToUnknown => claims["channels"] = json!(["unheard:of"]),
         Token::SubscribingToMany => claims["channels"] = json!(["a", "b", "c", "d", "e"]),
         Token::Expired => claims["exp"] = json!(1_000),

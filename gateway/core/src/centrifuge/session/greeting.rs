@@ -89,9 +89,9 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), Failure> {
         // The policy may be another one than when the client brought its token.
-        if !self.credentials.admit(link.policy) {
+        if let Err(code) = self.may_stay(link) {
             link.abandon(subscribing.channel);
-            return Err(Failure::Disconnect(DisconnectCode::PermissionDenied));
+            return Err(Failure::Disconnect(code));
         }
         let mut room = self.greeting.as_ref().map_or(0, |greeting| greeting.room);
         let answered = self.answered(id, subscribing, result, &mut room, link);

@@ -55,13 +55,16 @@ impl Session {
         Ok(())
     }
 
-    /// Who has not connected yet is judged by what he connects with.
-    fn may_stay(&self, link: &Link<'_>) -> Result<(), DisconnectCode> {
+    /// Who has not shown yet what he connects with is judged by that when he does.
+    pub(super) fn may_stay(&self, link: &Link<'_>) -> Result<(), DisconnectCode> {
         if !link.policy.serves(Protocol::Centrifuge) {
             return Err(DisconnectCode::NotAvailable);
         }
-        let may_stay = self.stage < Stage::Connected || self.credentials.admit(link.policy);
-        if may_stay { Ok(()) } else { Err(DisconnectCode::PermissionDenied) }
+        let is_known = self.stage >= Stage::Connected || self.greeting.is_some();
+        if is_known && !self.credentials.admit(link.policy) {
+            return Err(DisconnectCode::PermissionDenied);
+        }
+        Ok(())
     }
 
     fn standing(&self, subscription: Subscription, link: &Link<'_>) -> Standing {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gateway_core::config::Audience;
 
 use super::{FIRST_SECOND, Grant, Model, Said, State, Subscription, Waiting};
-use crate::vocabulary::{Answer, Ask, BRIEF, Channel, Command, Sight, Token};
+use crate::vocabulary::{Answer, Ask, BRIEF, Channel, Command, Name, Sight, Token};
 
 /// Good tokens at once, and in how long one more may come.
 const BURST: u32 = 128;
@@ -46,7 +46,8 @@ impl Model {
             return self.welcome(id);
         }
         let is_good = !matches!(token, Token::Absent | Token::Forged | Token::Foreign | Token::Misplaced);
-        match self.verify(token, second, is_good) {
+        let name = Name::Connection(token);
+        match self.verify(name, second, is_good) {
             Err(Refusal::Wrong) => return self.close(3500),
             Err(Refusal::Error(code)) => {
                 self.state = State::Refused;
@@ -57,17 +58,12 @@ impl Model {
         match token {
             Token::Subscribing => {
                 self.state = State::Greeting;
-                for channel in [Channel::ServerNews, Channel::Server] {
+                for channel in [Channel::Server, Channel::ServerNews] {
                     if let Err(code) = self.rules.options(channel) {
                         return self.fail_to_connect(id, code);
                     }
-                    self.ask(
-                        id,
-                        Ask::Subscribe(channel),
-                        "connect",
-                        0,
-                        Some(Grant { by_server: true, ends: None }),
-                    );
+                    let grant = Grant { token: name, by_server: true, ends: None };
+                    self.ask(id, Ask::Subscribe(channel), "connect", 0, Some(grant));
                 }
             }
             Token::SubscribingToUnknown => self.fail_to_connect(id, 102),
@@ -77,13 +73,13 @@ impl Model {
     }
 
     fn identify(&mut self, token: Token, second: u64) {
-        (self.user, self.has_token) = (owner(token), true);
+        (self.user, self.token) = (owner(token), Some(Name::Connection(token)));
         self.ends = ends(token, second);
     }
 
     fn fail_to_connect(&mut self, id: u32, code: u64) {
         self.state = State::Refused;
-        (self.user, self.has_token, self.ends) = ("", false, None);
+        (self.user, self.token, self.ends) = ("", None, None);
         self.waiting.iter_mut().for_each(|waiting| waiting.is_stale = true);
         self.subscriptions.clear();
         self.held.clear();
@@ -155,7 +151,7 @@ impl Model {
             Command::Refresh(token) => {
                 let is_good =
                     !matches!(token, Token::Absent | Token::Forged | Token::Foreign | Token::Misplaced);
-                match self.verify(token, second, is_good) {
+                match self.verify(Name::Connection(token), second, is_good) {
                     Ok(()) if owner(token) == self.user => {
                         self.identify(token, second);
                         self.seen.push(Sight::Reply(id, "refresh"));
@@ -184,19 +180,23 @@ impl Model {
     /// What a subscription token gives, or the error.
     fn check(&mut self, token: Token, second: u64) -> Result<Grant, u64> {
         let is_for_here = matches!(token, Token::Good | Token::Brief | Token::Nameless);
-        match self.verify(token, second, is_for_here && owner(token) == self.user) {
-            Ok(()) => Ok(Grant { by_server: false, ends: ends(token, second) }),
+        let name = Name::Subscription(token);
+        match self.verify(name, second, is_for_here && owner(token) == self.user) {
+            Ok(()) => Ok(Grant { token: name, by_server: false, ends: ends(token, second) }),
             Err(Refusal::Error(code)) => Err(code),
             Err(Refusal::Wrong) => Err(103),
         }
     }
 
-    /// A token is looked at, unless too many were: a wrong one counts as sixteen. An expired one is not wrong, whosoever it is.
-    fn verify(&mut self, token: Token, second: u64, is_good: bool) -> Result<(), Refusal> {
+    /// A token is looked at, unless too many were: a wrong one counts as sixteen. An expired one is not wrong, whosoever it is, unless it is
+    /// revoked.
+    fn verify(&mut self, name: Name, second: u64, is_good: bool) -> Result<(), Refusal> {
         if self.tokens_paid >= self.now + BURST * ONE_MORE {
             return Err(Refusal::Error(111));
         }
-        let is_expired = token == Token::Expired || token == Token::Brief && self.second() >= second + BRIEF;
+        let (token, is_revoked) = (name.token(), self.rules.revoked.contains(&name));
+        let is_over = token == Token::Expired || token == Token::Brief && self.second() >= second + BRIEF;
+        let (is_good, is_expired) = (is_good && !is_revoked, is_over && !is_revoked);
         let price = if is_good || is_expired { 1 } else { WRONG };
         self.tokens_paid = self.tokens_paid.max(self.now) + price * ONE_MORE;
         match (is_expired, is_good) {
@@ -213,6 +213,9 @@ impl Model {
 
     pub(super) fn finish(&mut self, waiting: Waiting, answer: Answer) {
         let Waiting { id, ask, reply, grant, .. } = waiting;
+        if let (State::Greeting, Err(code)) = (self.state, self.may_stay()) {
+            return self.close(code);
+        }
         let outcome = match (answer, ask) {
             (Answer::Fine, Ask::Subscribe(channel)) => self.enter(channel, grant),
             (Answer::Fine, _) => Ok(()),
@@ -232,7 +235,7 @@ impl Model {
 
     /// What the rules say counts when the backplane has answered.
     fn enter(&mut self, channel: Channel, grant: Option<Grant>) -> Result<(), u64> {
-        self.rules.admit(channel, self.user, grant.is_some())?;
+        self.rules.admit(channel, self.user, self.counts(grant))?;
         let is_seen = self.rules.is_seen(channel);
         // What has ended meanwhile is noticed with the next heartbeat from here on.
         let grant = grant.map(|grant| Grant { ends: grant.ends.map(|ends| ends.max(self.now)), ..grant });
