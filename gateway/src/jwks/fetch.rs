@@ -26,7 +26,7 @@ use tokio_rustls::{
 use crate::{
     policies::ExchangeError,
     settings::{Secret, SettingsError, read_secret},
-    tls,
+    tls::{self, Unusable},
 };
 
 /// The flag that names the file of CAs.
@@ -64,7 +64,7 @@ pub enum FetchError {
     CaFile(#[from] SettingsError),
     /// The file of CAs holds something else.
     #[error("{CA_FLAG}: {0}")]
-    NoCa(String),
+    NoCa(Unusable),
     /// What came is no HTTP, or broke off.
     #[error("its answer broke off: {0}")]
     Http(#[from] hyper::Error),

@@ -1,12 +1,12 @@
 //! Raw clients of a gateway whose Redis goes away: they stay.
 
 use gateway_core::{backplane::Retention, raw::backplane_channel};
+use mooring_fleet::proxy::{Fault, Proxy};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     gateway::{Server, WebSocket, until},
-    proxy::{Fault, Proxy},
-    redis_server::RedisServer,
+    redis_server::{self, RedisServer},
     support::{Node, RETENTION, publish},
 };
 
@@ -79,8 +79,8 @@ async fn what_is_published_while_a_raw_client_is_cut_off_from_live_messages_reac
 #[tokio::test]
 async fn a_gap_of_more_than_one_read_holds_reaches_a_raw_client_whole_in_order_and_once() {
     let redis = RedisServer::start();
-    let proxy = Proxy::start(redis.port()).await;
-    let server = Server::start(|settings| settings.redis_url = Some(proxy.url()));
+    let proxy = Proxy::start(redis.port()).await.unwrap();
+    let server = Server::start(|settings| settings.redis_url = Some(redis_server::url(proxy.port())));
     let mut listener = server.raw("room").await;
     let elsewhere = Node::redis(&redis, 1).await;
     proxy.set(Fault::CutOff);
@@ -101,8 +101,8 @@ async fn a_gap_of_more_than_one_read_holds_reaches_a_raw_client_whole_in_order_a
 async fn of_a_gap_that_redis_holds_no_more_a_raw_client_is_not_told_but_it_is_counted_and_what_follows_arrives()
  {
     let redis = RedisServer::start();
-    let proxy = Proxy::start(redis.port()).await;
-    let server = Server::start(|settings| settings.redis_url = Some(proxy.url()));
+    let proxy = Proxy::start(redis.port()).await.unwrap();
+    let server = Server::start(|settings| settings.redis_url = Some(redis_server::url(proxy.port())));
     let mut listener = server.raw("room").await;
     let elsewhere = Node::redis(&redis, 1).await;
     proxy.set(Fault::CutOff);

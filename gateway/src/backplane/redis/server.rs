@@ -11,7 +11,10 @@ use super::{
     address::{self, Address},
     tls,
 };
-use crate::settings::{Secret, SettingsError, read_secret};
+use crate::{
+    settings::{Secret, SettingsError, read_secret},
+    tls::Unusable,
+};
 
 /// How this gateway gets into Redis, beside what the URL says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub enum InvalidRedis {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: Unusable,
     },
 }
 

@@ -11,7 +11,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::tls;
+use crate::tls::{self, Unusable};
 
 /// How a handshake failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +93,17 @@ impl From<&rustls::Error> for TlsFailure {
 pub(super) fn connector(
     roots: RootCertStore,
     identity: Option<(&str, &str)>,
-) -> Result<TlsConnector, String> {
+) -> Result<TlsConnector, Unusable> {
     let builder = tls::client(roots)?;
     let config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let certificates = tls::certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                .map_err(|_| "there is no key in PEM in the file of --redis-client-key-file".to_owned())?;
-            builder.with_client_auth_cert(certificates, key).map_err(|error| {
-                format!("it can't be used with the key of --redis-client-key-file ({error})")
-            })?
+            let flag = "--redis-client-key-file";
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| Unusable::NoKey(flag))?;
+            builder
+                .with_client_auth_cert(certificates, key)
+                .map_err(|error| Unusable::OtherKey { flag, error })?
         }
     };
     Ok(TlsConnector::from(Arc::new(config)))

@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 /// Who may connect and who may publish through the server API.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "self.anonymous || has(self.jwt)",
-     "message": "spec.auth: nobody could connect; set anonymous: true or give jwt"},
-]))]
 pub struct Auth {
     /// Clients without a token may connect.
     #[serde(default)]

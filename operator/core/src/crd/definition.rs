@@ -21,12 +21,19 @@ pub fn crd() -> Value {
     {
         let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else { continue };
         tidy(schema);
-        // Rules on metadata belong to the root, which the derive macro writes.
-        schema["x-kubernetes-validations"] = json!([{
-            "rule": "self.metadata.name.size() <= 46 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-            "message": "metadata.name: names Services and pods; use at most 46 lower-case letters, digits and dashes, \
-                        starting with a letter",
-        }]);
+        // The derive macro writes the root, where rules on metadata belong, and those that a default breaks: the API server holds the
+        // default of a field against its own rules.
+        schema["x-kubernetes-validations"] = json!([
+            {
+                "rule": "self.metadata.name.size() <= 46 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "message": "metadata.name: names Services and pods; use at most 46 lower-case letters, digits and dashes, \
+                            starting with a letter",
+            },
+            {
+                "rule": "self.spec.auth.anonymous || has(self.spec.auth.jwt)",
+                "message": "spec.auth: nobody could connect; set anonymous: true or give jwt",
+            },
+        ]);
         // An absent spec gets every default.
         schema["properties"]["spec"]["default"] = json!({});
     }

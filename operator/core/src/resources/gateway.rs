@@ -60,6 +60,12 @@ pub fn pod(desired: &Desired, name: &PodName) -> Pod {
     }
 }
 
+/// A text of which the kubelet makes what it says: in arguments and in values of variables it would put another variable for `$(NAME)`, and
+/// one `$` for two.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
 fn some<T>(value: T, empty: bool) -> Option<T> {
     (!empty).then_some(value)
 }
@@ -111,7 +117,7 @@ fn container(desired: &Desired, name: &PodName) -> Container {
         format!("--revision={}", desired.revision),
     ];
     args.extend(secrets::arguments(desired));
-    args.extend(desired.log.iter().map(|directives| format!("--log={directives}")));
+    args.extend(desired.log.iter().map(|directives| format!("--log={}", literal(directives))));
     Container {
         name: "gateway".into(),
         image: Some(desired.image.clone()),
@@ -133,18 +139,18 @@ fn container(desired: &Desired, name: &PodName) -> Container {
 
 fn environment(desired: &Desired) -> Vec<EnvVar> {
     let plain =
-        |name: &str, value: String| EnvVar { name: name.into(), value: Some(value), value_from: None };
+        |name: &str, value: &str| EnvVar { name: name.into(), value: Some(literal(value)), value_from: None };
     let config = serde_json::to_string(&desired.gateway).unwrap_or_default();
-    let mut environment = vec![plain("MOORING_CONFIG", config)];
+    let mut environment = vec![plain("MOORING_CONFIG", &config)];
     let redis = "MOORING_REDIS_URL";
     match &desired.backplane {
         Backplane::Managed(_) => {
             let host = format!("{}.{}.svc", desired.name.redis(), desired.namespace);
-            environment.push(plain(redis, format!("redis://{host}:{REDIS_PORT}")));
+            environment.push(plain(redis, &format!("redis://{host}:{REDIS_PORT}")));
         }
         Backplane::External(external) => {
             environment.push(match &external.url {
-                RedisUrl::Plain(url) => plain(redis, url.clone()),
+                RedisUrl::Plain(url) => plain(redis, url),
                 RedisUrl::Secret(key) => EnvVar {
                     name: redis.into(),
                     value: None,
@@ -158,9 +164,8 @@ fn environment(desired: &Desired) -> Vec<EnvVar> {
                     }),
                 },
             });
-            environment.push(plain("MOORING_REDIS_PREFIX", external.prefix.clone()));
-            environment
-                .extend(external.username.iter().map(|name| plain("MOORING_REDIS_USERNAME", name.clone())));
+            environment.push(plain("MOORING_REDIS_PREFIX", &external.prefix));
+            environment.extend(external.username.iter().map(|name| plain("MOORING_REDIS_USERNAME", name)));
         }
         Backplane::Memory => {}
     }

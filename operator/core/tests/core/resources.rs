@@ -2,6 +2,7 @@
 
 use crate::fixtures::{cluster, defaults, desired};
 use gateway_core::config::GatewayConfig;
+use k8s_openapi::api::core::v1::Container;
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::PodName;
 use operator_core::resources;
@@ -63,11 +64,35 @@ fn a_gateway_pod() {
     insta::assert_yaml_snapshot!("pod-memory", pod(&desired(&json!({"backplane": {"memory": {}}}))));
 }
 
-/// The configuration that the one gateway of `spec` gets, as it stands in its pod.
+fn container(spec: &Value) -> Container {
+    resources::pod(&desired(spec), &PodName("chat-0-a".into())).spec.unwrap().containers.swap_remove(0)
+}
+
+/// The value of a variable as it stands in the pod.
+fn variable(container: &Container, name: &str) -> String {
+    let variables = container.env.as_ref().unwrap();
+    variables.iter().find(|variable| variable.name == name).unwrap().value.clone().unwrap()
+}
+
 fn configuration(spec: &Value) -> String {
-    let pod = resources::pod(&desired(spec), &PodName("chat-0-a".into()));
-    let environment = pod.spec.unwrap().containers.swap_remove(0).env.unwrap();
-    environment.into_iter().find(|variable| variable.name == "MOORING_CONFIG").unwrap().value.unwrap()
+    variable(&container(spec), "MOORING_CONFIG")
+}
+
+/// The kubelet makes `$` of `$$`, and the value of a variable of `$(NAME)`.
+#[test]
+fn a_gateway_gets_what_the_spec_says_where_that_has_dollars_in_it() {
+    let container = container(&json!({
+        "auth": {"jwt": {"hmacSecretRef": {"name": "a", "key": "b"}, "issuer": "a$$b", "revokedTokens": ["$(HOSTNAME)"]}},
+        "backplane": {"redis": {"url": "redis://me:pa$$@redis", "username": "$(me)"}},
+        "log": "debug,$(x)",
+        "podTemplate": {"env": [{"name": "OWN", "value": "$(HOSTNAME)"}]},
+    }));
+    let config = variable(&container, "MOORING_CONFIG");
+    assert!(config.contains(r#""issuer":"a$$$$b","revokedTokens":["$$(HOSTNAME)"]"#), "{config}");
+    assert_eq!(variable(&container, "MOORING_REDIS_URL"), "redis://me:pa$$$$@redis");
+    assert_eq!(variable(&container, "MOORING_REDIS_USERNAME"), "$$(me)");
+    assert_eq!(container.args.as_ref().unwrap().last().unwrap(), "--log=debug,$$(x)");
+    assert_eq!(variable(&container, "OWN"), "$(HOSTNAME)", "whoever wrote that meant the variable");
 }
 
 #[test]
