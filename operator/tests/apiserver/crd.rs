@@ -155,7 +155,10 @@ async fn a_spec_that_says_nothing_of_who_may_come_in_is_refused(client: &Client)
     let mut cluster = DynamicObject::new("closed", &ApiResource::erase::<WebSocketCluster>(&()));
     cluster.data = json!({"spec": {"replicas": 3}});
     let refusal = clusters(client).create(&PostParams::default(), &cluster).await.unwrap_err().to_string();
-    assert!(refusal.contains("spec.auth: nobody could connect; set anonymous: true or give jwt"), "{refusal}");
+    assert!(
+        refusal.contains("spec.auth: nobody could connect; set anonymous: true or give jwt"),
+        "{refusal}"
+    );
 }
 
 /// With the strict validation that kubectl asks for.

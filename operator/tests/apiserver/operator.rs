@@ -43,7 +43,12 @@ async fn start(name: &str) -> (Server, Client, Operator) {
     crd::install(&client, &operator_core::crd::crd()).await;
     grant(&client).await;
     let operator = Operator::start(&server, "first");
-    create(&client, "chat", json!({"scaling": {"minReplicas": 2, "maxReplicas": 6}, "auth": {"anonymous": true}})).await;
+    create(
+        &client,
+        "chat",
+        json!({"scaling": {"minReplicas": 2, "maxReplicas": 6}, "auth": {"anonymous": true}}),
+    )
+    .await;
     until("the pods, and the status that tells of them", || async {
         let status = status(&client, "chat").await;
         pods(&client).await == 2 && status.replicas == 2 && status.reason == "BackplaneNotReady"

@@ -324,12 +324,12 @@ impl Stream {
     fn start(&mut self, page: Page) -> Found {
         self.keep_held(&page.top.epoch, page.top.offset);
         self.verified = !self.stray;
+        let began = page.provisional();
         let mut window = Window::new(self.page_bytes);
         page.entries.into_iter().for_each(|entry| window.push(entry));
         if window.end().is_some_and(|end| end != page.top.offset) {
             window = Window::new(self.page_bytes);
         }
-        let began = page.provisional();
         self.last = Some(Last { position: page.top, tag: page.tag, began });
         Found::Window(window)
     }
