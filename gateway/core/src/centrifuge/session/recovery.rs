@@ -37,7 +37,12 @@ impl Session {
                 if subscribing.since.as_ref().is_some_and(|since| may_precede(since, &end)) =>
             {
                 let (channel, since) = (link.hub.name(subscribing.channel), subscribing.since.clone());
-                let (limit, bytes) = (MAX_PUBLICATIONS, page::bytes(*room));
+                let Ok(bytes) = page::shared_bytes(*room) else {
+                    let result =
+                        Ok(Outcome::Subscribed { position: since, publications: vec![], recovered: true });
+                    return Some(Answered { subscribing, result, fit: Fit::NotNow });
+                };
+                let limit = MAX_PUBLICATIONS;
                 let op = Op::History { channel, retention, since, limit, bytes, reverse: false };
                 self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
                 None
