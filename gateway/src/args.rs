@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::{
     backplane::RedisAccess,
-    settings::{ConfigFile, Secrets, Settings, SettingsError, TokenKeyFiles, read_config, read_secret},
+    config_file::ConfigFile,
+    settings::{Secrets, Settings, SettingsError, TokenKeyFiles, read_secret},
 };
 
 /// Holds WebSocket connections: centrifuge clients at /connection/websocket, bare WebSockets at /raw/{channel}, a server API at
@@ -162,7 +163,7 @@ impl Args {
     /// Reads the files that the flags name and checks everything once.
     pub fn settings(&self) -> Result<Settings, SettingsError> {
         let ConfigFile { config, names_anonymous } =
-            read_config(self.config.as_deref(), self.config_inline.as_deref())?;
+            ConfigFile::read(self.config.as_deref(), self.config_inline.as_deref())?;
         let secret = |flag, path: &Option<PathBuf>| path.as_deref().map(|p| read_secret(flag, p)).transpose();
         let token_key_files = TokenKeyFiles {
             hmac_secrets: self.jwt_hmac_secret_file.clone(),
@@ -200,10 +201,8 @@ impl Args {
             echo: self.echo,
             insecure_api: self.insecure_api,
         };
-        let has_keys = !settings.secrets.token_keys.is_empty() || settings.config.auth.jwks.is_some();
-        settings.anonymous |= self.listen.ip().is_loopback() && !has_keys;
         if !names_anonymous {
-            settings.config.auth.anonymous = settings.anonymous;
+            settings.config.auth.anonymous = settings.anonymous_under(&settings.config);
         }
         settings.check()?;
         Ok(settings)
@@ -213,8 +212,10 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use gateway_core::config::GatewayConfig;
 
     use super::*;
+    use crate::config_document;
 
     #[test]
     fn the_flags_are_consistent() {
@@ -253,6 +254,28 @@ mod tests {
             let error = anonymous(nobody).unwrap_err();
             assert!(error.contains("auth.anonymous is false") && error.contains("--anonymous"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_say_lets_in_the_same_clients_whether_it_is_there_at_the_start_or_comes_later()
+     {
+        let key = ["--jwt-hmac-secret-file", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")];
+        let flags = [&[][..], &["--anonymous"], &key, &["--listen", "0.0.0.0:8000", "--anonymous"]];
+        let jwks = r#"{"auth":{"jwks":{"url":"https://login.example.com/keys"}}}"#;
+        let later = |settings: &Settings, text: &str| {
+            let unless_said = |config: &GatewayConfig| settings.anonymous_under(config);
+            config_document::parse(text.as_bytes(), unless_said).unwrap().auth.anonymous
+        };
+        for flags in flags {
+            let settings = Cli::parse_from(["mooring-gateway"].iter().chain(flags)).serve.settings().unwrap();
+            for text in ["{}", r#"{"auth":{"audience":"chat"}}"#, jwks] {
+                let at_start = anonymous(&[flags, &["--config-inline", text]].concat());
+                assert_eq!(at_start, Ok(later(&settings, text)), "{flags:?} {text}");
+            }
+        }
+        let settings =
+            Cli::parse_from(["mooring-gateway", "--config-inline", jwks]).serve.settings().unwrap();
+        assert!(!later(&settings, "{}"), "who asked for tokens is not opened by leaving the keys out");
     }
 
     #[test]

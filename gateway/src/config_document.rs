@@ -46,7 +46,10 @@ impl BadDocument {
 }
 
 /// Reads a document; `anonymous` is for one that does not say whether clients without a token may connect.
-pub fn parse(text: &[u8], anonymous: bool) -> Result<GatewayConfig, BadDocument> {
+pub fn parse(
+    text: &[u8],
+    anonymous: impl FnOnce(&GatewayConfig) -> bool,
+) -> Result<GatewayConfig, BadDocument> {
     let fields: BTreeMap<String, &RawValue> =
         serde_json::from_slice(text).map_err(|error| match error.classify() {
             Category::Data => BadDocument::Form(format!("{error}; it has to be an object")),
@@ -63,7 +66,7 @@ pub fn parse(text: &[u8], anonymous: bool) -> Result<GatewayConfig, BadDocument>
         .map_err(|error| BadDocument::Form(error.to_string()))?;
     let auth = fields.get("auth").map(|auth| serde_json::from_str::<BTreeMap<&str, &RawValue>>(auth.get()));
     if !auth.is_some_and(|auth| auth.is_ok_and(|auth| auth.contains_key("anonymous"))) {
-        config.auth.anonymous = anonymous;
+        config.auth.anonymous = anonymous(&config);
     }
     Ok(config)
 }
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     fn refusal(text: &str) -> (u16, String) {
-        let error = parse(text.as_bytes(), true).unwrap_err();
+        let error = parse(text.as_bytes(), |_| true).unwrap_err();
         (error.status().as_u16(), error.to_string())
     }
 
@@ -113,7 +116,8 @@ mod tests {
 
     #[test]
     fn a_document_that_says_nothing_of_clients_without_a_token_changes_nothing_for_them() {
-        let anonymous = |text: &str, unless_said| parse(text.as_bytes(), unless_said).unwrap().auth.anonymous;
+        let anonymous =
+            |text: &str, unless_said| parse(text.as_bytes(), |_| unless_said).unwrap().auth.anonymous;
         for unless_said in [false, true] {
             assert_eq!(anonymous("{}", unless_said), unless_said);
             assert_eq!(anonymous(r#"{"auth":{"audience":"a"}}"#, unless_said), unless_said);

@@ -191,7 +191,8 @@ impl ControlPort {
             Ok(body) => body,
             Err(error) => return error.reply(),
         };
-        let config = match config_document::parse(&body, self.node.settings.anonymous) {
+        let settings = &self.node.settings;
+        let config = match config_document::parse(&body, |config| settings.anonymous_under(config)) {
             Ok(config) => config,
             Err(error) => return reply::refuse(error.status(), &error.to_string()),
         };

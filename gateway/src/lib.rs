@@ -14,6 +14,7 @@ mod cgroup;
 mod checks;
 mod clock;
 mod config_document;
+mod config_file;
 mod control;
 mod drain;
 mod files;

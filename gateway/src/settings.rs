@@ -43,7 +43,7 @@ pub struct Settings {
     pub token_key_files: TokenKeyFiles,
     /// CAs that may have signed the certificate of `auth.jwks.url`, PEM; without it those that browsers trust may.
     pub jwks_ca_file: Option<PathBuf>,
-    /// Clients without a token may connect where a configuration does not say.
+    /// Clients without a token may connect wherever a configuration does not say: see [`Settings::anonymous_under`].
     pub anonymous: bool,
     /// Name of this gateway in reports and replies.
     pub node_name: String,
@@ -193,7 +193,7 @@ impl Default for Settings {
             secrets: Secrets::default(),
             token_key_files: TokenKeyFiles::default(),
             jwks_ca_file: None,
-            anonymous: true,
+            anonymous: false,
             node_name: "gateway".to_owned(),
             revision: String::new(),
             shards: 0,
@@ -222,6 +222,15 @@ impl Settings {
     /// What the configuration means, with the keys of clients' tokens; without a key none is accepted.
     pub fn policy(&self) -> Result<Policy, SettingsError> {
         Ok(Policy::compile(self.config.clone(), self.secrets.token_keys.parse()?)?)
+    }
+
+    /// Whether clients without a token may connect under a configuration that does not say: by themselves only to a gateway that listens to
+    /// this machine alone, and has no keys by which others could be told from them.
+    #[must_use]
+    pub fn anonymous_under(&self, config: &GatewayConfig) -> bool {
+        let fetches_keys = self.config.auth.jwks.is_some() || config.auth.jwks.is_some();
+        let has_keys = fetches_keys || !self.secrets.token_keys.is_empty();
+        self.anonymous || self.listen.ip().is_loopback() && !has_keys
     }
 
     /// How many shards `shards` stands for on this machine.
@@ -268,31 +277,6 @@ fn shards_on(cores: usize) -> u16 {
     u16::try_from(cores.min(ShardSet::MAX)).unwrap_or(u16::MAX)
 }
 
-/// A configuration, and what its text says of itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ConfigFile {
-    /// With the defaults of what it does not say.
-    pub config: GatewayConfig,
-    /// It says whether clients without a token may connect.
-    pub names_anonymous: bool,
-}
-
-/// The configuration from a file, else from inline text, else the default.
-pub fn read_config(file: Option<&Path>, inline: Option<&str>) -> Result<ConfigFile, SettingsError> {
-    match (file, inline) {
-        (Some(path), _) => {
-            let text = fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
-                flag: "--config",
-                path: path.to_owned(),
-                error,
-            })?;
-            parse_config(&path.display().to_string(), &text)
-        }
-        (None, Some(text)) => parse_config("MOORING_CONFIG", text),
-        (None, None) => Ok(ConfigFile::default()),
-    }
-}
-
 /// The content of a secret file, without the newline that editors leave at its end.
 pub fn read_secret(flag: &'static str, path: &Path) -> Result<Secret, SettingsError> {
     let text = fs::read_to_string(path).map_err(|error| SettingsError::Unreadable {
@@ -310,70 +294,9 @@ fn named<T>(flag: &'static str, key: Result<T, KeyError>) -> Result<T, SettingsE
     key.map_err(|error| SettingsError::NotAKey { flag, error })
 }
 
-/// YAML, of which JSON is a part.
-fn parse_config(origin: &str, text: &str) -> Result<ConfigFile, SettingsError> {
-    if text.trim().is_empty() {
-        return Ok(ConfigFile::default());
-    }
-    let malformed = |error: serde_yaml::Error| SettingsError::Malformed {
-        origin: origin.to_owned(),
-        message: error.to_string(),
-    };
-    let config = serde_yaml::from_str(text).map_err(malformed)?;
-    let fields: serde_yaml::Value = serde_yaml::from_str(text).map_err(malformed)?;
-    Ok(ConfigFile {
-        config,
-        names_anonymous: fields.get("auth").and_then(|auth| auth.get("anonymous")).is_some(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_of_the_wrong_type_is_refused_with_its_field() {
-        let error = read_config(None, Some("limits: {maxConnections: many}")).unwrap_err().to_string();
-        assert!(error.starts_with("configuration MOORING_CONFIG: limits.maxConnections: "), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_field_is_refused_with_its_name() {
-        let error = read_config(None, Some(r#"{"drian": {}}"#)).unwrap_err().to_string();
-        assert!(error.contains("unknown field `drian`"), "{error}");
-    }
-
-    #[test]
-    fn a_typing_error_at_any_depth_is_refused_with_its_name() {
-        let cases = [
-            ("limits: {maxConnection: 5}", "maxConnection"),
-            ("auth: {audiance: a}", "audiance"),
-            ("auth: {jwks: {uri: 'https://a'}}", "uri"),
-            ("auth: {jwks: {url: 'https://a', refresh: 5}}", "refresh"),
-            ("channels: {defaults: {}}", "defaults"),
-            ("channels: {default: {publsh: Server}}", "publsh"),
-            ("channels: {default: {history: {sise: 5}}}", "sise"),
-            ("channels: {namespaces: [{name: a, publsh: Server}]}", "publsh"),
-            ("channels: {namespaces: [{name: a, history: {ttl: 5}}]}", "ttl"),
-            ("drain: {timeout: 5}", "timeout"),
-            ("proxies: {trust: []}", "trust"),
-        ];
-        for (text, field) in cases {
-            let error = read_config(None, Some(text)).unwrap_err().to_string();
-            assert!(error.contains(&format!("unknown field `{field}`")), "{text}: {error}");
-        }
-        let good = "channels: {namespaces: [{name: a, publish: Server, history: {size: 5}}]}";
-        assert_eq!(read_config(None, Some(good)).unwrap().config.channels.namespaces[0].name, "a");
-    }
-
-    #[test]
-    fn a_proxy_is_named_by_its_range_of_addresses() {
-        let proxies = |text: &str| read_config(None, Some(text)).map(|file| file.config.proxies);
-        let good = proxies("proxies: {trusted: [10.0.0.0/8, '2001:db8::1'], proxyProtocol: true}").unwrap();
-        assert_eq!((good.trusted.len(), good.proxy_protocol), (2, true));
-        let error = proxies("proxies: {trusted: [router]}").unwrap_err().to_string();
-        assert!(error.contains("\"router\" is no range of addresses"), "{error}");
-    }
 
     #[test]
     fn a_machine_of_more_cores_than_shards_can_be_told_apart_gets_as_many_as_can_be() {

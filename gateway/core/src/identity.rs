@@ -29,7 +29,7 @@ struct Identity {
     /// A token let the connection in.
     has_token: bool,
     /// That token's name.
-    token_id: Option<Box<str>>,
+    token_id: Option<Arc<str>>,
     user: Arc<str>,
     info: Option<Bytes>,
     /// Monotonic time at which the connection ends with its token.
@@ -61,7 +61,7 @@ impl fmt::Debug for Check {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Grant {
     /// The token's name.
-    pub(crate) token_id: Option<Box<str>>,
+    pub(crate) token_id: Option<Arc<str>>,
     pub(crate) info: Option<Bytes>,
     /// The connection token subscribes the client, not the client itself.
     pub(crate) by_server: bool,
@@ -114,6 +114,11 @@ impl Credentials {
     /// The user's id; empty for an anonymous one.
     pub(crate) fn user(&self) -> Arc<str> {
         self.0.as_ref().map_or_else(Arc::default, |identity| identity.user.clone())
+    }
+
+    /// The name of the token that let the connection in.
+    pub(crate) fn token_id(&self) -> Option<Arc<str>> {
+        self.0.as_ref()?.token_id.clone()
     }
 
     /// JSON for presence, joins and publications.
@@ -255,13 +260,14 @@ impl Credentials {
         };
         let result = read(checked, link.now);
         // An expired one was good: whoever was away for long brings many.
-        let is_genuine = !matches!(result, Err(TokenError::Invalid(_) | TokenError::UnknownKey));
+        let is_unknown = matches!(result, Err(TokenError::UnknownKey { .. }));
+        let is_genuine = !is_unknown && !matches!(result, Err(TokenError::Invalid(_)));
         identity.verified.charge(is_genuine, link.now.monotonic);
-        match result {
-            Err(TokenError::Invalid(_)) => link.out.wrong_token(link.key),
-            // Its key may be still to come, so that its address is not charged.
-            Err(TokenError::UnknownKey) => link.out.unknown_key(),
-            _ => {}
+        if result.as_ref().is_err_and(|error| error.is_charged()) {
+            link.out.wrong_token(link.key);
+        }
+        if is_unknown {
+            link.out.unknown_key();
         }
         result
     }

@@ -19,7 +19,8 @@ pub trait Outbox {
     /// Bytes that were sent to a connection and that its socket has not taken yet.
     fn waiting(&self, connection: ConnectionKey) -> usize;
 
-    /// A client brought a token that none of our keys has signed, or that is not for here: its address is charged with it.
+    /// A client brought a token that none of our keys has signed, as far as they are known, or that is not for here: its address is charged
+    /// with it.
     fn wrong_token(&self, connection: ConnectionKey);
 
     /// Has a token checked elsewhere, since that takes long; `Shard::checked` is told what came of it. False where too many wait already.

@@ -61,10 +61,22 @@ pub enum TokenError {
     Unchecked,
     /// Error 100: it names a key that the key set may have by now, so that the client comes again in a moment.
     #[error("the token names a key that is not known here yet; try again in a moment")]
-    UnknownKey,
+    UnknownKey {
+        /// Keys without a name were tried in vain.
+        is_tried: bool,
+    },
     /// Disconnect 3500: another try would end the same.
     #[error("the token is invalid: {0}")]
     Invalid(Flaw),
+}
+
+impl TokenError {
+    /// Whether the address of who brought the token is charged with it. Whoever names a key that is still to come is not, unless that
+    /// name alone would have keys tried for nothing.
+    #[must_use]
+    pub fn is_charged(self) -> bool {
+        matches!(self, Self::Invalid(_) | Self::UnknownKey { is_tried: true })
+    }
 }
 
 /// What is wrong with an invalid token.
@@ -106,7 +118,7 @@ pub enum Flaw {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// JSON for presence, joins and publications.
@@ -132,7 +144,7 @@ pub struct ServerSubscription {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriptionToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// JSON for presence and joins of this channel.
     pub info: Option<Bytes>,
     /// When the subscription ends unless refreshed, in seconds since the Unix epoch; later than now.
@@ -143,7 +155,7 @@ pub struct SubscriptionToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryToken {
     /// Its name from `jti`.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// The user's id from `sub`; empty for an anonymous user.
     pub user: Arc<str>,
     /// When the connection ends, in seconds since the Unix epoch; later than now.
@@ -211,7 +223,9 @@ impl Verifier {
         // A token need not name its key, nor has every key a name.
         let nameless = |key: &Key| key.id().is_none() || header.kid.is_none();
         let candidates = of_family().filter(|key| named(key)).chain(of_family().filter(|key| nameless(key)));
+        let mut is_tried = false;
         for key in candidates.take(TRIED) {
+            is_tried = true;
             match jsonwebtoken::decode(token, &key.decoding, &key.validation) {
                 Ok(token) => return Ok(token.claims),
                 // Claims are read once the signature is found to be good.
@@ -222,11 +236,17 @@ impl Verifier {
             }
         }
         let is_missing = match self.key_set {
+            // No set has secrets.
+            _ if header.alg.family() == AlgorithmFamily::Hmac => false,
             Expectation::None => false,
             Expectation::Awaited => true,
             Expectation::Known => header.kid.is_some() && !self.keys.iter().any(named),
         };
-        Err(if is_missing { TokenError::UnknownKey } else { TokenError::Invalid(Flaw::Signature) })
+        Err(if is_missing {
+            TokenError::UnknownKey { is_tried }
+        } else {
+            TokenError::Invalid(Flaw::Signature)
+        })
     }
 }
 

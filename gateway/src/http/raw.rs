@@ -37,18 +37,19 @@ impl ClientPort {
         };
         let (admission, client) = (&self.node.admission, self.client(request.headers()));
         admission.check(client, self.node.clock.elapsed()).map_err(|refusal| self.refuse(refusal))?;
-        let token = self.entry(client, &token, channel).await.map_err(|error| match error {
-            TokenError::UnknownKey => {
-                self.node.unknown_keys.notify_one();
-                self.node.metrics.refused("unknown_key");
-                reply::unavailable(1, &error.to_string())
-            }
-            TokenError::TooMany | TokenError::Unchecked => reply::unavailable(1, &error.to_string()),
-            TokenError::Invalid(_) => {
+        let token = self.entry(client, &token, channel).await.map_err(|error| {
+            if error.is_charged() {
                 admission.wrong_token(Site::of(client), self.node.clock.elapsed());
-                self.unauthorized(&error.to_string())
             }
-            TokenError::Expired => self.unauthorized(&error.to_string()),
+            match error {
+                TokenError::UnknownKey { .. } => {
+                    self.node.unknown_keys.notify_one();
+                    self.node.metrics.refused("unknown_key");
+                    reply::unavailable(1, &error.to_string())
+                }
+                TokenError::TooMany | TokenError::Unchecked => reply::unavailable(1, &error.to_string()),
+                TokenError::Invalid(_) | TokenError::Expired => self.unauthorized(&error.to_string()),
+            }
         })?;
         if token.names_channel || self.policy().may_enter_raw(channel, &token.user) {
             Ok(Some(token))

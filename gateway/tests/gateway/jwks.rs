@@ -46,7 +46,6 @@ fn set(keys: &[&SigningKey]) -> Published {
 fn from(issuer: &Issuer) -> impl FnOnce(&mut Settings) {
     let jwks = Jwks { url: issuer.url(), allow_http: false };
     move |settings| {
-        settings.anonymous = false;
         settings.config.auth.anonymous = false;
         settings.config.auth.jwks = Some(jwks);
     }

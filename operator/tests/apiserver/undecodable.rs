@@ -17,7 +17,9 @@ use crate::server::Server;
 async fn install_a_wider_definition(client: &Client) {
     let mut definition = crd();
     let anything = json!({"type": "object", "default": {}, "x-kubernetes-preserve-unknown-fields": true});
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = anything;
+    let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    schema["properties"]["spec"] = anything;
+    schema["x-kubernetes-validations"] = json!([]);
     crd::install(client, &definition).await;
 }
 

@@ -41,10 +41,10 @@ impl CheckedToken {
         *self.token == *token
     }
 
-    /// Whether no key of ours has signed it, or not for here.
+    /// Whether no key of ours has signed it, or not for here: see [`TokenError::is_charged`].
     #[must_use]
     pub fn is_wrong(&self) -> bool {
-        matches!(self.claims, Err(TokenError::Invalid(_)))
+        self.claims.as_ref().is_err_and(|error| error.is_charged())
     }
 
     /// As a connection token.

@@ -1,6 +1,6 @@
 //! What tokens say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ pub(super) struct Claims {
     #[serde(deserialize_with = "or_default")]
     pub(super) aud: Audience,
     pub(super) iss: Option<String>,
-    pub(super) jti: Option<Box<str>>,
+    pub(super) jti: Option<Arc<str>>,
     expire_at: Option<f64>,
     info: Option<Box<RawValue>>,
     b64info: Option<String>,

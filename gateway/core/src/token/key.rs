@@ -1,6 +1,7 @@
 //! Keys that tokens are verified with.
 
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
+use rsa::{BigUint, RsaPublicKey, pkcs1::DecodeRsaPublicKey as _};
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -34,6 +35,9 @@ pub enum KeyError {
         "not a PEM-encoded RSA, EC or Ed25519 public key; each should start with -----BEGIN PUBLIC KEY-----"
     )]
     NotAPublicKey,
+    /// One of RSA that is too long to verify with.
+    #[error("no token can be verified with this RSA key; take one of 2048 to 4096 bits")]
+    UnfitRsaKey,
 }
 
 impl Key {
@@ -71,11 +75,11 @@ impl Key {
             return Err(KeyError::NotAPublicKey);
         }
         let pem = pem.as_bytes();
-        DecodingKey::from_rsa_pem(pem)
+        let decoding = DecodingKey::from_rsa_pem(pem)
             .or_else(|_| DecodingKey::from_ec_pem(pem))
             .or_else(|_| DecodingKey::from_ed_pem(pem))
-            .map(Self::new)
-            .map_err(|_| KeyError::NotAPublicKey)
+            .map_err(|_| KeyError::NotAPublicKey)?;
+        if is_fit(&decoding) { Ok(Self::new(decoding)) } else { Err(KeyError::UnfitRsaKey) }
     }
 
     /// A key of a key set, for these algorithms of its family.
@@ -107,6 +111,18 @@ impl Key {
 
     pub(super) fn family(&self) -> AlgorithmFamily {
         self.decoding.family()
+    }
+}
+
+/// Whether tokens can be verified with a key: one of RSA is read anew for each, and then refused if it is longer than 4096 bits.
+pub(super) fn is_fit(key: &DecodingKey) -> bool {
+    match key.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, e } => {
+            RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).is_ok()
+        }
+        DecodingKeyKind::SecretOrDer(der) => {
+            key.family() != AlgorithmFamily::Rsa || RsaPublicKey::from_pkcs1_der(der).is_ok()
+        }
     }
 }
 

@@ -8,21 +8,19 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Key;
+use super::{Key, key::is_fit};
 
 /// Keys in a set at most; those of the largest providers have a dozen.
 const MAX_KEYS: usize = 64;
 
-/// Bytes of an RSA modulus: of 2048 bits at least (RFC 7518, section 3.3), and not so many that to verify takes many milliseconds.
-const RSA_MODULUS: std::ops::RangeInclusive<usize> = 256..=1024;
-/// Bytes of an RSA exponent at most; hardly ever is it longer than three.
-const RSA_EXPONENT: usize = 4;
+/// Bytes of an RSA modulus at least: 2048 bits (RFC 7518, section 3.3).
+const RSA_MODULUS: usize = 256;
 
 /// The keys of a set that tokens may be signed with.
 pub struct KeySet {
     /// At least one.
     pub keys: Vec<Key>,
-    /// Those for something else, of kinds that are not understood here, or too short. They are passed over (RFC 7517, section 5).
+    /// Those for something else, of kinds that are not understood here, too short or too long. They are passed over (RFC 7517, section 5).
     pub others: usize,
 }
 
@@ -37,7 +35,7 @@ pub enum KeySetError {
     TooMany(usize),
     /// Nothing that a token could be signed with.
     #[error(
-        "none of its {0} keys is one for signatures: RSA of at least 2048 bits, EC on P-256 or P-384, or Ed25519"
+        "none of its {0} keys is one for signatures: RSA of 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519"
     )]
     NoneUsable(usize),
 }
@@ -84,7 +82,7 @@ fn usable(text: &str) -> Option<Key> {
     if algorithms.is_empty() {
         return None;
     }
-    let decoding = DecodingKey::from_jwk(&jwk).ok()?;
+    let decoding = DecodingKey::from_jwk(&jwk).ok().filter(is_fit)?;
     Some(Key::published(jwk.common.key_id, decoding, algorithms))
 }
 
@@ -95,8 +93,7 @@ fn algorithms(parameters: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
         AlgorithmParameters::RSA(rsa) => {
             let modulus = URL_SAFE_NO_PAD.decode(&rsa.n).ok()?;
             let modulus = modulus.iter().skip_while(|byte| **byte == 0).count();
-            let is_fit = RSA_MODULUS.contains(&modulus) && (1..=RSA_EXPONENT).contains(&length(&rsa.e)?);
-            is_fit.then(|| {
+            (modulus >= RSA_MODULUS).then(|| {
                 let of_pkcs = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
                 of_pkcs.into_iter().chain([Algorithm::PS256, Algorithm::PS384, Algorithm::PS512]).collect()
             })
@@ -110,8 +107,8 @@ fn algorithms(parameters: &AlgorithmParameters) -> Option<Vec<Algorithm>> {
             (length(&ec.x)? == bytes && length(&ec.y)? == bytes).then(|| vec![algorithm])
         }
         AlgorithmParameters::OctetKeyPair(pair) => {
-            let is_fit = pair.curve == EllipticCurve::Ed25519 && length(&pair.x)? == 32;
-            is_fit.then(|| vec![Algorithm::EdDSA])
+            let is_whole = pair.curve == EllipticCurve::Ed25519 && length(&pair.x)? == 32;
+            is_whole.then(|| vec![Algorithm::EdDSA])
         }
         _ => None,
     }

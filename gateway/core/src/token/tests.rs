@@ -1,6 +1,10 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rsa::{
+    BigUint, RsaPublicKey,
+    pkcs8::{EncodePublicKey as _, LineEnding},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -263,6 +267,16 @@ fn a_client_of_one_channel_enters_what_admits_its_user_or_what_its_token_is_for(
         assert_eq!(entry(claims, other), invalid(Flaw::Channel), "{claims} in {other}");
     }
     assert_eq!(entry(&json!({"sub": "ada", "exp": 1_000}), "chat"), Err(TokenError::Expired));
+}
+
+#[test]
+fn an_rsa_key_that_is_too_long_to_verify_with_is_refused_before_the_first_token_is() {
+    let read = |bytes: usize| {
+        let modulus = BigUint::from_bytes_be(&vec![0xff; bytes]);
+        let key = RsaPublicKey::new_with_max_size(modulus, 65_537_u32.into(), 8 * bytes).unwrap();
+        Key::public(key.to_public_key_pem(LineEnding::LF).unwrap().as_bytes()).map(|keys| keys.len())
+    };
+    assert_eq!([256, 512, 513].map(read), [Ok(1), Ok(1), Err(KeyError::UnfitRsaKey)]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use gateway_core::{
     shard::Opening,
     token::{EntryToken, Key},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     node::{Frame, Node},
@@ -56,6 +56,20 @@ pub fn subscribe(node: &mut Node, key: ConnectionKey, channel: &str) {
     node.confirm_subscriptions();
     let lines = node.lines(key);
     assert!(lines[0]["subscribe"].is_object(), "{lines:?}");
+}
+
+/// A connection whose connect command brings a token of these claims.
+fn come_with(node: &mut Node, claims: &Value) -> ConnectionKey {
+    let key = node.open(Opening::Centrifuge);
+    let token = sign(claims);
+    node.say(key, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
+    key
+}
+
+/// What everybody may do, but for these tokens.
+fn revoking<const N: usize>(ids: [&str; N]) -> GatewayConfig {
+    let revoked_tokens = ids.map(str::to_owned).into();
+    GatewayConfig { auth: Auth { revoked_tokens, ..Auth::default() }, ..open_to_all() }
 }
 
 /// The close code that a client has got.
@@ -193,12 +207,7 @@ fn who_was_let_in_under_the_policy_before_is_held_against_this_one_at_once() {
 #[test]
 fn who_came_with_a_token_that_is_revoked_is_sent_away_and_a_subscription_that_one_opened_ends() {
     let mut node = node();
-    let come = |node: &mut Node, id: &str| {
-        let key = node.open(Opening::Centrifuge);
-        let token = sign(&json!({"sub": "ada", "jti": id}));
-        node.say(key, &format!(r#"{{"id":1,"connect":{{"token":"{token}"}}}}"#));
-        key
-    };
+    let come = |node: &mut Node, id: &str| come_with(node, &json!({"sub": "ada", "jti": id}));
     let [stolen, good] = ["stolen", "good"].map(|id| come(&mut node, id));
     assert_eq!([stolen, good].map(|key| node.lines(key)[0]["connect"].is_object()), [true; 2]);
     let raw = raw_with_token(&mut node, "room");
@@ -207,9 +216,7 @@ fn who_came_with_a_token_that_is_revoked_is_sent_away_and_a_subscription_that_on
     node.say(good, &format!(r#"{{"id":2,"subscribe":{{"channel":"$a","token":"{token}"}}}}"#));
     node.confirm_subscriptions();
     assert!(node.lines(good)[0]["subscribe"].is_object());
-    let mut config = open_to_all();
-    config.auth.revoked_tokens = ["stolen", "lent", "raw"].map(str::to_owned).into();
-    node.exchange(config, keys());
+    node.exchange(revoking(["stolen", "lent", "raw"]), keys());
     node.pass(Duration::from_secs(5));
     assert_eq!([stolen, raw].map(|key| close_code(&mut node, key)), [Some(3507), Some(1008)]);
     let pushed = node.lines(good);
@@ -217,4 +224,45 @@ fn who_came_with_a_token_that_is_revoked_is_sent_away_and_a_subscription_that_on
     assert_eq!([good, guest].map(|key| node.sink.closed.contains(&key)), [false; 2]);
     let back = come(&mut node, "stolen");
     assert_eq!(close_code(&mut node, back), Some(3500));
+}
+
+#[test]
+fn a_token_that_is_revoked_while_its_channels_are_subscribed_opens_nothing() {
+    for channel in ["room", "$room"] {
+        let mut node = node();
+        let claims = |id: &str| json!({"sub": "ada", "channels": [channel], "jti": id});
+        let [stolen, good] = ["stolen", "good"].map(|id| come_with(&mut node, &claims(id)));
+        node.exchange(revoking(["stolen"]), keys());
+        // Everybody has been held against the policy before the backplane answers.
+        node.pass(Duration::from_secs(1));
+        node.confirm_subscriptions();
+        let frames = node.frames(stolen);
+        assert_eq!(frames, [Frame::Close(3507, "permission denied".to_owned())], "{channel}");
+        assert!(node.lines(good)[0]["connect"]["subs"][channel].is_object(), "{channel}");
+        node.hang_up(good);
+        assert_eq!(node.shard.channels(), 0, "{channel}");
+    }
+}
+
+#[test]
+fn a_private_channel_that_a_token_names_is_lost_with_that_token_and_not_with_the_one_it_is_refreshed_by() {
+    let mut node = node();
+    let claims = |id: &str, channels: &[&str]| json!({"sub": "ada", "channels": channels, "jti": id});
+    let key = come_with(&mut node, &claims("first", &["$room", "room"]));
+    node.confirm_subscriptions();
+    assert!(node.lines(key)[0]["connect"]["subs"]["$room"].is_object());
+    let token = sign(&claims("second", &[]));
+    node.say(key, &format!(r#"{{"id":2,"refresh":{{"token":"{token}"}}}}"#));
+    assert!(node.lines(key)[0]["refresh"].is_object());
+    node.exchange(revoking(["other"]), keys());
+    node.pass(Duration::from_secs(1));
+    assert_eq!(node.frames(key), []);
+    node.exchange(revoking(["first"]), keys());
+    node.pass(Duration::from_secs(1));
+    let told =
+        json!({"push": {"channel": "$room", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}}});
+    assert_eq!(node.lines(key), [told], "whom a channel's name admits may stay there");
+    node.exchange(revoking(["second"]), keys());
+    node.pass(Duration::from_secs(1));
+    assert_eq!(close_code(&mut node, key), Some(3507));
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{BackplaneError, Inbound, Message, Op, Outcome, Payload, Publication, StreamPosition},
-    config::{Auth, GatewayConfig},
+    config::{Auth, GatewayConfig, Jwks},
     key::ConnectionKey,
     shard::Opening,
     token::Key,
@@ -66,6 +66,27 @@ fn a_client_without_a_valid_token_stays_out_where_tokens_are_asked_for() {
     }
     assert!(matches!(connect(&mut node(true), "").1[..], [Frame::Text(_)]));
     assert_eq!(connect(&mut node(true), "nonsense").1, refused);
+}
+
+#[test]
+fn a_token_whose_key_is_still_to_come_is_tried_again_and_its_address_charged_where_other_keys_were_tried() {
+    let tokens = include_str!("../../src/token/key_set/signed.txt");
+    // EdDSA, of a key that no gateway here knows.
+    let token = tokens.lines().find_map(|line| line.strip_prefix("renamed ")).expect("a token");
+    let jwks = Jwks { url: "https://login.example.com/keys".to_owned(), allow_http: false };
+    let auth = Auth { anonymous: false, jwks: Some(jwks), ..Auth::default() };
+    let config = GatewayConfig { auth, ..GatewayConfig::default() };
+    for (keys, charges) in [(vec![], 0), (Key::public(PUBLIC_KEY).expect("a key"), 1)] {
+        let mut node = Node::with_keys(config.clone(), 1, keys);
+        let (key, mut frames) = connect(&mut node, token);
+        node.check();
+        frames.extend(node.frames(key));
+        assert_eq!(
+            frames[0].lines()[0]["error"],
+            json!({"code": 100, "message": "internal server error", "temporary": true})
+        );
+        assert_eq!((node.sink.unknown_keys.get(), node.sink.wrong_tokens.borrow().len()), (1, charges));
+    }
 }
 
 #[test]

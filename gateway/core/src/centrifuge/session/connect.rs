@@ -38,7 +38,7 @@ impl Session {
                 let ttl = self.credentials.identify(token, link.now);
                 self.greet(id, ttl, subscriptions, request, link)
             }
-            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey)) => {
+            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey { .. })) => {
                 self.stage = Stage::Refused;
                 self.fail(id, error.into(), link);
                 Ok(())
@@ -81,7 +81,7 @@ impl Session {
                 self.reply(id, &Reply::Refresh { client: &client, ttl }, link);
                 Ok(())
             }
-            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey)) => {
+            Err(error @ (TokenError::Expired | TokenError::TooMany | TokenError::UnknownKey { .. })) => {
                 self.fail(id, error.into(), link);
                 Ok(())
             }
@@ -123,7 +123,7 @@ impl From<TokenError> for ErrorCode {
         match error {
             TokenError::Expired => Self::TokenExpired,
             TokenError::TooMany => Self::TooManyRequests,
-            TokenError::UnknownKey | TokenError::Unchecked => Self::Internal,
+            TokenError::UnknownKey { .. } | TokenError::Unchecked => Self::Internal,
             TokenError::Invalid(_) => Self::PermissionDenied,
         }
     }

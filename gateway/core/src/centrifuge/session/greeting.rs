@@ -68,7 +68,8 @@ impl Session {
         for ServerSubscription { channel, info, data } in subscriptions {
             let left_off = request.subs.get(&*channel);
             left_off.into_iter().for_each(|left_off| self.note_arrival(left_off));
-            let grant = Some(Grant { info, by_server: true, ..Grant::default() });
+            let token_id = self.credentials.token_id();
+            let grant = Some(Grant { token_id, info, by_server: true, ..Grant::default() });
             let terms = Terms { grant, ttl: None, data };
             if let Err(code) = self.ask(id, &channel, left_off, terms, link) {
                 self.give_up(link);
@@ -87,6 +88,11 @@ impl Session {
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Failure> {
+        // The policy may be another one than when the client brought its token.
+        if !self.credentials.admit(link.policy) {
+            link.abandon(subscribing.channel);
+            return Err(Failure::Disconnect(DisconnectCode::PermissionDenied));
+        }
         let mut room = self.greeting.as_ref().map_or(0, |greeting| greeting.room);
         let answered = self.answered(id, subscribing, result, &mut room, link);
         let Some(Answered { subscribing, result, fit }) = answered else { return Ok(()) };

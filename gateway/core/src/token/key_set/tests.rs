@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use jsonwebtoken::{EncodingKey, Header};
+
 use super::*;
 use crate::{
     config::{Auth, Jwks},
@@ -42,6 +44,23 @@ fn a_set_has_the_keys_that_are_for_signatures_and_the_rest_is_passed_over() {
 }
 
 #[test]
+fn an_rsa_key_counts_that_is_long_enough_to_be_safe_and_short_enough_to_be_verified_with() {
+    let counts = |modulus: &[u8], exponent: &[u8]| {
+        let [n, e] = [modulus, exponent].map(|number| URL_SAFE_NO_PAD.encode(number));
+        KeySet::parse(format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{e}"}}]}}"#).as_bytes()).is_ok()
+    };
+    let usual: &[u8] = &[1, 0, 1];
+    let lengths = [(255, false), (256, true), (512, true), (513, false), (1024, false)];
+    for (bytes, expected) in lengths {
+        assert_eq!(counts(&vec![0xff; bytes], usual), expected, "{bytes}");
+    }
+    assert!(counts(&[&[0][..], &[0xff; 512]].concat(), usual), "zeros before a number do not count");
+    for exponent in [&[][..], &[1], &[0xff; 8]] {
+        assert!(!counts(&[0xff; 256], exponent), "{exponent:?}");
+    }
+}
+
+#[test]
 fn a_token_is_good_that_the_key_has_signed_that_it_names_or_any_where_it_names_none() {
     for name in ["r1", "e1", "e2", "o1", "nameless"] {
         assert_eq!(verify(name, published()), Ok(()), "{name}");
@@ -59,15 +78,42 @@ fn a_key_verifies_with_the_algorithm_that_is_published_with_it_and_no_other() {
 
 #[test]
 fn a_token_that_names_a_key_the_set_has_not_is_no_forgery_but_comes_too_early() {
+    let too_early = Err(TokenError::UnknownKey { is_tried: false });
     // Signed with the key `o1`, which it calls `o2`.
-    assert_eq!(verify("renamed", published()), Err(TokenError::UnknownKey));
-    assert_eq!(verify("encryption", published()), Err(TokenError::UnknownKey));
+    assert_eq!(verify("renamed", published()), too_early);
+    assert_eq!(verify("encryption", published()), too_early);
     for name in ["r1", "nameless"] {
-        assert_eq!(verify(name, vec![]), Err(TokenError::UnknownKey), "{name}, before the set is there");
+        assert_eq!(verify(name, vec![]), too_early, "{name}, before the set is there");
     }
     let verifier = Verifier::new(published(), &Auth::default());
     let refused = verifier.check(signed("renamed")).connection(NOW);
     assert_eq!(refused, Err(TokenError::Invalid(Flaw::Signature)), "where no set is named, none is to come");
+}
+
+#[test]
+fn a_token_that_only_a_secret_could_have_signed_is_a_forgery_whatever_it_names_since_no_set_has_secrets() {
+    let header = Header { kid: Some("renamed".to_owned()), ..Header::default() };
+    let forged = jsonwebtoken::encode(&header, &serde_json::json!({}), &EncodingKey::from_secret(b"wrong"));
+    let forged = forged.unwrap();
+    let secret = || Key::hmac(b"right").unwrap();
+    for keys in [vec![], published(), vec![secret()], [vec![secret()], published()].concat()] {
+        let refused = Verifier::new(keys, &auth()).check(&forged).connection(NOW);
+        assert_eq!(refused, Err(TokenError::Invalid(Flaw::Signature)));
+    }
+}
+
+#[test]
+fn a_token_that_names_a_key_the_set_has_not_is_charged_where_keys_of_files_were_tried_in_vain() {
+    let of_file = |pem: &[u8]| Key::public(pem).unwrap();
+    let (alike, other) = (of_file(include_bytes!("../ed25519.pem")), of_file(include_bytes!("../rsa.pem")));
+    for (of_files, is_tried) in [(vec![], false), (other, false), (alike, true)] {
+        for fetched in [vec![], published()] {
+            let keys = [of_files.clone(), fetched].concat();
+            let checked = Verifier::new(keys, &auth()).check(signed("renamed"));
+            assert_eq!(checked.is_wrong(), is_tried);
+            assert_eq!(checked.connection(NOW), Err(TokenError::UnknownKey { is_tried }));
+        }
+    }
 }
 
 #[test]

@@ -66,6 +66,8 @@ impl fmt::Display for Fleet {
 /// What was noticed, from shortly before the failure on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
+    /// Redis still had all that anybody missed.
+    pub is_kept: bool,
     /// Connections that ended, and how many within one second at most.
     pub closed: u64,
     pub closed_in_a_second: u64,
@@ -101,7 +103,9 @@ impl Cell {
             (self.out_of_order, "out of order"),
             (self.unanswered, "publishes not answered"),
         ];
-        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let unfilled = [(self.told, "told of a loss"), (self.missed, "missed")];
+        let unfilled = unfilled.into_iter().filter(|_| self.is_kept);
+        let counts = counts.into_iter().chain(unfilled).filter(|(count, _)| *count > 0);
         let counts = counts.map(|(count, what)| format!("{count} {what}"));
         let unhealed = [(self.healed, "not live again"), (self.present, "not all present again")];
         let unhealed = unhealed.into_iter().filter(|(healed, _)| healed.is_none());
@@ -154,7 +158,8 @@ pub async fn measure(
     sleep(CALM).await;
     run.silence().await;
     let counted = run.stand.gaps().await? - gaps;
-    Ok(Cell { healed, present, ..run.cell(counted) })
+    let is_kept = fault.spares_history() && fleet != Fleet::Unkept;
+    Ok(Cell { is_kept, healed, present, ..run.cell(counted) })
 }
 
 impl Run {

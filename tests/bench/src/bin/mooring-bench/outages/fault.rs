@@ -60,6 +60,11 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// Whether what was published is still there afterwards.
+    pub fn spares_history(self) -> bool {
+        self != Self::Emptied
+    }
+
     /// Does it; it is over when this returns.
     pub async fn play(self, stand: &mut Stand, lasting: Duration) -> io::Result<()> {
         let Stand { engine, proxies, .. } = stand;

@@ -103,12 +103,19 @@ mod tests {
             resubscribed: 3,
             ..Cell::default()
         };
+        let unfilled = Cell { is_kept: true, ..good.clone() };
         let bad = Cell { closed: 2, lost: 1, repeated: 4, out_of_order: 5, unanswered: 6, ..Cell::default() };
-        let text = markdown(&args(), &[(Fault::Full, Fleet::Raw, good), (Fault::Killed, Fleet::Mixed, bad)]);
+        let cells = [
+            (Fault::Emptied, Fleet::Raw, good),
+            (Fault::CutOff, Fleet::Mixed, unfilled),
+            (Fault::Killed, Fleet::Mixed, bad),
+        ];
+        let text = markdown(&args(), &cells);
         let (_, below) = text.split_once("never | never |\n").unwrap();
         assert_eq!(
             below,
-            "\n- **Not as it has to be**: busy in a script, and killed in it, mixed: 2 closed, 1 lost, 4 repeated, 5 out of order, \
+            "\n- **Not as it has to be**: cut off from one gateway, mixed: 3 told of a loss, 1 missed\n\
+             - **Not as it has to be**: busy in a script, and killed in it, mixed: 2 closed, 1 lost, 4 repeated, 5 out of order, \
              6 publishes not answered, not live again, not all present again\n"
         );
     }
