@@ -1,5 +1,5 @@
 //! Tokens whose check takes long, as with every public key: threads of their own do it, so that no shard stands still for whoever brings
-//! wrong ones. What waits has a bound in bytes, of one address half of that, and addresses take turns. Where there is no room left, the last
+//! wrong ones. What waits has a bound in bytes and in time, of one address half of that, and addresses take turns. Where there is no room left, the last
 //! ones make room of whatever address has most of them: whoever brings many keeps nobody else out.
 
 use std::{
@@ -18,10 +18,11 @@ use tokio::sync::oneshot;
 
 /// Tokens checked at once.
 const THREADS: usize = 2;
-/// What the tokens that wait may cost, all together and those of one address: a second or two of these threads' time.
+/// What the tokens that wait may cost, all together and those of one address: a second or two of these threads' time, which is far less
+/// than a client has to connect.
 const MAX_COST: usize = 4 * 1024 * 1024;
 const MAX_COST_OF_SITE: usize = MAX_COST / 2;
-/// What one costs besides its bytes.
+/// What one costs besides its bytes, for each try that its check may take with a key on P-256.
 const COST: usize = 512;
 
 /// Checks tokens until it is dropped.
@@ -59,7 +60,7 @@ impl Checks {
         verifier: &Arc<Verifier>,
         token: &str,
     ) -> Option<oneshot::Receiver<CheckedToken>> {
-        let cost = token.len() + COST;
+        let cost = token.len() + COST * verifier.effort(token);
         let mut waiting = self.0.waiting();
         let displaced = waiting.make_room(site, cost)?;
         let (checked, receiver) = oneshot::channel();
@@ -219,6 +220,9 @@ mod tests {
         token::{Key, TokenError},
     };
 
+    use jsonwebtoken::{Algorithm, EncodingKey, Header};
+    use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
+
     use super::*;
 
     fn site(number: u32) -> Site {
@@ -298,6 +302,22 @@ mod tests {
         }
         let checked = checks.submit(site(2), &verifier, "nonsense").unwrap().await.unwrap();
         assert!(checked.is("nonsense") && checked.is_wrong());
+    }
+
+    #[test]
+    fn of_tokens_that_take_long_fewer_wait() {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let keys = |count| Key::public(key.public_key_pem().repeat(count).as_bytes()).unwrap();
+        let key = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::ES384), &(), &key).unwrap();
+        let waiting = [1, 16].map(|count| {
+            let verifier = Arc::new(Verifier::new(keys(count), &Auth::default()));
+            let checks = Checks(Arc::default());
+            std::iter::repeat_with(|| checks.submit(site(1), &verifier, &token))
+                .take_while(Option::is_some)
+                .count()
+        });
+        assert_eq!(waiting, [4, 64].map(|effort| MAX_COST_OF_SITE / (token.len() + COST * effort)));
     }
 
     #[tokio::test]
