@@ -30,7 +30,7 @@ use crate::backplane::{
     departures::{Departure, Departures},
     inboxes::Inboxes,
     joins::Joins,
-    pace::Pace,
+    pace::{Pace, SharedPace},
 };
 
 /// Subscribes that are not completed at most.
@@ -69,7 +69,7 @@ pub(super) struct Actor {
     pub(super) life: Life,
     pub(super) joins: Joins,
     /// Of what nobody waits for: departures, and what the node does by itself.
-    pub(super) presence_pace: Pace,
+    pub(super) presence_pace: SharedPace,
     pub(super) held_back: bool,
     pub(super) departures: Departures,
     /// Nodes whose lease was over when this one's was last renewed: who was present through them is not.
@@ -104,7 +104,7 @@ impl Actor {
             members: Members::default(),
             life: 0,
             joins: Joins::default(),
-            presence_pace: Pace::new(PRESENCE_AT_ONCE, PRESENCE_PER_SECOND),
+            presence_pace: SharedPace::new(Pace::new(PRESENCE_AT_ONCE, PRESENCE_PER_SECOND)),
             held_back: false,
             departures: Departures::default(),
             expired: Vec::new(),
