@@ -16,8 +16,8 @@ use gateway_core::{
 };
 use tokio::sync::oneshot;
 
-/// Tokens checked at once.
-const THREADS: usize = 2;
+/// Shards beside which there is one thread that checks tokens: under a flood it is to leave them the larger part of their cores.
+const SHARDS: usize = 2;
 /// What the tokens that wait may cost, all together and those of one address: a second or two of these threads' time, which is far less
 /// than a client has to connect.
 const MAX_COST: usize = 4 * 1024 * 1024;
@@ -42,10 +42,10 @@ struct Check {
 }
 
 impl Checks {
-    /// Starts the threads.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the threads of a gateway of so many shards.
+    pub fn start(shards: u16) -> io::Result<Self> {
         let checks = Self(Arc::default());
-        for index in 0..THREADS {
+        for index in 0..usize::from(shards).div_ceil(SHARDS) {
             let shared = checks.0.clone();
             thread::Builder::new().name(format!("checks-{index}")).spawn(move || shared.run())?;
         }
@@ -295,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_checked_and_who_goes_away_meanwhile_holds_up_nobody() {
-        let checks = Checks::start().unwrap();
+        let checks = Checks::start(4).unwrap();
         let verifier = Arc::new(Verifier::new(vec![Key::hmac(b"secret").unwrap()], &Auth::default()));
         for _ in 0..100 {
             drop(checks.submit(site(1), &verifier, "nonsense"));
@@ -342,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_when_it_ends_is_not_waited_for() {
-        let checks = Checks::start().unwrap();
+        let checks = Checks::start(4).unwrap();
         let verifier = Arc::new(Verifier::new(vec![], &Auth::default()));
         let shared = checks.0.clone();
         let receiver = {
