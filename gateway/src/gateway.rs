@@ -105,7 +105,8 @@ impl Gateway {
         let keys = settings.secrets.token_keys.parse()?;
         let policy = Arc::new(settings.policy()?);
         let files = Files::share(files::raise_open_files()?, policy.limits().max_connections);
-        let node = Arc::new(Node::new(settings, &policy, Checks::start()?, files.connections)?);
+        let checks = Checks::start(settings.shard_count())?;
+        let node = Arc::new(Node::new(settings, &policy, checks, files.connections)?);
         let shards = node.settings.shard_count();
         let listen = |flag, address, result: io::Result<_>| {
             result.map_err(|error| GatewayError::Listen { flag, address, error })

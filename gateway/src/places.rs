@@ -1,6 +1,6 @@
 //! Places for TCP connections that speak HTTP, or have not said anything yet. When there are too many, those make room that wait for
 //! their client, of whatever address has most of them, the longest waiting first: whoever opens connections and does not go on keeps
-//! nobody else out.
+//! nobody else out. Where there are hardly any, those make room likewise that wait in a queue of this server's.
 //!
 //! One that has said nothing is an entry of the shard's poll, like one that has nothing to say later: it gets a task with its first
 //! bytes.
@@ -60,8 +60,16 @@ pub struct Silent {
 struct Served {
     peer: IpAddr,
     task: AbortHandle,
-    /// It waits for this server, and not for its client.
-    busy: bool,
+    waits: Waits,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    ForClient,
+    /// This server has a queue, which whoever fills it is not to use for keeping others out.
+    InQueue,
+    ForServer,
 }
 
 /// One TCP connection's place; given back when it is dropped.
@@ -128,7 +136,7 @@ impl Places {
         // The runtime copies what it is given several times, and this is kilobytes.
         let task = tokio::task::spawn_local(Box::pin(serve(Rc::new(place)))).abort_handle();
         let mut inner = self.0.borrow_mut();
-        inner.served.insert(id, Served { peer, task, busy: false });
+        inner.served.insert(id, Served { peer, task, waits: Waits::ForClient });
         inner.gauge.inc();
     }
 
@@ -164,13 +172,18 @@ impl Inner {
         if self.silent.len() + self.served.len() <= self.limit {
             return;
         }
+        let count = (self.limit / ROOM).max(1);
         let silent = self.silent.iter().map(|(id, silent)| (*id, silent.peer.ip()));
-        let served = self.served.iter().filter(|(_, served)| !served.busy);
-        let waiting: BTreeMap<u64, Site> = silent
-            .chain(served.map(|(id, served)| (*id, served.peer)))
-            .map(|(id, address)| (id, Site::of(address)))
-            .collect();
-        for id in those_who_go(&waiting, (self.limit / ROOM).max(1)) {
+        let served = |waits| {
+            let served = self.served.iter().filter(move |(_, served)| served.waits == waits);
+            served.map(|(id, served)| (*id, served.peer))
+        };
+        let site = |(id, address)| (id, Site::of(address));
+        let mut waiting: BTreeMap<u64, Site> = silent.chain(served(Waits::ForClient)).map(site).collect();
+        if waiting.len() <= count {
+            waiting.extend(served(Waits::InQueue).map(site));
+        }
+        for id in those_who_go(&waiting, count) {
             let gone = self.silent.remove(&id).is_some();
             let ended = self.served.remove(&id).map(|served| served.task.abort()).is_some();
             if gone || ended {
@@ -221,20 +234,27 @@ impl Place {
     /// The request is there, and this server's answer is what is waited for.
     #[must_use]
     pub fn work(&self) -> Busy<'_> {
-        self.set_busy(true);
+        self.set_waits(Waits::ForServer);
         Busy(self)
     }
 
-    fn set_busy(&self, busy: bool) {
+    /// The request waits in a queue of this server's. It makes room only where hardly anybody waits for a client.
+    #[must_use]
+    pub fn queue(&self) -> Busy<'_> {
+        self.set_waits(Waits::InQueue);
+        Busy(self)
+    }
+
+    fn set_waits(&self, waits: Waits) {
         if let Some(served) = self.of.0.borrow_mut().served.get_mut(&self.id) {
-            served.busy = busy;
+            served.waits = waits;
         }
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.set_busy(false);
+        self.0.set_waits(Waits::ForClient);
     }
 }
 

@@ -166,11 +166,8 @@ impl Sockets {
             link.said_goodbye = true;
             self.metrics.closed(Some(code));
         }
-        let place = self.turn.add(frame, link.tail);
-        if link.tail == NONE {
-            link.head = place;
-        }
-        link.tail = place;
+        link.tail = self.turn.add(frame, link.tail);
+        link.bytes = link.bytes.saturating_add(frame.len() as u32);
         mark(link, key.slot, &mut self.dirty);
     }
 
@@ -179,7 +176,7 @@ impl Sockets {
     pub fn waiting(&self, key: ConnectionKey) -> usize {
         let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
         let Some(link) = link.filter(|link| link.generation == key.generation) else { return 0 };
-        link.waiting() + self.turn.bytes(link.head)
+        link.waiting() + link.bytes as usize
     }
 
     /// Memory that everything takes which sockets have not taken.
@@ -264,16 +261,16 @@ impl Sockets {
             let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
             link.dirty = false;
             let key = ConnectionKey { slot, generation: link.generation };
-            let head = mem::replace(&mut link.head, NONE);
-            link.tail = NONE;
-            self.traffic.frames_sent += self.turn.gather(head, &mut self.run);
+            let tail = mem::replace(&mut link.tail, NONE);
+            link.bytes = 0;
+            self.traffic.frames_sent += self.turn.gather(tail, &mut self.run);
             if link.ending == Ending::Asked {
                 link.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
             }
             if let Some(queue) = &mut link.queue {
                 // The socket is full: it says when that changes.
-                self.turn.hold(head, &mut self.run, &self.held);
+                self.turn.hold(tail, &mut self.run, &self.held);
                 let before = queue.len();
                 queue.append(&mut self.run);
                 self.held.places(before, queue.len());
@@ -286,7 +283,7 @@ impl Sockets {
                 }
                 let Some(queue) = &mut link.queue else { continue };
                 queue.set_moved(now);
-                self.turn.hold(head, queue, &self.held);
+                self.turn.hold(tail, queue, &self.held);
                 self.held.places(0, queue.len());
             }
             if link.ending == Ending::Open && link.waiting() > self.queue_limit {
@@ -375,3 +372,6 @@ fn close_code(frame: &[u8]) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ mod refresh;
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
-use jsonwebtoken::{AlgorithmFamily, errors::ErrorKind};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, Header, errors::ErrorKind};
 use serde_json::value::RawValue;
 
 use self::claims::Claims;
@@ -26,6 +26,9 @@ use crate::config::Auth;
 
 /// Keys that one token is tried with at most: to try them all would be work that anybody can ask for.
 const TRIED: usize = 16;
+
+/// How much longer a try takes with a key on P-384 than with one on P-256.
+const EFFORT_OF_P384: usize = 4;
 
 /// Verifies the tokens of one gateway.
 pub struct Verifier {
@@ -189,6 +192,14 @@ impl Verifier {
         self.keys.iter().any(|key| key.family() != AlgorithmFamily::Hmac)
     }
 
+    /// How long the check of a token may take, in tries with a key on P-256.
+    #[must_use]
+    pub fn effort(&self, token: &str) -> usize {
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return 1 };
+        let each = if header.alg == Algorithm::ES384 { EFFORT_OF_P384 } else { 1 };
+        (self.candidates(&header).count() * each).max(1)
+    }
+
     /// Checks what does not depend on when and for what a token is used, the signature above all. That may take long: see
     /// [`Verifier::is_slow`].
     #[must_use]
@@ -218,13 +229,8 @@ impl Verifier {
         if header.crit.is_some() || header.extras.inner().contains_key("b64") {
             return Err(TokenError::Invalid(Flaw::Extension));
         }
-        let of_family = || self.keys.iter().filter(|key| key.family() == header.alg.family());
-        let named = |key: &Key| key.id().is_some() && key.id() == header.kid.as_deref();
-        // A token need not name its key, nor has every key a name.
-        let nameless = |key: &Key| key.id().is_none() || header.kid.is_none();
-        let candidates = of_family().filter(|key| named(key)).chain(of_family().filter(|key| nameless(key)));
         let mut is_tried = false;
-        for key in candidates.take(TRIED) {
+        for key in self.candidates(&header) {
             is_tried = true;
             match jsonwebtoken::decode(token, &key.decoding, &key.validation) {
                 Ok(token) => return Ok(token.claims),
@@ -240,7 +246,7 @@ impl Verifier {
             _ if header.alg.family() == AlgorithmFamily::Hmac => false,
             Expectation::None => false,
             Expectation::Awaited => true,
-            Expectation::Known => header.kid.is_some() && !self.keys.iter().any(named),
+            Expectation::Known => header.kid.is_some() && !self.keys.iter().any(|key| is_named(key, &header)),
         };
         Err(if is_missing {
             TokenError::UnknownKey { is_tried }
@@ -248,6 +254,19 @@ impl Verifier {
             TokenError::Invalid(Flaw::Signature)
         })
     }
+
+    /// The keys that a token is tried with: first those that it names.
+    fn candidates<'a>(&'a self, header: &'a Header) -> impl Iterator<Item = &'a Key> {
+        let of_family = || self.keys.iter().filter(|key| key.family() == header.alg.family());
+        // A token need not name its key, nor has every key a name.
+        let nameless = |key: &&Key| key.id().is_none() || header.kid.is_none();
+        of_family().filter(|key| is_named(key, header)).chain(of_family().filter(nameless)).take(TRIED)
+    }
+}
+
+/// Whether a token names this key.
+fn is_named(key: &Key, header: &Header) -> bool {
+    key.id().is_some() && key.id() == header.kid.as_deref()
 }
 
 #[cfg(test)]

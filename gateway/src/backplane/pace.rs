@@ -43,9 +43,75 @@ impl Pace {
     }
 }
 
+/// A pace that two kinds of work have together. Where both wait they go by turns, so that neither keeps the other from being done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedPace {
+    pace: Pace,
+    next: Turn,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    Second,
+}
+
+impl SharedPace {
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, next: Turn::First }
+    }
+
+    /// Of which kind one more may be done now, if any waits; it is counted then.
+    pub(super) fn turn(&mut self, first_waits: bool, second_waits: bool, now: Instant) -> Option<Turn> {
+        let turn = match (first_waits, second_waits) {
+            (false, false) => return None,
+            (true, false) => Turn::First,
+            (false, true) => Turn::Second,
+            (true, true) => self.next,
+        };
+        let may = self.pace.may(now);
+        may.then(|| {
+            self.next = if turn == Turn::First { Turn::Second } else { Turn::First };
+            turn
+        })
+    }
+
+    /// Counts what was done in any case.
+    pub(super) fn charge(&mut self, count: u32, now: Instant) {
+        self.pace.charge(count, now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_kinds_of_work_neither_keeps_the_other_from_being_done_however_little_may_be_done_at_once() {
+        for at_once in [1, 2, 7] {
+            let (mut shared, start) = (SharedPace::new(Pace::new(at_once, 1_000)), Instant::now());
+            let mut done = [0_u32; 2];
+            for millisecond in 0..1_000 {
+                while let Some(turn) = shared.turn(true, true, start + Duration::from_millis(millisecond)) {
+                    done[turn as usize] += 1;
+                }
+            }
+            assert!(done[0].abs_diff(done[1]) <= 1 && done[0] + done[1] >= 1_000, "{at_once}: {done:?}");
+        }
+    }
+
+    #[test]
+    fn work_of_one_kind_takes_the_whole_pace_while_no_other_waits() {
+        let (mut shared, now) = (SharedPace::new(Pace::new(10, 100)), Instant::now());
+        let turns = [(); 6].map(|()| shared.turn(false, true, now));
+        assert_eq!(turns, [Some(Turn::Second); 6]);
+        assert_eq!(shared.turn(false, false, now), None);
+        assert_eq!(
+            [(); 5].map(|()| shared.turn(true, false, now)),
+            [[Some(Turn::First); 4].as_slice(), &[None]].concat()[..]
+        );
+    }
 
     #[test]
     fn so_much_may_be_done_at_once_and_then_so_much_per_second_and_what_is_done_in_any_case_is_made_up_for() {

@@ -63,6 +63,7 @@ impl ClientPort {
         loop {
             let verifier = self.policy().verifier().clone();
             let checked = if verifier.is_slow() {
+                let _busy = self.place.queue();
                 let check = self.node.checks.submit(Site::of(client), &verifier, token);
                 check.ok_or(TokenError::TooMany)?.await.map_err(|_| TokenError::TooMany)?
             } else {

@@ -91,6 +91,30 @@ async fn a_connection_whose_request_is_being_answered_is_not_ended_for_others() 
 }
 
 #[tokio::test(flavor = "local")]
+async fn those_in_a_queue_make_room_only_where_nobody_waits_for_a_client() {
+    let mut arrivals = Arrivals::new(3);
+    for id in 0..2 {
+        arrivals.arrive(DEADLINE);
+        arrivals.speak(id, |place| async move {
+            let _busy = place.queue();
+            future::pending().await
+        });
+        tokio::task::yield_now().await;
+    }
+    for id in 2..5 {
+        arrivals.arrive(DEADLINE);
+        assert_eq!(arrivals.waiting(), (vec![id], vec![0, 1], 3));
+    }
+    arrivals.speak(4, |place| async move {
+        let _busy = place.work();
+        future::pending().await
+    });
+    tokio::task::yield_now().await;
+    arrivals.arrive(DEADLINE);
+    assert_eq!(arrivals.waiting(), (vec![5], vec![1, 4], 3), "the newcomer is the only one beside them");
+}
+
+#[tokio::test(flavor = "local")]
 async fn a_connection_that_does_not_go_on_with_its_request_makes_room_like_others() {
     let mut arrivals = Arrivals::new(2);
     for id in 0..3 {

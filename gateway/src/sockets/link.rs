@@ -14,7 +14,7 @@ use crate::{
     outbound::{OutQueue, Written},
 };
 
-/// End of a chain.
+/// No chain.
 pub(super) const NONE: u32 = u32::MAX;
 /// Reads at once of what nobody listens to any more, so that a client that goes on sending holds up nobody.
 const DRAIN_READS: usize = 16;
@@ -24,9 +24,9 @@ const DRAIN_READS: usize = 16;
 pub(super) struct Link {
     pub(super) stream: TcpStream,
     pub(super) generation: u32,
-    /// This turn's frames: its first and its last place in the turn.
-    pub(super) head: u32,
+    /// This turn's frames: their last place in the turn, and their bytes.
     pub(super) tail: u32,
+    pub(super) bytes: u32,
     pub(super) dirty: bool,
     /// A close frame is on its way, so the close is counted.
     pub(super) said_goodbye: bool,
@@ -58,8 +58,8 @@ impl Link {
         Self {
             stream,
             generation,
-            head: NONE,
             tail: NONE,
+            bytes: 0,
             dirty: false,
             said_goodbye: false,
             paused: false,

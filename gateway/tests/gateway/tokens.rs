@@ -10,9 +10,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mooring_gateway::settings::Secret;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::{Server, WebSocket};
+use crate::support::{Server, WebSocket, within};
 
 fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()
@@ -122,5 +123,35 @@ async fn a_raw_connection_ends_with_its_token_whatever_that_is_and_it_opens_noth
     for path in paths {
         let refused = server.http(server.client, &format!("POST {path}"), &[], b"x").await;
         assert!(refused.status == 401 && refused.body.contains("the token is expired"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn raw_clients_whose_tokens_wait_to_be_verified_make_no_room_for_those_who_say_nothing() {
+    let (ours, theirs) = (key(), key());
+    let server = Server::start(|settings| {
+        settings.shards = 1;
+        settings.config.auth.anonymous = false;
+        settings.config.limits.max_connections = u32::MAX;
+        settings.secrets.token_keys.public_keys = vec![Secret::new(ours.public_key_pem())];
+    });
+    let head = format!(
+        "GET /raw/a?token={} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        sign(&theirs, &json!({"sub": "ada"}))
+    );
+    let mut waiting = Vec::new();
+    for _ in 0..100 {
+        let mut stream = server.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(server.connect().await);
+    }
+    for mut stream in waiting {
+        let mut answer = String::new();
+        within("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer:?}");
     }
 }

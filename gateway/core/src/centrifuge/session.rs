@@ -210,6 +210,10 @@ impl Protocol for Session {
     fn beat(&mut self, heartbeat: &mut Heartbeat, link: &mut Link<'_>) -> Result<Duration, Goodbye> {
         self.count_arrival(link);
         match self.stage {
+            // Nobody who brought a token is to stay away for what we have not looked at.
+            Stage::Connecting | Stage::Refused if self.credentials.is_checking() => {
+                return Err(DisconnectCode::TooManyRequests.into());
+            }
             Stage::Connecting | Stage::Refused => return Err(DisconnectCode::Stale.into()),
             Stage::Connected => {
                 self.stage = Stage::Beating;

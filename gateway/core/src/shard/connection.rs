@@ -26,6 +26,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message timeout" };
 
+/// Messages that are handled before they are held against the client's pace: of what was read once and inflated there may be a million.
+const UNCHARGED: u64 = 64;
+
 /// A connection, in its shard's slab.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -79,9 +82,8 @@ impl Connection {
     /// Handles bytes from the socket. Returns the time until the next wake-up when that has changed.
     pub(super) fn receive(&mut self, bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
         self.heartbeat.heard();
-        let (was_paused, received) = (self.paused, link.tally.received);
-        let wake = self.read(bytes, link);
-        let wake = self.keep_pace(received, link).or(wake);
+        let was_paused = self.paused;
+        let wake = self.read(bytes, link.tally.received, link);
         self.time_message(link);
         if self.paused && !was_paused {
             link.out.pause(link.key);
@@ -89,14 +91,20 @@ impl Connection {
         wake
     }
 
-    /// Handles frames until too much waits for the backplane; the rest is kept, and nothing more is read.
-    fn read(&mut self, mut bytes: &mut [u8], link: &mut Link<'_>) -> Option<Duration> {
+    /// Handles frames until too much waits for the backplane, or the client is ahead of its pace; the rest is kept, and nothing more is
+    /// read. The pace has been held against the client up to the `charged`th message of all. Returns the time until the next wake-up when
+    /// that has changed.
+    fn read(&mut self, mut bytes: &mut [u8], mut charged: u64, link: &mut Link<'_>) -> Option<Duration> {
         let terms = Terms {
             limit: link.policy.limits().max_message_bytes as usize,
             deflate: self.transport.is_compressed(),
         };
         let mut wake = None;
         while self.phase < Phase::Closed {
+            if link.tally.received - charged >= UNCHARGED {
+                wake = self.keep_pace(charged, link).or(wake);
+                charged = link.tally.received;
+            }
             if self.paused || self.phase == Phase::Open && self.protocol.is_waiting_for(MAX_WAITING) {
                 self.paused = true;
                 link.keep_bytes(bytes);
@@ -148,13 +156,13 @@ impl Connection {
                 wake = Some(self.close(goodbye, link));
             }
         }
-        wake
+        self.keep_pace(charged, link).or(wake)
     }
 
-    /// Reads no further for a while when the client sends more than it may: `received` messages had been handled before what was handled
-    /// now. Returns the time until the next wake-up when that has changed.
-    fn keep_pace(&mut self, received: u64, link: &mut Link<'_>) -> Option<Duration> {
-        let messages = link.tally.received - received;
+    /// Reads no further for a while when the client sends more than it may: the pace has been held against it up to the `charged`th message
+    /// of all. Returns the time until the next wake-up when that has changed.
+    fn keep_pace(&mut self, charged: u64, link: &mut Link<'_>) -> Option<Duration> {
+        let messages = link.tally.received - charged;
         let wait = self.pace.charge(messages, link.policy.limits(), link.now.monotonic)?;
         if self.phase > Phase::Open {
             return None;
@@ -191,8 +199,7 @@ impl Connection {
         }
         let wake = verdict.err().map(|goodbye| self.close(goodbye, link));
         self.message_since = 0;
-        let wake = self.read(&mut bytes, link).or(wake);
-        let wake = self.keep_pace(received, link).or(wake);
+        let wake = self.read(&mut bytes, received, link).or(wake);
         self.time_message(link);
         if !self.paused && self.phase < Phase::Closed {
             link.out.resume(link.key);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rsa::{
     BigUint, RsaPublicKey,
@@ -285,4 +286,19 @@ fn what_is_no_key_is_refused_with_the_remedy() {
     for no_key in [&b"secret"[..], b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
         assert_eq!(Key::public(no_key).err(), Some(KeyError::NotAPublicKey));
     }
+}
+
+#[test]
+fn the_effort_of_a_check_is_known_before_it_is_made() {
+    let ec = |count| Key::public(&EC.0.repeat(count)).unwrap();
+    let [one, few, many] = [1, 3, 40].map(|count| Verifier::new(ec(count), &Auth::default()));
+    let header = |algorithm: &str| {
+        let header = json!({"alg": algorithm, "typ": "JWT"}).to_string();
+        format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header))
+    };
+    let efforts = [&one, &few, &many].map(|verifier| {
+        ["ES256", "ES384", "RS256", "HS256"].map(|algorithm| verifier.effort(&header(algorithm)))
+    });
+    assert_eq!(efforts, [[1, 4, 1, 1], [3, 12, 1, 1], [16, 64, 1, 1]]);
+    assert_eq!(many.effort("nonsense"), 1);
 }

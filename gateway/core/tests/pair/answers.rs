@@ -247,3 +247,69 @@ fn what_a_client_has_not_read_is_taken_off_what_is_asked_for_it_and_without_room
         }
     }
 }
+
+#[test]
+fn history_is_read_beside_what_waits_however_large_messages_may_be() {
+    for (max_message_bytes, waiting, expected) in
+        [(1_024, 518_144, Some(6_144)), (131_072, 1, Some(524_287)), (131_072, 131_073, None)]
+    {
+        let mut config = GatewayConfig::default();
+        config.limits.max_message_bytes = max_message_bytes;
+        let mut node = Node::new(config, 1);
+        let key = node.subscribe("a");
+        node.ops();
+        node.sink.waiting = waiting;
+        node.say(key, r#"{"id":3,"history":{"channel":"a","limit":300}}"#);
+        let asked = node.ops().pop().map(|op| if let Op::History { bytes, .. } = op { bytes } else { 0 });
+        assert_eq!(asked, expected, "{max_message_bytes}");
+    }
+}
+
+#[test]
+fn nothing_is_read_of_what_a_client_missed_that_has_no_room_for_it() {
+    let mut node = node();
+    let key = node.connect();
+    let recover = r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#;
+    let busy = |node: &mut Node| {
+        let error = &node.lines(key)[0]["error"];
+        assert_eq!((&error["code"], &error["temporary"]), (&json!(111), &json!(true)));
+        assert_eq!(node.shard.channels(), 0);
+    };
+    node.sink.waiting = 600_000;
+    node.say(key, recover);
+    assert_eq!(node.ops(), vec![]);
+    busy(&mut node);
+    // There was room when it asked, and then it missed more than that brought.
+    node.sink.waiting = 0;
+    node.say(key, recover);
+    node.sink.waiting = 600_000;
+    let end = Outcome::Subscribed { position: Some(position(900)), publications: vec![], recovered: false };
+    complete(&mut node, Ok(end));
+    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }]);
+    busy(&mut node);
+    // From where it is it needs nothing but the channel.
+    node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    assert!(matches!(node.ops()[..], [Op::Subscribe { since: None, .. }]));
+}
+
+#[test]
+fn who_missed_the_same_asks_alike_whatever_else_waits() {
+    let mut node = node();
+    let mut read = |waiting| {
+        let key = node.connect();
+        node.say(key, r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#);
+        node.sink.waiting = waiting;
+        let end =
+            Outcome::Subscribed { position: Some(position(900)), publications: vec![], recovered: false };
+        complete(&mut node, Ok(end));
+        node.sink.waiting = 0;
+        let (waiter, op) = node.sink.submitted.pop_back().expect("a read");
+        node.complete(waiter, Ok(Outcome::History { position: position(900), publications: large(5, 1) }));
+        node.ops();
+        op
+    };
+    let op = read(1_000);
+    let Op::History { bytes, .. } = op else { panic!("{op:?}") };
+    assert_eq!(bytes, 262_144, "within the room");
+    assert_eq!([2_000, 200_000].map(&mut read), [op.clone(), op]);
+}

@@ -123,12 +123,12 @@ fn a_token_that_expires_while_it_is_checked_is_expired() {
 }
 
 #[test]
-fn a_client_whose_token_is_never_checked_is_given_up_like_one_that_says_nothing() {
+fn a_client_whose_token_is_not_checked_in_time_is_told_to_come_again() {
     let mut node = node();
     let key = node.open(Opening::Centrifuge);
     node.say(key, &connect(&sign(&json!({"sub": "ada"}))));
     node.pass(Duration::from_secs(15));
-    assert_eq!(node.frames(key), [Frame::Close(3502, "stale".to_owned())]);
+    assert_eq!(node.frames(key), [Frame::Close(3013, "too many requests".to_owned())]);
 }
 
 #[test]

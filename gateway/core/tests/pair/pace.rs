@@ -7,15 +7,20 @@ use gateway_core::{
     config::{GatewayConfig, Limits},
     key::ConnectionKey,
     shard::Opening,
+    transport::Transport,
 };
 
-use crate::node::{Frame, Node, TEXT, masked};
+use crate::node::{COMPRESSED, Frame, Node, TEXT, compressed, masked};
 
 /// Messages per second, and at once.
 const PACE: usize = 100;
 
 fn node() -> Node {
-    let limits = Limits { messages_per_second: PACE as u32, subscriptions: 10, ..Limits::default() };
+    node_of(PACE)
+}
+
+fn node_of(pace: usize) -> Node {
+    let limits = Limits { messages_per_second: pace as u32, subscriptions: 10, ..Limits::default() };
     Node::new(GatewayConfig { limits, ..GatewayConfig::default() }, 1)
 }
 
@@ -63,19 +68,19 @@ fn who_sends_more_than_it_may_is_read_no_further_until_it_may_go_on_and_everythi
 
 #[test]
 fn who_waits_for_answers_as_well_goes_on_once_it_has_both() {
-    let mut node = node();
+    let mut node = node_of(200);
     let key = raw(&mut node);
-    node.receive(key, messages(400));
+    node.receive(key, messages(600));
     assert_eq!(node.sink.submitted.len(), 256);
     node.pass(Duration::from_secs(60));
     assert_eq!((node.sink.submitted.len(), &node.sink.paused[..]), (256, &[key][..]));
     assert_eq!(
         (answer_all(&mut node), &node.sink.paused[..]),
-        (384, &[key][..]),
+        (512, &[key][..]),
         "the rest is above the pace"
     );
     node.pass(Duration::from_secs(2));
-    assert_eq!((answer_all(&mut node), &node.sink.paused[..]), (16, &[][..]));
+    assert_eq!((answer_all(&mut node), &node.sink.paused[..]), (88, &[][..]));
 }
 
 #[test]
@@ -88,6 +93,32 @@ fn the_commands_of_a_message_count_each_and_so_do_pings() {
     let other = raw(&mut node);
     node.receive(other, masked(0x89, b"").repeat(PACE + 1));
     assert_eq!((node.frames(other).len(), &node.sink.paused[..]), (PACE + 1, &[key, other][..]));
+}
+
+#[test]
+fn a_flood_in_few_bytes_is_held_back_after_a_second_s_worth_of_it_and_all_of_it_is_answered_in_the_end() {
+    let mut node = node();
+    let key = node.open_over(Transport::CompressedWebSocket, Opening::Centrifuge);
+    node.say(key, r#"{"id":1,"connect":{}}"#);
+    node.frames(key);
+    let pings = |first: usize| (first..first + PACE).map(|id| format!(r#"{{"id":{id},"ping":{{}}}}"#));
+    let message = |first| {
+        masked(TEXT | COMPRESSED, &compressed(pings(first).collect::<Vec<_>>().join("\n").as_bytes()))
+    };
+    let flood: Vec<u8> = (0..50).flat_map(|number| message(2 + number * PACE)).collect();
+    node.receive(key, flood);
+    let received = node.shard.tally().received;
+    assert_eq!((received, &node.sink.paused[..]), (1 + PACE as u64, &[key][..]));
+    assert!(node.shard.held() > 0, "the rest is kept");
+    let mut most = 0;
+    for _ in 0..60 {
+        let before = node.shard.tally().received;
+        node.pass(Duration::from_secs(1));
+        most = most.max(node.shard.tally().received - before);
+    }
+    assert_eq!((node.shard.tally().received, most), (1 + 50 * PACE as u64, PACE as u64));
+    let replies = node.lines(key).into_iter().filter(|line| line["id"].is_u64()).count();
+    assert_eq!((replies, node.shard.held(), &node.sink.paused[..]), (50 * PACE, 0, &[][..]));
 }
 
 #[test]

@@ -25,7 +25,11 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::backplane::{
-    Health, Submitted, Waiter, departures::Departures, inboxes::Inboxes, joins::Joins, pace::Pace,
+    Health, Submitted, Waiter,
+    departures::Departures,
+    inboxes::Inboxes,
+    joins::Joins,
+    pace::{Pace, SharedPace},
 };
 
 /// Clients of this node that Redis is told of at once, or told that they are gone, and how many per second then, when nobody waits for it:
@@ -64,7 +68,7 @@ pub(super) struct Actor {
     pub(super) life: Life,
     pub(super) joins: Joins,
     /// Of what nobody waits for: departures, and what the node does by itself.
-    pub(super) presence_pace: Pace,
+    pub(super) presence_pace: SharedPace,
     pub(super) held_back: bool,
     pub(super) departures: Departures,
     /// Nodes whose lease was over when this one's was last renewed: who was present through them is not.
@@ -99,7 +103,7 @@ impl Actor {
             members: Members::default(),
             life: 0,
             joins: Joins::default(),
-            presence_pace: Pace::new(PRESENCE_AT_ONCE, PRESENCE_PER_SECOND),
+            presence_pace: SharedPace::new(Pace::new(PRESENCE_AT_ONCE, PRESENCE_PER_SECOND)),
             held_back: false,
             departures: Departures::default(),
             expired: Vec::new(),

@@ -2,7 +2,8 @@
 //! its own clients present again, and it clears up after nodes that died.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    mem,
     sync::Arc,
 };
 
@@ -18,6 +19,8 @@ pub(super) enum Chore {
     Index(Arc<str>),
     /// Make a client of this node present.
     Enter { channel: Arc<str>, client: Arc<str> },
+    /// The same of one that could not be made present, with what its channel needs for it.
+    EnterAgain { channel: Arc<str>, client: Arc<str> },
     /// Give up a node whose lease is over.
     GiveUp(Arc<str>),
     /// Read the names of some channels in which a dead node had members, from a place in their set.
@@ -35,6 +38,10 @@ pub(super) struct Chores {
     channels: VecDeque<Arc<str>>,
     /// The channel whose turn it is, and its client that had the last one.
     entering: Option<(Arc<str>, Option<Arc<str>>)>,
+    /// Channels with clients that Redis did not take.
+    missed: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Those whose turn it is again.
+    again: BTreeSet<(Arc<str>, Arc<str>)>,
     dead: BTreeMap<Arc<str>, Remains>,
     /// About dead nodes, in no order that matters.
     ready: VecDeque<Chore>,
@@ -53,6 +60,18 @@ impl Chores {
     /// A new connection: what was under way may have got lost, and is found anew.
     pub(super) fn begin(&mut self, members: &Members) {
         *self = Self { channels: members.channels().cloned().collect(), ..Self::default() };
+    }
+
+    /// A client could not be made present.
+    pub(super) fn missed(&mut self, channel: Arc<str>, client: Arc<str>) {
+        self.missed.insert((channel, client));
+    }
+
+    /// Those that could not be made present are tried again, each as often as the others.
+    pub(super) fn try_again(&mut self) {
+        if self.again.is_empty() {
+            self.again = mem::take(&mut self.missed);
+        }
     }
 
     /// A node's lease is over.
@@ -102,7 +121,7 @@ impl Chores {
 
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.entering.is_none() && self.channels.is_empty()
+        self.ready.is_empty() && self.entering.is_none() && self.channels.is_empty() && self.again.is_empty()
     }
 
     /// The next thing to do.
@@ -112,7 +131,7 @@ impl Chores {
         }
         loop {
             let Some((channel, after)) = &mut self.entering else {
-                let channel = self.channels.pop_front()?;
+                let Some(channel) = self.channels.pop_front() else { return self.next_again(members) };
                 if members.after(&channel, None).is_some() {
                     self.entering = Some((channel.clone(), None));
                     return Some(Chore::Index(channel));
@@ -124,6 +143,15 @@ impl Chores {
                 return Some(Chore::Enter { channel: channel.clone(), client });
             }
             self.entering = None;
+        }
+    }
+
+    fn next_again(&mut self, members: &Members) -> Option<Chore> {
+        loop {
+            let (channel, client) = self.again.pop_first()?;
+            if members.has(&channel, &client) {
+                return Some(Chore::EnterAgain { channel, client });
+            }
         }
     }
 
@@ -141,7 +169,7 @@ impl Chores {
 impl Chore {
     fn dead_node(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Index(_) | Self::Enter { .. } => None,
+            Self::Index(_) | Self::Enter { .. } | Self::EnterAgain { .. } => None,
             Self::GiveUp(node) | Self::Scan { node, .. } | Self::Sweep { node, .. } | Self::Bury(node) => {
                 Some(node)
             }
@@ -167,6 +195,7 @@ mod tests {
             done.push(match chore {
                 Chore::Index(channel) => format!("index {channel}"),
                 Chore::Enter { channel, client } => format!("enter {channel} {client}"),
+                Chore::EnterAgain { channel, client } => format!("enter {channel} {client} again"),
                 Chore::GiveUp(node) => format!("give up {node}"),
                 Chore::Scan { node, cursor } => format!("scan {node} {cursor}"),
                 Chore::Sweep { node, channel, cursor } => format!("sweep {node} {channel} {cursor}"),
@@ -190,6 +219,40 @@ mod tests {
         members.remove(&"a".into(), "2");
         members.remove(&"b".into(), "1");
         assert_eq!(drain(&mut chores, &members), ["enter a 3", "index c", "enter c 1"]);
+        assert!(chores.is_empty());
+    }
+
+    #[test]
+    fn those_that_redis_did_not_take_are_tried_again_and_nobody_else_and_none_before_the_others() {
+        let mut members = Members::default();
+        for (channel, name) in [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1")] {
+            members.insert(&channel.into(), member(name));
+        }
+        let mut chores = Chores::default();
+        chores.begin(&members);
+        assert_eq!(chores.next(&members), Some(Chore::Index("a".into())));
+        for client in ["1", "2"] {
+            chores.missed("a".into(), client.into());
+        }
+        chores.try_again();
+        let rest = ["enter a 1", "enter a 2", "index b", "enter b 1", "index c", "enter c 1"];
+        assert_eq!(
+            drain(&mut chores, &members),
+            [&rest[..], &["enter a 1 again", "enter a 2 again"]].concat()
+        );
+        for client in ["1", "2"] {
+            chores.missed("a".into(), client.into());
+        }
+        chores.try_again();
+        let first = Chore::EnterAgain { channel: "a".into(), client: "1".into() };
+        assert_eq!(chores.next(&members), Some(first));
+        chores.missed("a".into(), "1".into());
+        chores.try_again();
+        assert_eq!(drain(&mut chores, &members), ["enter a 2 again"], "who waits longer comes first");
+        chores.missed("a".into(), "2".into());
+        members.remove(&"a".into(), "1");
+        chores.try_again();
+        assert_eq!(drain(&mut chores, &members), ["enter a 2 again"], "the other one has left");
         assert!(chores.is_empty());
     }
 

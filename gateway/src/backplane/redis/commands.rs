@@ -88,7 +88,7 @@ impl Actor {
             Pending::GiveUp(node) | Pending::Scan(node) | Pending::Sweep(node, _) | Pending::Bury(node) => {
                 self.chores.forget(&node)
             }
-            Pending::Enter => self.upkeep.someone_is_missing(),
+            Pending::Enter(channel, client) => self.chores.missed(channel, client),
             Pending::Lease => self.upkeep.lease_refused(Instant::now()),
             Pending::Script | Pending::Ignored => {}
         }
@@ -208,7 +208,7 @@ impl Actor {
                 None => self.chores.forget(&node),
             },
             Pending::Bury(node) => self.chores.forget(&node),
-            Pending::Enter | Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
+            Pending::Enter(..) | Pending::Leave(_) | Pending::Script | Pending::Ignored => {}
         }
     }
 }

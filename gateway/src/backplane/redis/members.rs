@@ -49,6 +49,10 @@ impl Members {
         self.0.get_mut(channel)?.get_mut(client)
     }
 
+    pub(super) fn has(&self, channel: &str, client: &str) -> bool {
+        self.0.get(channel).is_some_and(|clients| clients.contains_key(client))
+    }
+
     /// Takes a client out, and whether it was the channel's last one here.
     pub(super) fn remove(&mut self, channel: &Arc<str>, client: &str) -> (Option<Member>, bool) {
         let Some(clients) = self.0.get_mut(channel) else { return (None, false) };

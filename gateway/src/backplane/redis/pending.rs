@@ -21,8 +21,8 @@ pub(super) enum Pending {
     Life(Arc<str>, Generation, Arc<str>),
     /// A new epoch for the sequencer.
     Rotation(Arc<str>, Generation),
-    /// A client is present.
-    Enter,
+    /// A client is present in a channel.
+    Enter(Arc<str>, Arc<str>),
     Leave(Departure),
     /// Whether this node's lease is renewed, and the nodes whose lease is over.
     Lease,

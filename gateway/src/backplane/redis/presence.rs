@@ -18,7 +18,7 @@ use super::{
     pending::Pending,
     questions::Question,
 };
-use crate::backplane::{Waiter, departures::Departure};
+use crate::backplane::{Waiter, departures::Departure, pace::Turn};
 
 /// Commands on their way beside which chores go on.
 const CHORES_BESIDE: usize = 256;
@@ -89,7 +89,7 @@ impl Actor {
         };
         let announce = member.join != Join::Silent;
         let command = self.scripts.enter(&self.node, channel, &member.info, announce, tell);
-        let _ = self.commands.send(&command, Pending::Enter);
+        let _ = self.commands.send(&command, Pending::Enter(channel.clone(), client.clone()));
     }
 
     /// Ends a client's presence once its grace is over.
@@ -108,10 +108,18 @@ impl Actor {
 
     /// Does what is due about presence, as fast as it may; [`Actor::is_held_back`] says whether more of it is.
     pub(super) fn keep_presence(&mut self, now: Instant) {
-        self.held_back = false;
-        self.depart(now);
+        loop {
+            let (is_due, has_chore) = (self.may_depart(now), self.may_do_chore());
+            match self.presence_pace.turn(is_due, has_chore, now) {
+                Some(Turn::First) => self.depart(now),
+                Some(Turn::Second) => self.do_chore(),
+                None => {
+                    self.held_back = is_due || has_chore;
+                    break;
+                }
+            }
+        }
         self.announce_joins(now);
-        self.do_chores(now);
     }
 
     /// Whether something about presence waits for nothing but its pace.
@@ -119,12 +127,14 @@ impl Actor {
         self.held_back
     }
 
-    /// Carries out the departures that are due, as far as there is room. Without a connection they wait for one.
+    /// Whether a departure is due and there is room for it. Without a connection it waits for one.
+    fn may_depart(&self, now: Instant) -> bool {
+        self.commands.is_up() && self.has_room() && self.departures.is_due(now)
+    }
+
     fn depart(&mut self, now: Instant) {
-        while self.commands.is_up() && self.has_room() && self.departures.is_due(now) && self.may_go_on(now) {
-            if let Some(departure) = self.departures.pop(now) {
-                self.end_presence(departure);
-            }
+        if let Some(departure) = self.departures.pop(now) {
+            self.end_presence(departure);
         }
     }
 
@@ -144,56 +154,43 @@ impl Actor {
         self.held_back |= self.joins.next_due().is_some() && self.commands.is_up();
     }
 
-    /// Whether one more thing may be done now.
-    fn may_go_on(&mut self, now: Instant) -> bool {
-        let may = self.presence_pace.may(now);
-        self.held_back |= !may;
-        may
-    }
-
     /// Tries a departure again later; until then the client stays present.
     pub(super) fn leave_later(&mut self, departure: Departure) {
         self.leave(departure, DEPART_AGAIN);
     }
 
-    /// Does what the node has to do by itself, as long as little else is on its way.
-    fn do_chores(&mut self, now: Instant) {
-        while self.commands.is_up()
-            && self.commands.in_flight() < CHORES_BESIDE
-            && !self.chores.is_empty()
-            && self.may_go_on(now)
-        {
-            let Some(chore) = self.chores.next(&self.members) else { return };
-            let (command, pending) = match chore {
-                Chore::Index(channel) => {
-                    self.send_index("SADD", &channel);
-                    continue;
-                }
-                Chore::Enter { channel, client } => {
-                    self.send_member(&channel, &client);
-                    continue;
-                }
-                Chore::GiveUp(node) => (self.scripts.give_up(&node), Pending::GiveUp(node)),
-                Chore::Scan { node, cursor } => (self.scripts.scan(&node, &cursor), Pending::Scan(node)),
-                Chore::Sweep { node, channel, cursor } => {
-                    (self.scripts.sweep(&node, &channel, &cursor), Pending::Sweep(node, channel))
-                }
-                Chore::Bury(node) => {
-                    let forget = self.scripts.forget_channels(&node);
-                    self.tell(&forget);
-                    (self.scripts.forget_lease(&node), Pending::Bury(node))
-                }
-            };
-            // With the connection goes the chore: the next one begins them anew.
-            let _ = self.commands.send(&command, pending);
-        }
+    /// Whether the node has something to do by itself, and little else is on its way.
+    fn may_do_chore(&self) -> bool {
+        self.commands.is_up() && self.commands.in_flight() < CHORES_BESIDE && !self.chores.is_empty()
+    }
+
+    fn do_chore(&mut self) {
+        let Some(chore) = self.chores.next(&self.members) else { return };
+        let (command, pending) = match chore {
+            Chore::Index(channel) => return self.send_index("SADD", &channel),
+            Chore::Enter { channel, client } => return self.send_member(&channel, &client),
+            Chore::EnterAgain { channel, client } => {
+                self.send_index("SADD", &channel);
+                return self.send_member(&channel, &client);
+            }
+            Chore::GiveUp(node) => (self.scripts.give_up(&node), Pending::GiveUp(node)),
+            Chore::Scan { node, cursor } => (self.scripts.scan(&node, &cursor), Pending::Scan(node)),
+            Chore::Sweep { node, channel, cursor } => {
+                (self.scripts.sweep(&node, &channel, &cursor), Pending::Sweep(node, channel))
+            }
+            Chore::Bury(node) => {
+                let forget = self.scripts.forget_channels(&node);
+                self.tell(&forget);
+                (self.scripts.forget_lease(&node), Pending::Bury(node))
+            }
+        };
+        // With the connection goes the chore: the next one begins them anew.
+        let _ = self.commands.send(&command, pending);
     }
 
     pub(super) fn renew_lease(&mut self) {
         self.upkeep.lease_renewed(Instant::now());
-        if self.upkeep.is_anyone_missing() {
-            self.chores.begin(&self.members);
-        }
+        self.chores.try_again();
         let command = self.scripts.lease(&self.node, self.config.lease, self.upkeep.is_introduced());
         // The next connection begins with another.
         let _ = self.commands.send(&command, Pending::Lease);

@@ -22,8 +22,6 @@ const AGAIN_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Upkeep {
     /// When all living nodes began to renew their leases, after a time in which they couldn't.
     leases_since: Option<Instant>,
-    /// A client could not be made present.
-    missing_someone: bool,
     lease_renewed: Option<Instant>,
     /// Redis has had this node's lease since this connection began.
     introduced: bool,
@@ -55,7 +53,6 @@ impl Upkeep {
     pub(super) fn new() -> Self {
         Self {
             leases_since: None,
-            missing_someone: false,
             lease_renewed: None,
             introduced: false,
             canary: 0,
@@ -77,7 +74,6 @@ impl Upkeep {
     pub(super) fn commands_up(&mut self, now: Instant) {
         self.leases_since = Some(now);
         self.introduced = false;
-        self.missing_someone = false;
         // The canary under way may have gone down with the old connection.
         if self.audible {
             self.canary_sent = None;
@@ -182,15 +178,6 @@ impl Upkeep {
     /// Whether every living node has had the time to renew its lease since Redis is back.
     pub(super) fn are_leases_current(&self, lease: Duration, now: Instant) -> bool {
         self.leases_since.is_some_and(|since| now >= since + lease)
-    }
-
-    pub(super) fn someone_is_missing(&mut self) {
-        self.missing_someone = true;
-    }
-
-    /// Whether somebody could not be made present since the last time this was asked.
-    pub(super) fn is_anyone_missing(&mut self) -> bool {
-        std::mem::take(&mut self.missing_someone)
     }
 
     /// Whether reads that Redis refused are to be tried again.

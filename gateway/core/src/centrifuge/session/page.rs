@@ -35,20 +35,21 @@ pub(super) fn whole_room(link: &Link<'_>) -> usize {
     link.policy.limits().outbound_queue_bytes as usize / 2
 }
 
-/// Room as it is asked for; queues are far smaller than 4 GiB.
-pub(super) fn bytes(room: usize) -> u32 {
-    u32::try_from(room).unwrap_or(u32::MAX)
+/// Bytes to ask for, where a page needs `least`. With less room nothing is asked, since it might not bring the client on: it has to read
+/// first what it asked for before. Queues are far smaller than 4 GiB.
+pub(super) fn bytes(room: usize, least: usize) -> Result<u32, ErrorCode> {
+    if room < least { Err(ErrorCode::TooManyRequests) } else { Ok(u32::try_from(room).unwrap_or(u32::MAX)) }
 }
 
-/// The largest publication as a client is told of it: a text may be six times as long in JSON as it is.
-pub(super) fn largest_publication(link: &Link<'_>) -> usize {
-    reply::text_bound(link.policy.limits().max_message_bytes as usize).min(whole_room(link))
+/// The same for what many missed together: a power of two, so that they ask alike whatever else each of them was sent.
+pub(super) fn shared_bytes(room: usize) -> Result<u32, ErrorCode> {
+    bytes(room.checked_ilog2().map_or(0, |exponent| 1 << exponent), 1)
 }
 
-/// Bytes to ask for. With less room than `least` nothing is asked, since it might not bring the client on: it has to read first what it
-/// asked for before.
-pub(super) fn charge(room: usize, least: usize) -> Result<u32, ErrorCode> {
-    if room < least { Err(ErrorCode::TooManyRequests) } else { Ok(bytes(room)) }
+/// What a page of history needs: the largest publication as a client is told of it, where that leaves room for something to wait beside
+/// it. A text may be six times as long in JSON as it is.
+pub(super) fn least(link: &Link<'_>) -> usize {
+    reply::text_bound(link.policy.limits().max_message_bytes as usize).min(whole_room(link) / 4 * 3)
 }
 
 /// Whether a page can ever have this publication in it; not without one.

@@ -39,7 +39,12 @@ impl Session {
                 if subscribing.since.as_ref().is_some_and(|since| may_precede(since, &end)) =>
             {
                 let (channel, since) = (link.hub.name(subscribing.channel), subscribing.since.clone());
-                let (limit, bytes) = (MAX_PUBLICATIONS, page::bytes(*room));
+                let Ok(bytes) = page::shared_bytes(*room) else {
+                    let nothing =
+                        since.map(|position| Followed { position, publications: vec![], recovered: true });
+                    return Some(Answered { subscribing, result: Ok(nothing), fit: Fit::NotNow });
+                };
+                let limit = MAX_PUBLICATIONS;
                 let op = LogOp::Read { channel, retention, since, limit, bytes, reverse: false };
                 self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
                 None

@@ -53,7 +53,7 @@ impl Session {
     pub(super) fn presence(&mut self, id: u32, channel: &str, link: &mut Link<'_>) -> Result<(), ErrorCode> {
         let channel = self.with_presence(channel, link)?;
         let least = link.policy.limits().max_message_bytes as usize;
-        let limit = page::charge(link.room().min(page::whole_room(link)), least)?;
+        let limit = page::bytes(link.room().min(page::whole_room(link)), least)?;
         self.request(id, Waiting::Presence(limit), PresenceOp::List { channel, limit }, link);
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Session {
                 .as_ref()
                 .map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset }),
             limit: u32::try_from(request.limit).unwrap_or(u32::MAX).min(MAX_PUBLICATIONS),
-            bytes: page::charge(page::room(link), page::largest_publication(link))?,
+            bytes: page::bytes(page::room(link), page::least(link))?,
             reverse: request.reverse,
         };
         self.request(id, Waiting::History, op, link);

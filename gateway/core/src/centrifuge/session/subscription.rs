@@ -119,7 +119,7 @@ impl Session {
         self.ask(id, &request.channel, Some(request), Terms { grant, ttl, data: None }, link)
     }
 
-    /// Asks the backplane for a channel, from where `request` left off.
+    /// Asks the backplane for a channel, from where `request` left off, unless what the client missed would find no room.
     pub(super) fn ask(
         &mut self,
         id: u32,
@@ -131,6 +131,9 @@ impl Session {
         let retention = Retention::of(request::options(channel, link)?);
         let since = request.filter(|request| retention.is_some() && has_position(request));
         let since = since.map(|since| StreamPosition { epoch: (*since.epoch).into(), offset: since.offset });
+        if since.is_some() {
+            page::shared_bytes(page::room(link))?;
+        }
         let channel = link.hub.join(channel);
         let recovers = request.is_some_and(|request| request.recover);
         let subscribing = Subscribing { channel, recovers, retention, since, terms };

@@ -176,3 +176,10 @@ fn what_is_no_set_is_refused_with_what_is_wrong_with_it() {
     says(r#"{"keys": [{"kty":"oct","k":"AAAA"}]}"#, "none of its 1 keys");
     says(&format!(r#"{{"keys": [{}]}}"#, vec!["{}"; 65].join(",")), "it has 65 keys; at most 64 are taken");
 }
+
+#[test]
+fn a_token_that_names_its_key_is_less_effort() {
+    let keys = [published(), published()].concat();
+    let efforts = ["e1", "r1"].map(|name| Verifier::new(keys.clone(), &auth()).effort(signed(name)));
+    assert_eq!(efforts, [2, 2], "two of each name");
+}
