@@ -260,7 +260,8 @@ fn history_is_read_beside_what_waits_however_large_messages_may_be() {
         node.ops();
         node.sink.waiting = waiting;
         node.say(key, r#"{"id":3,"history":{"channel":"a","limit":300}}"#);
-        let asked = node.ops().pop().map(|op| if let Op::History { bytes, .. } = op { bytes } else { 0 });
+        let asked =
+            node.ops().pop().map(|op| if let Op::Log(LogOp::Read { bytes, .. }) = op { bytes } else { 0 });
         assert_eq!(asked, expected, "{max_message_bytes}");
     }
 }
@@ -283,13 +284,13 @@ fn nothing_is_read_of_what_a_client_missed_that_has_no_room_for_it() {
     node.sink.waiting = 0;
     node.say(key, recover);
     node.sink.waiting = 600_000;
-    let end = Outcome::Subscribed { position: Some(position(900)), publications: vec![], recovered: false };
+    let end = Outcome::Followed(Followed { position: position(900), publications: vec![], recovered: false });
     complete(&mut node, Ok(end));
-    assert_eq!(node.ops(), vec![Op::Release { channel: Arc::from("a") }]);
+    assert_eq!(node.ops(), vec![Op::Bus(BusOp::Release { channel: Arc::from("a") })]);
     busy(&mut node);
     // From where it is it needs nothing but the channel.
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
-    assert!(matches!(node.ops()[..], [Op::Subscribe { since: None, .. }]));
+    assert!(matches!(node.ops()[..], [Op::Log(LogOp::Follow { since: None, .. })]));
 }
 
 #[test]
@@ -300,16 +301,16 @@ fn who_missed_the_same_asks_alike_whatever_else_waits() {
         node.say(key, r#"{"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"e","offset":5}}"#);
         node.sink.waiting = waiting;
         let end =
-            Outcome::Subscribed { position: Some(position(900)), publications: vec![], recovered: false };
+            Outcome::Followed(Followed { position: position(900), publications: vec![], recovered: false });
         complete(&mut node, Ok(end));
         node.sink.waiting = 0;
         let (waiter, op) = node.sink.submitted.pop_back().expect("a read");
-        node.complete(waiter, Ok(Outcome::History { position: position(900), publications: large(5, 1) }));
+        node.complete(waiter, Ok(Outcome::Read { position: position(900), publications: large(5, 1) }));
         node.ops();
         op
     };
     let op = read(1_000);
-    let Op::History { bytes, .. } = op else { panic!("{op:?}") };
+    let Op::Log(LogOp::Read { bytes, .. }) = op else { panic!("{op:?}") };
     assert_eq!(bytes, 262_144, "within the room");
     assert_eq!([2_000, 200_000].map(&mut read), [op.clone(), op]);
 }
