@@ -111,7 +111,7 @@ impl Op {
     ) -> Self {
         match retention {
             None => Self::Bus(BusOp::Subscribe { channel }),
-            Some(retention) => Self::Log(LogOp::Follow { channel, retention, since, limit }),
+            Some(_) => Self::Log(LogOp::Follow { channel, since, limit }),
         }
     }
 
@@ -346,7 +346,7 @@ mod tests {
         let retention = Retention::of(&ChannelOptions { history, ..ChannelOptions::default() });
         let ops = [Op::subscribe("c".into(), retention, since(), 9), Op::publish(publish(), retention)];
         let retention = Retention { size: 3, ttl: std::time::Duration::from_secs(60) };
-        let follow = LogOp::Follow { channel: "c".into(), retention, since: since(), limit: 9 };
+        let follow = LogOp::Follow { channel: "c".into(), since: since(), limit: 9 };
         assert_eq!(ops, [follow, LogOp::Append { publish: publish(), retention }].map(Op::Log));
     }
 }

@@ -102,8 +102,7 @@ async fn a_position_that_no_stream_has_fails_whoever_claims_it_alone() {
     node.publish("c", "1").await.unwrap();
     for epoch in ["any", "", "pffffffffffffffff"] {
         let poisoned = StreamPosition { epoch: epoch.into(), offset: u64::MAX };
-        let subscribe =
-            |since| LogOp::Follow { channel: "c".into(), retention: RETENTION, since, limit: 300 };
+        let subscribe = |since| LogOp::Follow { channel: "c".into(), since, limit: 300 };
         node.shards[0].submit(subscribe(Some(poisoned.clone())));
         node.shards[0].submit(subscribe(None));
         for _ in 0..2 {

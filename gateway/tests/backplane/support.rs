@@ -185,7 +185,7 @@ impl Shard {
         channel: &str,
         since: Option<StreamPosition>,
     ) -> (StreamPosition, Vec<String>, bool) {
-        let op = LogOp::Follow { channel: channel.into(), retention: RETENTION, since, limit: 50 };
+        let op = LogOp::Follow { channel: channel.into(), since, limit: 50 };
         match self.call(op).await {
             Ok(Outcome::Followed(Followed { position, publications, recovered })) => {
                 (position, publications.iter().map(|publication| text(publication)).collect(), recovered)

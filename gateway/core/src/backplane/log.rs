@@ -41,8 +41,6 @@ pub enum LogOp {
     Follow {
         /// The channel.
         channel: Arc<str>,
-        /// How much of the stream is kept.
-        retention: Retention,
         /// Where the client left off, when it asks for recovery.
         since: Option<StreamPosition>,
         /// Publications recovered at most; with more missed, or more bytes than the backplane reads at once, nothing is recovered.

@@ -93,11 +93,10 @@ fn a_subscription_starts_with_the_backplane_and_is_announced() {
     let key = node.connect();
     node.say(key, r#"{"id":2,"subscribe":{"channel":"a"}}"#);
     assert_eq!(node.frames(key), vec![], "the backplane is asked first");
-    let retention = Retention { size: 300, ttl: Duration::from_secs(300) };
     let outcome =
         Outcome::Followed(Followed { position: position(7), publications: vec![], recovered: false });
     let asked = complete(&mut node, Ok(outcome));
-    let follow = LogOp::Follow { channel: Arc::from("a"), retention, since: None, limit: 300 };
+    let follow = LogOp::Follow { channel: Arc::from("a"), since: None, limit: 300 };
     assert_eq!(asked, Op::Log(follow));
     let reply =
         json!({"id": 2, "subscribe": {"recoverable": true, "positioned": true, "epoch": "e", "offset": 7}});

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
-    backplane::{
-        BackplaneError, BusOp, Inbound, LogOp, Message, Op, Outcome, Payload, Publication, Publish, Retention,
-    },
+    backplane::{BackplaneError, BusOp, Inbound, LogOp, Message, Op, Outcome, Payload, Publication, Publish},
     config::{Audience, GatewayConfig},
     key::ConnectionKey,
     policy::Policy,
@@ -86,8 +84,7 @@ fn a_raw_channel_is_no_channel_of_the_centrifuge_protocol() {
 
 /// What the shard asks for in its own name.
 fn subscribe(channel: &str) -> Op {
-    let retention = Retention { size: 300, ttl: Duration::from_secs(300) };
-    Op::Log(LogOp::Follow { channel: backplane_channel(channel).into(), retention, since: None, limit: 0 })
+    Op::Log(LogOp::Follow { channel: backplane_channel(channel).into(), since: None, limit: 0 })
 }
 
 fn discontinue(node: &mut Node, channel: &str) {
