@@ -172,3 +172,6 @@ impl Fetcher<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,35 +122,52 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     drop((full, queued, listener));
 }
 
+/// Two CAs and their files, of which the first has signed the certificate of `localhost` that is shown.
+struct Certified {
+    acceptor: TlsAcceptor,
+    ca: PathBuf,
+    other: PathBuf,
+}
+
+impl Certified {
+    fn new(directory: &Path) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
+        let authority = |name: &str| {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let key = KeyPair::generate().unwrap();
+            let file: PathBuf = directory.join(name);
+            std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
+            (Issuer::new(params, key), file)
+        };
+        let ((issuer, ca), (_, other)) = (authority("ca"), authority("other"));
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = certificate.signed_by(&key, &issuer).unwrap().pem();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), ca, other }
+    }
+}
+
+fn directory(of: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("mooring-jwks-{of}-{}", std::process::id()))
+}
+
 #[tokio::test]
 async fn over_tls_the_certificate_has_to_be_of_a_ca_in_the_file_and_for_the_host() {
-    let directory = std::env::temp_dir().join(format!("mooring-jwks-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let authority = |name: &str| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let file: PathBuf = directory.join(name);
-        std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
-        (Issuer::new(params, key), file)
-    };
-    let ((ca, file), (_, other)) = (authority("ca"), authority("other"));
+    let directory = directory("certificates");
+    let Certified { acceptor, ca: file, other } = Certified::new(&directory);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = certificate.signed_by(&key, &ca).unwrap().pem();
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
     let serving = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -180,5 +197,26 @@ async fn over_tls_the_certificate_has_to_be_of_a_ca_in_the_file_and_for_the_host
     let refused = get("localhost", Some(&directory.join("missing"))).await.unwrap_err();
     assert!(refused.starts_with("--jwks-ca-file: ") && refused.contains("cannot be read"), "{refused}");
     serving.abort();
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_drips_over_tls_is_waited_for_no_longer_than_ten_seconds() {
+    let directory = directory("drips");
+    let Certified { acceptor, ca, .. } = Certified::new(&directory);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/keys?of=a", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = acceptor.accept(stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n").await.unwrap();
+        // Until nobody reads it any more.
+        while stream.write_all(b" ").await.is_ok() && stream.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let begin = tokio::time::Instant::now();
+    let refused = fetch(&source(url), Some(&ca)).await.unwrap_err().to_string();
+    assert_eq!((refused.as_str(), begin.elapsed().as_secs()), ("no answer within 10 s", 10));
     std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -162,6 +162,21 @@ fn sets_are_the_same_whose_keys_for_signatures_are_whatever_else_there_is_and_in
 }
 
 #[test]
+fn of_keys_by_one_name_any_may_have_signed() {
+    let set: serde_json::Value = serde_json::from_slice(SET).unwrap();
+    let mut keys: Vec<_> = set["keys"].as_array().unwrap()[1..4].to_vec();
+    let mut wrong = keys[2].clone();
+    wrong["x"] = URL_SAFE_NO_PAD.encode([1; 32]).into();
+    keys.insert(0, wrong);
+    keys.iter_mut().for_each(|key| key["kid"] = "o1".into());
+    for _ in 0..keys.len() {
+        keys.rotate_left(1);
+        let set = serde_json::json!({"keys": keys}).to_string();
+        assert_eq!(verify("o1", KeySet::parse(set.as_bytes()).unwrap().keys), Ok(()));
+    }
+}
+
+#[test]
 fn what_is_no_set_is_refused_with_what_is_wrong_with_it() {
     let refusal = |text: &str| KeySet::parse(text.as_bytes()).err().map(|error| error.to_string());
     let says = |text: &str, words: &str| {
