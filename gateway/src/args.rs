@@ -87,7 +87,7 @@ pub struct Args {
     #[arg(long, env = "MOORING_REDIS_CLIENT_KEY_FILE", value_name = "FILE")]
     redis_client_key_file: Option<PathBuf>,
 
-    /// File with the bearer token that /report, /drain and /config ask for; open when absent, which only suits a loopback --control.
+    /// File with the bearer token that /report, /drain and /config ask for; without it --control is a loopback address.
     #[arg(long, env = "MOORING_CONTROL_TOKEN_FILE", value_name = "FILE")]
     control_token_file: Option<PathBuf>,
 

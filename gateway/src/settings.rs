@@ -212,6 +212,12 @@ impl Settings {
             let (field, value) = ("--shards".to_owned(), self.shards.to_string());
             return Err(Invalid { field, value, remedy: "it may be at most 128" }.into());
         }
+        if !self.control.ip().is_loopback() && self.secrets.control_token.is_none() {
+            let (field, value) = ("--control".to_owned(), self.control.to_string());
+            let remedy =
+                "give --control-token-file, or a loopback address: whoever reaches it may drain this gateway";
+            return Err(Invalid { field, value, remedy }.into());
+        }
         if overlap(self.listen, self.control) {
             let (field, value) = ("--control".to_owned(), self.control.to_string());
             return Err(Invalid { field, value, remedy: "--listen has that port; take another" }.into());
@@ -309,10 +315,22 @@ mod tests {
     }
 
     #[test]
+    fn a_control_port_that_others_reach_asks_for_a_token() {
+        let open = Settings { control: "0.0.0.0:9000".parse().unwrap(), ..Settings::default() };
+        let refusal = open.check().unwrap_err().to_string();
+        assert!(
+            refusal.starts_with("configuration field --control is 0.0.0.0:9000; give --control-token-file")
+        );
+    }
+
+    #[test]
     fn the_control_port_is_another_one_than_that_of_clients() {
         let refused = |listen: &str, control: &str| {
             let (listen, control) = (listen.parse().unwrap(), control.parse().unwrap());
-            Settings { listen, control, ..Settings::default() }.check().err().map(|error| error.to_string())
+            let control_token = Some(Secret::new("of the control port"));
+            let secrets = Secrets { control_token, ..Secrets::default() };
+            let settings = Settings { listen, control, secrets, ..Settings::default() };
+            settings.check().err().map(|error| error.to_string())
         };
         for (listen, control) in
             [("127.0.0.1:80", "127.0.0.1:80"), ("0.0.0.0:80", "127.0.0.1:80"), ("127.0.0.1:80", "[::]:80")]

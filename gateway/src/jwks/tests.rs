@@ -82,7 +82,7 @@ impl Gateway {
     fn start(issuer: &Issuer) -> Self {
         let policy = Policy::compile(issuer.config(), vec![]).unwrap();
         let settings = Settings { shards: 1, ..Settings::default() };
-        let node = Arc::new(Node::new(settings, &policy, Checks::start().unwrap(), 100).unwrap());
+        let node = Arc::new(Node::new(settings, &policy, Checks::start(1).unwrap(), 100).unwrap());
         let (queue, orders) = mpsc::channel(1);
         let policies = Policies::new(node.clone(), vec![queue.clone()], Arc::new(policy), vec![]);
         let status = KeySetStatus::new(true);
