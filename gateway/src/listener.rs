@@ -1,7 +1,6 @@
 //! The listening sockets of the client port: one per shard, all on one address; the kernel spreads connections over them.
 
 use std::{
-    future::poll_fn,
     io::{self, ErrorKind, Read as _},
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -225,8 +224,9 @@ async fn serve_http(stream: HttpStream, port: ClientPort) -> (HttpStream, BytesM
         // Otherwise hyper waits for the client's end while it answers.
         .half_close(true)
         .serve_connection(stream, port);
-    // Errors are the other side's: a broken request, which hyper has answered, or a broken connection.
-    let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    // What hyper has answered is sent before this ends, which polling without a shutdown would not wait for; after a 101 nothing is shut
+    // down. Errors are the other side's: a broken request, which hyper has answered, or a broken connection.
+    let _ = (&mut connection).await;
     let parts = connection.into_parts();
     (parts.io, parts.read_buf.into())
 }

@@ -1,5 +1,6 @@
 //! What is not HTTP, not a handshake or not a frame gets the answer of its RFC, and only that connection suffers.
 
+use mooring_gateway::settings::Secret;
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -45,6 +46,23 @@ async fn a_page_of_an_origin_that_is_not_listed_is_forbidden() {
         ["Connection: Upgrade, close", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY, origin]
     };
     assert_eq!(handshake(&server, &headers("Origin: https://evil.example")).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_request_whose_body_never_comes_is_answered_by_what_its_head_says() {
+    let server = Server::start(|settings| {
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")];
+        settings.insecure_api = false;
+        settings.secrets.api_key = Some(Secret::new("key"));
+    });
+    let cases = [("/raw/room", 401), ("/api/publish", 401), ("/nowhere", 404)];
+    for (path, status) in cases {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+        for _ in 0..20 {
+            assert_eq!(server.exchange(server.client, head.as_bytes()).await.status, status, "{path}");
+        }
+    }
 }
 
 #[tokio::test]
