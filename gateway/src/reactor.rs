@@ -209,14 +209,16 @@ impl Reactor {
     ) -> io::Result<()> {
         let now = self.node.clock.now();
         let key = self.core.open(accepted.opening, accepted.transport, now, &mut self.io);
-        if accepted.exchanges != self.exchanges {
-            self.core.adapt(key, now, &mut self.io);
-        }
         let inserted = self.io.sockets.insert(key, stream, accepted.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);
-        } else if !read_ahead.is_empty() {
-            self.core.receive(key, &mut read_ahead, now, &mut self.io);
+        } else {
+            if accepted.exchanges != self.exchanges {
+                self.core.adapt(key, now, &mut self.io);
+            }
+            if !read_ahead.is_empty() {
+                self.core.receive(key, &mut read_ahead, now, &mut self.io);
+            }
         }
         self.finish(now);
         self.numbers.opened();
