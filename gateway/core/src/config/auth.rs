@@ -51,7 +51,9 @@ impl Jwks {
         const FORM: &str = "write it like https://login.example.com/.well-known/jwks.json, without a user, a password or a #";
         let url: Uri = self.url.parse().map_err(|_| FORM)?;
         let authority = url.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(FORM)?;
-        if authority.host().is_empty() || self.url.contains('#') {
+        // One that is no number, or too large a one, would be as if it were not there.
+        let has_odd_port = authority.port_u16().is_none() && authority.as_str() != authority.host();
+        if authority.host().is_empty() || has_odd_port || self.url.contains('#') {
             return Err(FORM);
         }
         match url.scheme_str() {

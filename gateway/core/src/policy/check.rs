@@ -1,5 +1,7 @@
 //! What makes a configuration work: each value in its range, and those that depend on each other fitting together.
 
+use std::collections::BTreeSet;
+
 use crate::config::{ChannelOptions, GatewayConfig};
 
 /// The smallest limit of the memory that one gateway holds for its clients.
@@ -101,6 +103,7 @@ pub(super) fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invali
 fn check_channels(config: &GatewayConfig) -> Result<(), Invalid> {
     let channels = &config.channels;
     check_options("channels.default", &channels.default)?;
+    let mut names = BTreeSet::new();
     for (index, namespace) in channels.namespaces.iter().enumerate() {
         let path = format!("channels.namespaces[{index}]");
         let name = namespace.name.as_str();
@@ -109,7 +112,7 @@ fn check_channels(config: &GatewayConfig) -> Result<(), Invalid> {
             let remedy = "it must be 1 to 64 letters, digits, _ or -";
             return Err(invalid(format!("{path}.name"), format!("{name:?}"), remedy));
         }
-        if channels.namespaces[..index].iter().any(|other| other.name == name) {
+        if !names.insert(name) {
             let remedy = "another namespace has that name; remove one of them";
             return Err(invalid(format!("{path}.name"), format!("{name:?}"), remedy));
         }
@@ -255,6 +258,9 @@ mod tests {
             ("https://ada:secret@login.example.com/keys", [false, false]),
             ("https://login.example.com/keys#1", [false, false]),
             ("https:///keys", [false, false]),
+            ("https://login.example.com:99999/keys", [false, false]),
+            ("https://login.example.com:/keys", [false, false]),
+            ("http://[::1]:/keys", [false, false]),
             ("ftp://login.example.com/keys", [false, false]),
             ("file:///etc/keys", [false, false]),
             ("/keys", [false, false]),
