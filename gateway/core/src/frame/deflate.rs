@@ -57,6 +57,15 @@ pub enum Inflated {
     Binary(Vec<u8>),
 }
 
+impl Inflated {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Bytes that a message of `limit` bytes may take when it is compressed: what does not shrink grows a little, by up to a bit for each byte
 /// (RFC 1951, section 3.2.6).
 pub(super) const fn compressed_limit(limit: usize) -> usize {

@@ -29,6 +29,9 @@ pub(super) const DRIPPING: Goodbye = Goodbye { code: 1008, reason: "message time
 /// Messages that are handled before they are held against the client's pace: of what was read once and inflated there may be a million.
 const UNCHARGED: u64 = 64;
 
+/// Inflated bytes of one client that are handled before others have their turn: what was read once may inflate to a thousand times that.
+const SHARE: usize = 128 * 1024;
+
 /// A connection, in its shard's slab.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -99,11 +102,15 @@ impl Connection {
             limit: link.policy.limits().max_message_bytes as usize,
             deflate: self.transport.is_compressed(),
         };
-        let mut wake = None;
+        let (mut wake, mut inflated) = (None, 0);
         while self.phase < Phase::Closed {
             if link.tally.received - charged >= UNCHARGED {
                 wake = self.keep_pace(charged, link).or(wake);
                 charged = link.tally.received;
+            }
+            if inflated > SHARE && !self.paused && !bytes.is_empty() {
+                link.pacing.rest(link.key, link.now.monotonic);
+                self.paused = true;
             }
             if self.paused || self.phase == Phase::Open && self.protocol.is_waiting_for(MAX_WAITING) {
                 self.paused = true;
@@ -140,6 +147,7 @@ impl Connection {
                     self.message_since = 0;
                     match link.inflate(is_text, payload) {
                         Ok(message) => {
+                            inflated += message.bytes();
                             let verdict = self.protocol.receive(Received::from(&message), link);
                             link.recycle(message);
                             verdict

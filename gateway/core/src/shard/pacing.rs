@@ -11,6 +11,8 @@ use crate::{config::Limits, key::ConnectionKey};
 const SECOND: u64 = 1_000_000_000;
 /// How long a client may be far above the pace without a break.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For how long a client with much to handle at once leaves the shard to others.
+const REST: Duration = Duration::from_millis(1);
 
 /// What one client has used up (generic cell rate algorithm).
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,8 +62,8 @@ pub(super) struct Pacing {
 #[derive(Debug)]
 struct Paced {
     generation: u32,
-    /// Since when it has been far above the pace without a break.
-    since: Duration,
+    /// Since when it has been far above the pace without a break, if it is above.
+    since: Option<Duration>,
     due: Duration,
     wait: Wait,
     is_held: bool,
@@ -71,10 +73,20 @@ impl Pacing {
     /// Holds a client back. Whether it has been far above the pace for too long.
     pub(super) fn hold(&mut self, key: ConnectionKey, wait: Wait, now: Duration) -> bool {
         let since = self.forget(key).unwrap_or(now);
+        self.insert(key, wait, Some(since));
+        now.saturating_sub(since) >= PATIENCE
+    }
+
+    /// Holds a client back for a moment that is not held against it.
+    pub(super) fn rest(&mut self, key: ConnectionKey, now: Duration) {
+        let since = self.forget(key);
+        self.insert(key, Wait { until: now + REST, far: REST }, since);
+    }
+
+    fn insert(&mut self, key: ConnectionKey, wait: Wait, since: Option<Duration>) {
         let paced = Paced { generation: key.generation, since, due: wait.until, wait, is_held: true };
         self.due.insert((wait.until, key.slot));
         self.clients.insert(key.slot, paced);
-        now.saturating_sub(since) >= PATIENCE
     }
 
     /// Whether a client is held back.
@@ -110,7 +122,7 @@ impl Pacing {
     pub(super) fn forget(&mut self, key: ConnectionKey) -> Option<Duration> {
         let paced = self.clients.remove(&key.slot)?;
         self.due.remove(&(paced.due, key.slot));
-        Some(paced.since)
+        paced.since
     }
 }
 

@@ -122,6 +122,24 @@ fn a_flood_in_few_bytes_is_held_back_after_a_second_s_worth_of_it_and_all_of_it_
 }
 
 #[test]
+fn what_few_bytes_inflate_to_is_handled_by_turns_that_leave_others_theirs() {
+    let blanks = |_| masked(TEXT | COMPRESSED, &compressed(&[b'\n'; 65_000]));
+    let mut node = node();
+    let key = node.open_over(Transport::CompressedWebSocket, Opening::Centrifuge);
+    node.say(key, r#"{"id":1,"connect":{}}"#);
+    let last = masked(TEXT | COMPRESSED, &compressed(br#"{"id":2,"presence_stats":{"channel":"a"}}"#));
+    node.receive(key, (0..90).flat_map(blanks).chain(last).collect::<Vec<_>>());
+    let mut turns = 0;
+    while node.shard.held() > 0 {
+        assert_eq!(node.sink.paused, [key]);
+        node.pass(Duration::from_millis(1));
+        turns += 1;
+    }
+    assert_eq!((turns, &node.sink.paused[..]), (30, &[][..]), "three messages each");
+    assert_eq!(node.lines(key).last().unwrap()["id"], 2, "and nothing is left out");
+}
+
+#[test]
 fn only_who_goes_on_at_several_times_the_pace_is_told_to_go_by_its_protocol_s_code() {
     for (opening, message, code, reason) in [
         (Opening::raw("a"), "m", 1008, "too many messages"),
