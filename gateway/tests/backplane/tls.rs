@@ -68,7 +68,7 @@ async fn nothing_is_missing_over_tls_however_much_it_is_and_whatever_breaks() {
         assert_eq!(history, texts, "one answer of 800 kB");
     }
     nodes[0].shards[0].call(enter("d", "a")).await.unwrap();
-    assert_eq!(nodes[1].presence("d").await, ["a"]);
+    until("it is present", async || nodes[1].presence("d").await == ["a"]).await;
 }
 
 #[tokio::test]
