@@ -6,6 +6,7 @@ use kube::core::ApiResource;
 use kube::runtime::{conditions, wait::await_condition};
 use kube::{Client, Resource};
 use operator_core::crd::{WebSocketCluster, crd};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -23,14 +24,18 @@ fn clusters(client: &Client) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), "default", &ApiResource::erase::<WebSocketCluster>(&()))
 }
 
-/// One that is open to everybody, unless the spec says who may come in.
-async fn create(client: &Client, name: &str, mut spec: Value) -> Result<DynamicObject, kube::Error> {
+/// A cluster that is open to everybody, unless the spec says who may come in.
+pub fn cluster<T: DeserializeOwned>(name: &str, mut spec: Value) -> T {
     spec.as_object_mut().unwrap().entry("auth").or_insert_with(|| json!({"anonymous": true}));
     let cluster = json!({
         "apiVersion": WebSocketCluster::api_version(&()), "kind": WebSocketCluster::kind(&()),
         "metadata": {"name": name}, "spec": spec,
     });
-    clusters(client).create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await
+    serde_json::from_value(cluster).unwrap()
+}
+
+async fn create(client: &Client, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
+    clusters(client).create(&PostParams::default(), &cluster(name, spec)).await
 }
 
 /// A spec that revokes tokens.

@@ -15,11 +15,7 @@ use crate::server::Server;
 const ENDING: &str = "ending";
 
 async fn create(client: &Client, namespace: &str, name: &str) {
-    let cluster = json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": name},
-        "spec": {"replicas": 2, "auth": {"anonymous": true}},
-    });
-    let cluster: WebSocketCluster = serde_json::from_value(cluster).unwrap();
+    let cluster: WebSocketCluster = crd::cluster(name, json!({"replicas": 2}));
     Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &cluster).await.unwrap();
 }
 

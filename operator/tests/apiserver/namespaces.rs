@@ -20,11 +20,7 @@ fn clusters(client: &Client, namespace: &str) -> Api<WebSocketCluster> {
 }
 
 async fn create(client: &Client, namespace: &str) {
-    let cluster = json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": "chat"},
-        "spec": {"replicas": 2, "auth": {"anonymous": true}},
-    });
-    let cluster: WebSocketCluster = serde_json::from_value(cluster).unwrap();
+    let cluster = crd::cluster("chat", json!({"replicas": 2}));
     clusters(client, namespace).create(&PostParams::default(), &cluster).await.unwrap();
 }
 

@@ -16,10 +16,7 @@ use crate::server::Server;
 
 /// A cluster in namespace `default`.
 async fn create(client: &Client, name: &str, spec: Value) -> WebSocketCluster {
-    let cluster = json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": name}, "spec": spec,
-    });
-    let cluster: WebSocketCluster = serde_json::from_value(cluster).unwrap();
+    let cluster: WebSocketCluster = crd::cluster(name, spec);
     Api::default_namespaced(client.clone()).create(&PostParams::default(), &cluster).await.unwrap()
 }
 
@@ -43,12 +40,7 @@ async fn start(name: &str) -> (Server, Client, Operator) {
     crd::install(&client, &operator_core::crd::crd()).await;
     grant(&client).await;
     let operator = Operator::start(&server, "first");
-    create(
-        &client,
-        "chat",
-        json!({"scaling": {"minReplicas": 2, "maxReplicas": 6}, "auth": {"anonymous": true}}),
-    )
-    .await;
+    create(&client, "chat", json!({"scaling": {"minReplicas": 2, "maxReplicas": 6}})).await;
     until("the pods, and the status that tells of them", || async {
         let status = status(&client, "chat").await;
         pods(&client).await == 2 && status.replicas == 2 && status.reason == "BackplaneNotReady"

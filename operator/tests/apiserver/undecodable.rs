@@ -28,11 +28,8 @@ fn clusters(client: &Client) -> Api<DynamicObject> {
 }
 
 async fn create(client: &Client, name: &str) {
-    let cluster = json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": name},
-        "spec": {"replicas": 1, "auth": {"anonymous": true}},
-    });
-    clusters(client).create(&PostParams::default(), &serde_json::from_value(cluster).unwrap()).await.unwrap();
+    let cluster = crd::cluster(name, json!({"replicas": 1}));
+    clusters(client).create(&PostParams::default(), &cluster).await.unwrap();
 }
 
 async fn edit(client: &Client, name: &str, spec: Value) {
