@@ -7,7 +7,7 @@ use std::{
 
 use futures::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use mooring_gateway::settings::Secret;
+use mooring_gateway::settings::{Secret, Settings};
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,6 +24,16 @@ fn sign(key: &KeyPair, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::ES384), claims, &key).unwrap()
 }
 
+/// A gateway of one shard that lets in tokens of this key alone.
+fn server(key: &KeyPair, change: impl FnOnce(&mut Settings)) -> Server {
+    Server::start(|settings| {
+        settings.shards = 1;
+        settings.config.auth.anonymous = false;
+        settings.secrets.token_keys.public_keys = vec![Secret::new(key.public_key_pem())];
+        change(settings);
+    })
+}
+
 fn connect(key: &KeyPair) -> String {
     json!({"id": 1, "connect": {"token": sign(key, &json!({"sub": "ada"}))}}).to_string()
 }
@@ -31,11 +41,7 @@ fn connect(key: &KeyPair) -> String {
 #[tokio::test]
 async fn a_flood_of_forged_tokens_holds_up_nobody_who_is_connected_and_each_is_refused() {
     let (ours, theirs) = (key(), key());
-    let server = Server::start(|settings| {
-        settings.shards = 1;
-        settings.config.auth.anonymous = false;
-        settings.secrets.token_keys.public_keys = vec![Secret::new(ours.public_key_pem())];
-    });
+    let server = server(&ours, |_| {});
     let mut neighbour = server.web_socket("/connection/websocket").await;
     let reply = neighbour.command(&connect(&ours)).await;
     assert!(reply["connect"]["client"].is_string(), "{reply}");
@@ -70,11 +76,7 @@ async fn a_flood_of_forged_tokens_holds_up_nobody_who_is_connected_and_each_is_r
 #[tokio::test]
 async fn a_token_that_is_revoked_while_it_waits_to_be_checked_publishes_nothing_from_then_on() {
     let key = key();
-    let server = Server::start(|settings| {
-        settings.shards = 1;
-        settings.config.auth.anonymous = false;
-        settings.secrets.token_keys.public_keys = vec![Secret::new(key.public_key_pem())];
-    });
+    let server = server(&key, |_| {});
     let [good, stolen] = ["good", "stolen"].map(|id| sign(&key, &json!({"sub": "ada", "jti": id})));
     let mut listener = server.web_socket(&format!("/raw/room?token={good}")).await;
     let mut speaker = server.web_socket(&format!("/raw/room?token={good}")).await;
@@ -129,12 +131,7 @@ async fn a_raw_connection_ends_with_its_token_whatever_that_is_and_it_opens_noth
 #[tokio::test]
 async fn raw_clients_whose_tokens_wait_to_be_verified_make_no_room_for_those_who_say_nothing() {
     let (ours, theirs) = (key(), key());
-    let server = Server::start(|settings| {
-        settings.shards = 1;
-        settings.config.auth.anonymous = false;
-        settings.config.limits.max_connections = u32::MAX;
-        settings.secrets.token_keys.public_keys = vec![Secret::new(ours.public_key_pem())];
-    });
+    let server = server(&ours, |settings| settings.config.limits.max_connections = u32::MAX);
     let head = format!(
         "GET /raw/a?token={} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         sign(&theirs, &json!({"sub": "ada"}))
