@@ -1,6 +1,6 @@
 //! Tokens whose check takes long, as with every public key: threads of their own do it, so that no shard stands still for whoever brings
-//! wrong ones. What waits has a bound in bytes and in time, of one address half of that, and addresses take turns. Where there is no room left, the last
-//! ones make room of whatever address has most of them: whoever brings many keeps nobody else out.
+//! wrong ones. What waits has a bound in bytes and in time, of one address half of that, and addresses take turns. Where there is no room
+//! left, the last ones make room of whatever address has most of them: whoever brings many keeps nobody else out.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -73,10 +73,15 @@ impl Checks {
 }
 
 impl Check {
+    fn tell(self, token: CheckedToken) {
+        // Nobody may wait for it any more.
+        let _ = self.checked.send(token);
+    }
+
     /// Its client is to come again later.
     fn postpone(self) {
-        // Nobody may wait for it any more.
-        let _ = self.checked.send(CheckedToken::postponed(&self.token));
+        let postponed = CheckedToken::postponed(&self.token);
+        self.tell(postponed);
     }
 }
 
@@ -90,11 +95,11 @@ impl Drop for Checks {
 impl Shared {
     fn run(&self) {
         while let Some(check) = self.next() {
-            let Check { verifier, token, checked } = check;
             // A token that the libraries stumble over must not end the thread.
-            let result = catch_unwind(AssertUnwindSafe(|| verifier.check(&token)));
-            // Nobody may wait for it any more.
-            let _ = checked.send(result.unwrap_or_else(|_| CheckedToken::postponed(&token)));
+            match catch_unwind(AssertUnwindSafe(|| check.verifier.check(&check.token))) {
+                Ok(token) => check.tell(token),
+                Err(_) => check.postpone(),
+            }
         }
     }
 

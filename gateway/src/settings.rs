@@ -209,18 +209,15 @@ impl Settings {
     /// Refuses what can't work.
     pub fn check(&self) -> Result<(), SettingsError> {
         if usize::from(self.shards) > ShardSet::MAX {
-            let (field, value) = ("--shards".to_owned(), self.shards.to_string());
-            return Err(Invalid { field, value, remedy: "it may be at most 128" }.into());
+            return Err(unfit("--shards", self.shards, "it may be at most 128"));
         }
         if !self.control.ip().is_loopback() && self.secrets.control_token.is_none() {
-            let (field, value) = ("--control".to_owned(), self.control.to_string());
             let remedy =
                 "give --control-token-file, or a loopback address: whoever reaches it may drain this gateway";
-            return Err(Invalid { field, value, remedy }.into());
+            return Err(unfit("--control", self.control, remedy));
         }
         if overlap(self.listen, self.control) {
-            let (field, value) = ("--control".to_owned(), self.control.to_string());
-            return Err(Invalid { field, value, remedy: "--listen has that port; take another" }.into());
+            return Err(unfit("--control", self.control, "--listen has that port; take another"));
         }
         self.policy().map(drop)
     }
@@ -270,6 +267,11 @@ impl TokenKeys {
     pub fn is_empty(&self) -> bool {
         self.hmac_secrets.is_empty() && self.public_keys.is_empty()
     }
+}
+
+/// A flag whose value can't work.
+fn unfit(flag: &str, value: impl ToString, remedy: &'static str) -> SettingsError {
+    Invalid { field: flag.to_owned(), value: value.to_string(), remedy }.into()
 }
 
 /// Whether two listeners share a port, so that connections for one reach the other. The port of 0 is one that is free.

@@ -119,7 +119,7 @@ impl Actor {
                 let (position, delivery) = self.state.append(publish, retention, now);
                 return (Ok(Outcome::published(position)), delivery);
             }
-            LogOp::Follow { channel, since, limit, .. } => {
+            LogOp::Follow { channel, since, limit } => {
                 let followed =
                     shard.map(|shard| self.state.follow(channel, shard, since.as_ref(), limit, now));
                 followed.map(Outcome::Followed).ok_or(BackplaneError::Unavailable)

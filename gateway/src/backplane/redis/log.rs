@@ -22,7 +22,7 @@ use crate::backplane::Waiter;
 impl Actor {
     pub(super) fn serve_log(&mut self, op: LogOp, waiter: Waiter) -> Option<Completed> {
         match op {
-            LogOp::Follow { channel, since, limit, .. } => {
+            LogOp::Follow { channel, since, limit } => {
                 return self.subscribe(channel, Some(Follow { since, limit }), waiter);
             }
             LogOp::Append { publish, retention } => self.append(publish, retention, waiter),
