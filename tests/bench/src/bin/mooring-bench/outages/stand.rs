@@ -87,26 +87,29 @@ impl Gateway {
 
     /// Clients that are present in a channel.
     async fn present(&self, channel: &str) -> io::Result<u64> {
-        let mut connection = TcpStream::connect(self.client).await?;
         let body = format!(r#"{{"channel":"{channel}"}}"#);
-        let head = "POST /api/presence_stats HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json";
-        let request = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        connection.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await?;
+        let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        let answer = ask(self.client, &format!("POST /api/presence_stats HTTP/1.1\r\n{head}"), &body).await?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
         body["result"]["num_clients"].as_u64().ok_or_else(|| io::Error::other(answer))
     }
 
     async fn gaps(&self) -> io::Result<u64> {
-        let mut connection = TcpStream::connect(self.control).await?;
-        connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await?;
+        let answer = ask(self.control, "GET /metrics HTTP/1.1\r\n", "").await?;
         let value = answer.lines().find_map(|line| line.strip_prefix(GAPS)?.parse().ok());
         value.ok_or_else(|| io::Error::other(format!("a gateway does not tell {GAPS}")))
     }
+}
+
+/// Sends one request, its line and its own headers being `head`; the whole answer.
+async fn ask(address: SocketAddr, head: &str, body: &str) -> io::Result<String> {
+    let mut connection = TcpStream::connect(address).await?;
+    let request = format!("{head}Host: a\r\nConnection: close\r\n\r\n{body}");
+    connection.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 impl Drop for Gateway {
