@@ -56,6 +56,15 @@ async function write(page, text) {
   await page.getByRole("button", { name: "Send" }).click();
 }
 
+// A way on which only the command that joins `channel` is slow.
+const joinsLate = (channel) => (page) =>
+  page.routeWebSocket(/connection/, (socket) => {
+    const server = socket.connectToServer();
+    const joins = (command) => JSON.parse(command).subscribe?.channel === channel;
+    const send = (command) => (joins(command) ? setTimeout(() => server.send(command), 1500) : server.send(command));
+    socket.onMessage((text) => text.split("\n").forEach(send));
+  });
+
 const messages = (page) => page.locator("#messages .message").allTextContents();
 const showsMessage = (page, text) => page.locator("#messages .message", { hasText: text }).first().waitFor();
 const picture = (page, name) => SCREENSHOTS && page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
@@ -89,14 +98,7 @@ test("two people see each other's messages, names and typing, and the pod they a
 
 test("a newcomer whose way is slow learns the names of those who are here", async () => {
   await visit("Ada");
-  // Everything but the way into the second channel, which is where names are told.
-  const slow = (page) =>
-    page.routeWebSocket(/connection/, (socket) => {
-      const server = socket.connectToServer();
-      const send = (command) => (command.includes("live:lobby") ? setTimeout(() => server.send(command), 1500) : server.send(command));
-      socket.onMessage((text) => text.split("\n").forEach(send));
-    });
-  const grace = await visit("Grace", slow);
+  const grace = await visit("Grace", joinsLate("live:lobby"));
   await grace.locator("#people li", { hasText: "Ada" }).waitFor();
   assert.deepEqual((await grace.locator("#people li").allTextContents()).sort(), ["Ada", "Grace"]);
 });
@@ -129,6 +131,20 @@ test("a newcomer sees what was said before, above what is said now", async () =>
   await write(second, "late");
   await showsMessage(second, "late");
   assert.deepEqual(await messages(second), ["Barbaraearly", "Franceslate"]);
+});
+
+test("what is written before a slow page has joined its channel is sent once it has", async () => {
+  const page = await visit("Hedy", joinsLate("lobby"));
+  await write(page, "at once");
+  await showsMessage(page, "at once");
+  assert.deepEqual(await messages(page), ["Hedyat once"]);
+});
+
+test("that somebody types is told once the page has joined the channel in which it is told", async () => {
+  const ada = await visit("Ada");
+  const grace = await visit("Grace", joinsLate("live:lobby"));
+  await grace.getByLabel("Message").fill("I am wri");
+  await ada.locator("#typing", { hasText: "Grace is typing…" }).waitFor();
 });
 
 test("what a person writes is shown as text, never run as markup", async () => {

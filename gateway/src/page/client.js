@@ -35,7 +35,9 @@ export class Client extends EventTarget {
     socket.onclose = (event) => this.#closed(event);
   }
 
-  publish(channel, data) {
+  // To a channel that is being joined once it is: before that a gateway may refuse it.
+  async publish(channel, data) {
+    await this.#channels.get(channel)?.joined;
     return this.#request({ publish: { channel, data } });
   }
 
@@ -77,10 +79,15 @@ export class Client extends EventTarget {
     this.#attempts = 0;
     this.#expectPings(connect.ping);
     this.#emit("connected", { client: connect.client, node: connect.node });
-    for (const [channel, subscription] of this.#channels) await this.#join(channel, subscription);
+    await Promise.all([...this.#channels].map(([channel, subscription]) => this.#join(channel, subscription)));
   }
 
-  async #join(channel, subscription) {
+  #join(channel, subscription) {
+    subscription.joined = this.#ask(channel, subscription);
+    return subscription.joined;
+  }
+
+  async #ask(channel, subscription) {
     const since = subscription.position;
     const command = since ? { channel, recover: true, ...since } : { channel };
     let subscribe;
