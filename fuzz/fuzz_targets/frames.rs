@@ -3,7 +3,7 @@
 //! and reads back what the encoder writes, compressed or not.
 
 use flate2::{Decompress, FlushDecompress, Status};
-use gateway_core::frame::{self, Close, Decoder, Deflate, Event, Inflated, Terms};
+use gateway_core::frame::{self, Close, Deflate, Event, FrameDecoder, Inflated, Terms};
 use libfuzzer_sys::fuzz_target;
 use mooring_fuzz::{Stream, measure};
 
@@ -60,7 +60,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, terms: Terms) -> Decod
     let Terms { limit, deflate } = terms;
     // What does not shrink grows by a little.
     let most = if deflate { limit + limit / 8 + 64 } else { limit };
-    let mut decoder = Decoder::default();
+    let mut decoder = FrameDecoder::default();
     let mut decompressor = Deflate::default();
     let mut decoded = Decoded::default();
     let mut held = 0;

@@ -3,7 +3,7 @@
 //! proportion to what arrived; and a reply that is written anew reads back as itself.
 
 use bytes::{Bytes, BytesMut};
-use gateway_core::resp::{Decoder, Resp};
+use gateway_core::resp::{Resp, RespDecoder};
 use libfuzzer_sys::fuzz_target;
 use mooring_fuzz::{Stream, measure};
 
@@ -32,7 +32,7 @@ struct Decoded {
 }
 
 fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
-    let (mut decoder, mut input, mut decoded) = (Decoder::default(), BytesMut::new(), Decoded::default());
+    let (mut decoder, mut input, mut decoded) = (RespDecoder::default(), BytesMut::new(), Decoded::default());
     let mut arrived = 0;
     for piece in pieces {
         input.extend_from_slice(piece);

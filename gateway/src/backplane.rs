@@ -46,7 +46,7 @@ pub struct Command {
     /// What to do.
     pub op: Op,
     /// Whom to tell.
-    pub reply: Reply,
+    pub recipient: Recipient,
 }
 
 /// A command on its way through the actor.
@@ -59,23 +59,23 @@ struct Submitted {
 /// Whom to tell of an operation, and what it holds until then.
 #[derive(Debug)]
 struct Waiter {
-    reply: Reply,
+    recipient: Recipient,
     charge: Charge,
 }
 
 impl Waiter {
     /// The shard that an operation is about.
     fn shard(&self) -> Option<u16> {
-        match self.reply {
-            Reply::Shard { shard, .. } => Some(shard),
-            Reply::Api(_) => None,
+        match self.recipient {
+            Recipient::Shard { shard, .. } => Some(shard),
+            Recipient::Api(_) => None,
         }
     }
 }
 
 /// Where a completion goes.
 #[derive(Debug)]
-pub enum Reply {
+pub enum Recipient {
     /// To a shard's queue, when a connection waits for it. The shard is also whose deliveries an operation starts or ends.
     Shard {
         /// Index into the queues that the backplane was started with.
@@ -106,8 +106,8 @@ impl BackplaneHandle {
             Ok(place) => match self.memory.admit(&command.op) {
                 None => BackplaneError::Busy,
                 Some(charge) => {
-                    let Command { op, reply } = command;
-                    place.send(Submitted { op, waiter: Waiter { reply, charge } });
+                    let Command { op, recipient } = command;
+                    place.send(Submitted { op, waiter: Waiter { recipient, charge } });
                     return Ok(());
                 }
             },
@@ -118,7 +118,7 @@ impl BackplaneHandle {
     /// Carries out an operation and waits for its outcome.
     pub async fn call(&self, op: impl Into<Op>) -> Result<Outcome, BackplaneError> {
         let (reply, outcome) = oneshot::channel();
-        self.try_submit(Command { op: op.into(), reply: Reply::Api(reply) })
+        self.try_submit(Command { op: op.into(), recipient: Recipient::Api(reply) })
             .map_err(|refused| refused.error)?;
         outcome.await.unwrap_or(Err(BackplaneError::Unanswered))
     }
@@ -262,10 +262,10 @@ pub(crate) fn spawn_failing(
 
 /// What is wrong with the backplane, shared between its actor and whoever reports it.
 #[derive(Clone, Debug)]
-struct Health(Arc<Mutex<Option<Fault>>>);
+struct Health(Arc<Mutex<Option<Outage>>>);
 
 #[derive(Debug)]
-struct Fault {
+struct Outage {
     message: String,
     trouble: BackplaneTrouble,
     since: Instant,
@@ -278,9 +278,9 @@ impl Health {
 
     /// Notes what is wrong; how long is counted from the first trouble on.
     fn trouble(&self, message: String, trouble: BackplaneTrouble) {
-        let mut fault = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = fault.as_ref().map_or_else(Instant::now, |fault| fault.since);
-        *fault = Some(Fault { message, trouble, since });
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = outage.as_ref().map_or_else(Instant::now, |outage| outage.since);
+        *outage = Some(Outage { message, trouble, since });
     }
 
     fn recover(&self) {
@@ -290,10 +290,10 @@ impl Health {
     fn report(&self, now: Instant) -> BackplaneHealth {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             None => BackplaneHealth::Healthy,
-            Some(fault) => BackplaneHealth::Unhealthy {
-                message: fault.message.clone(),
-                trouble: fault.trouble,
-                seconds: now.saturating_duration_since(fault.since).as_secs(),
+            Some(outage) => BackplaneHealth::Unhealthy {
+                message: outage.message.clone(),
+                trouble: outage.trouble,
+                seconds: now.saturating_duration_since(outage.since).as_secs(),
             },
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     drain::Drain,
     http::{
         Framing, HttpStream, bearer, is_same, read_body,
-        reply::{self, Reply},
+        reply::{self, HttpResponse},
     },
     jwks::KeySetStatus,
     node::Node,
@@ -112,7 +112,7 @@ impl ControlPort {
         });
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Reply {
+    async fn route(&self, request: Request<Incoming>) -> HttpResponse {
         let path = request.uri().path().to_owned();
         match (request.method(), path.as_str()) {
             (&Method::GET, "/livez") => reply::body(StatusCode::OK, "text/plain", "ok\n"),
@@ -142,7 +142,7 @@ impl ControlPort {
 
     /// A backplane out of reach is reported, but keeps nobody away: it is out of every gateway's reach at once, and none would be left. A
     /// gateway that has never had the keys it needs leaves its clients to those that have them.
-    fn readiness(&self) -> Reply {
+    fn readiness(&self) -> HttpResponse {
         let reason = if !self.node.is_started() {
             "starting\n"
         } else if self.drain.borrow().progress().is_some() {
@@ -155,7 +155,7 @@ impl ControlPort {
         reply::body(StatusCode::SERVICE_UNAVAILABLE, "text/plain", reason)
     }
 
-    fn metrics(&self) -> Reply {
+    fn metrics(&self) -> HttpResponse {
         let draining = self.drain.borrow().progress().is_some();
         let healthy = self.backplane.health() == BackplaneHealth::Healthy;
         let text = self.node.metrics.expose(&self.node.shards, &self.node.memory, draining, healthy);
@@ -179,14 +179,14 @@ impl ControlPort {
         }
     }
 
-    fn config(&self) -> Reply {
+    fn config(&self) -> HttpResponse {
         let policy = self.policies.in_force();
         let in_force =
             ConfigInForce { config: policy.document().clone(), config_hash: policy.hash().to_owned() };
         reply::json(StatusCode::OK, &in_force)
     }
 
-    async fn exchange(&self, request: Request<Incoming>) -> Reply {
+    async fn exchange(&self, request: Request<Incoming>) -> HttpResponse {
         let body = match read_body(request.into_body(), MAX_CONFIG, "", &self.node.memory).await {
             Ok(body) => body,
             Err(error) => return error.reply(),
@@ -211,7 +211,7 @@ impl ControlPort {
         }
     }
 
-    async fn drain(&self, request: Request<Incoming>) -> Reply {
+    async fn drain(&self, request: Request<Incoming>) -> HttpResponse {
         let body = match read_body(request.into_body(), MAX_BODY, "", &self.node.memory).await {
             Ok(body) => body,
             Err(error) => return error.reply(),
@@ -230,7 +230,7 @@ impl ControlPort {
         reply::json(StatusCode::OK, &self.report())
     }
 
-    fn cancel(&self) -> Reply {
+    fn cancel(&self) -> HttpResponse {
         // The guard ends before the report borrows again.
         let cancelled = self.drain.borrow_mut().cancel();
         match cancelled {
@@ -252,9 +252,9 @@ struct Connection {
 }
 
 impl Service<Request<Incoming>> for Connection {
-    type Response = Reply;
+    type Response = HttpResponse;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let port = self.port.clone();

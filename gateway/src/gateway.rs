@@ -306,8 +306,8 @@ fn start_backplane(node: &Node, queues: Vec<InboxSender>) -> StartedBackplane {
     }
 }
 
-fn core_settings(node: &Node, shard: u16) -> shard::Settings {
-    shard::Settings {
+fn core_settings(node: &Node, shard: u16) -> shard::ShardSettings {
+    shard::ShardSettings {
         node_name: node.settings.node_name.clone(),
         node_id: node.id,
         shard,

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use gateway_core::{
     address,
     centrifuge::command::valid_channel,
-    config::Protocol as Served,
+    config::ProtocolName,
     handshake::{self, BadHandshake, Subprotocols},
     policy::Policy,
     shard::Opening,
@@ -36,7 +36,7 @@ use hyper::{
 };
 use subtle::ConstantTimeEq as _;
 
-use self::reply::Reply;
+use self::reply::HttpResponse;
 pub use self::{
     body::{BadBody, charge, read as read_body},
     framing::Framing,
@@ -48,7 +48,7 @@ use crate::{
     node::Node,
     page,
     places::Place,
-    reactor::{Accepted, Reactor, ReactorRef},
+    reactor::{Reactor, ReactorRef, Upgraded},
 };
 
 /// No standard's, but every proxy's.
@@ -73,13 +73,13 @@ pub struct ClientPort {
     /// The connection's.
     pub framing: Framing,
     /// Set by the request that led to a 101.
-    pub accepted: Rc<Cell<Option<Accepted>>>,
+    pub upgraded: Rc<Cell<Option<Upgraded>>>,
 }
 
 impl Service<Request<Incoming>> for ClientPort {
-    type Response = Reply;
+    type Response = HttpResponse;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let port = self.clone();
@@ -100,16 +100,16 @@ impl Service<Request<Incoming>> for ClientPort {
 }
 
 impl ClientPort {
-    async fn route(&self, request: Request<Incoming>) -> Reply {
+    async fn route(&self, request: Request<Incoming>) -> HttpResponse {
         let exchanges = self.reactor.borrow().exchanges();
         let path = request.uri().path();
         let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((path, ""));
         match (first, rest) {
-            ("connection", "websocket") if self.serves(Served::Centrifuge) => {
+            ("connection", "websocket") if self.serves(ProtocolName::Centrifuge) => {
                 let spoken = Subprotocols::Spoken(&["centrifuge-json"]);
                 self.upgrade(&request, Opening::Centrifuge, spoken, exchanges)
             }
-            ("raw", channel) if self.serves(Served::Raw) => {
+            ("raw", channel) if self.serves(ProtocolName::Raw) => {
                 let Some(channel) = decode(channel).filter(|channel| valid_channel(channel)) else {
                     let message = format!("the channel in /raw/{{channel}} has to be {CHANNEL_RULE}");
                     return reply::refuse(StatusCode::BAD_REQUEST, &message);
@@ -137,18 +137,18 @@ impl ClientPort {
         Ref::map(self.reactor.borrow(), Reactor::policy)
     }
 
-    fn serves(&self, protocol: Served) -> bool {
+    fn serves(&self, protocol: ProtocolName) -> bool {
         self.policy().serves(protocol)
     }
 
-    /// Answers an opening handshake; what it was for is left in `accepted`.
+    /// Answers an opening handshake; what it was for is left in `upgraded`.
     fn upgrade(
         &self,
         request: &Request<Incoming>,
         opening: Opening,
         subprotocols: Subprotocols,
         exchanges: u32,
-    ) -> Reply {
+    ) -> HttpResponse {
         let served = handshake::Served { subprotocols, compression: self.policy().compression() };
         let valid = handshake::accept(request.method(), request.version(), request.headers(), served)
             .and_then(|accepted| self.check_origin(request.headers()).map(|()| accepted));
@@ -166,19 +166,19 @@ impl ClientPort {
         };
         match admitted {
             Ok(permit) => {
-                self.accepted.set(Some(Accepted { opening, transport, permit, exchanges }));
+                self.upgraded.set(Some(Upgraded { opening, transport, permit, exchanges }));
                 reply
             }
             Err(refusal) => self.refuse(refusal),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Reply {
+    fn refuse(&self, refusal: Refusal) -> HttpResponse {
         self.node.metrics.refused(refusal.label());
         reply::refuse_for_now(refusal.status(), refusal.retry_after(), &refusal.to_string())
     }
 
-    fn unauthorized(&self, message: &str) -> Reply {
+    fn unauthorized(&self, message: &str) -> HttpResponse {
         self.node.metrics.refused("token");
         reply::refuse(StatusCode::UNAUTHORIZED, message)
     }
@@ -198,7 +198,7 @@ impl ClientPort {
         handshake::check_origin(headers, self.policy().allowed_origins())
     }
 
-    async fn api(&self, request: Request<Incoming>) -> Reply {
+    async fn api(&self, request: Request<Incoming>) -> HttpResponse {
         if let Err(message) = self.authorize_api(request.headers()) {
             return reply::refuse(StatusCode::UNAUTHORIZED, message);
         }
@@ -257,7 +257,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-fn page(request: &Request<Incoming>) -> Reply {
+fn page(request: &Request<Incoming>) -> HttpResponse {
     let Some(asset) = page::asset(request.uri().path()) else {
         return reply::refuse(StatusCode::NOT_FOUND, "nothing is served here");
     };

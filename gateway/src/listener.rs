@@ -22,7 +22,7 @@ use crate::{
     node::Node,
     places::{Places, Silent},
     poll_token::{self, Target},
-    reactor::{Accepted, ReactorRef},
+    reactor::{ReactorRef, Upgraded},
 };
 
 /// Connections the kernel keeps for a shard that is busy; the kernel lowers it to net.core.somaxconn.
@@ -192,8 +192,8 @@ impl Listener {
         let stream = HttpStream::polled(stream, first, registry.clone());
         let (node, backplane, reactor) = (self.node.clone(), self.backplane.clone(), self.reactor.clone());
         self.places.spawn(id, peer, |place| async move {
-            let (accepted, framing) = (Rc::default(), stream.framing());
-            let port = ClientPort { node, backplane, reactor, peer, place, framing, accepted };
+            let (upgraded, framing) = (Rc::default(), stream.framing());
+            let port = ClientPort { node, backplane, reactor, peer, place, framing, upgraded };
             serve(stream, port, &registry).await;
         });
     }
@@ -202,12 +202,12 @@ impl Listener {
 /// Serves HTTP until the connection ends or becomes a WebSocket, which the reactor then takes with what was read ahead.
 async fn serve(stream: HttpStream, port: ClientPort, registry: &Registry) {
     // It is held to the end of the connection.
-    let (accepted, place, reactor) = (port.accepted.clone(), port.place.clone(), port.reactor.clone());
+    let (upgraded, place, reactor) = (port.upgraded.clone(), port.place.clone(), port.reactor.clone());
     let (stream, read_ahead) = serve_http(stream, port).await;
-    match accepted.take() {
+    match upgraded.take() {
         None => linger(stream).await,
-        Some(accepted) => {
-            if let Err(error) = hand_over(accepted, stream, read_ahead, registry, &reactor) {
+        Some(upgraded) => {
+            if let Err(error) = hand_over(upgraded, stream, read_ahead, registry, &reactor) {
                 tracing::warn!(%error, "cannot take a connection over");
             }
         }
@@ -245,7 +245,7 @@ async fn linger(stream: HttpStream) {
 }
 
 fn hand_over(
-    accepted: Accepted,
+    upgraded: Upgraded,
     stream: HttpStream,
     mut read_ahead: BytesMut,
     registry: &Registry,
@@ -253,5 +253,5 @@ fn hand_over(
 ) -> io::Result<()> {
     let (stream, unread) = stream.into_parts(registry)?;
     read_ahead.extend_from_slice(&unread);
-    reactor.borrow_mut().open(accepted, stream, read_ahead)
+    reactor.borrow_mut().open(upgraded, stream, read_ahead)
 }

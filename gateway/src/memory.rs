@@ -219,7 +219,7 @@ mod tests {
     fn publish(bytes: usize) -> Op {
         let payload = Payload::Binary(Bytes::from(vec![0; bytes]));
         let channel = "c".into();
-        BusOp::Publish(Publish { channel, payload, info: None, origin: None, idempotency_key: None }).into()
+        BusOp::Publish(Publish { channel, payload, info: None, sender: None, idempotency_key: None }).into()
     }
 
     fn subscribe() -> Op {

@@ -8,7 +8,7 @@ use gateway_core::{
 };
 
 use crate::{
-    backplane::{BackplaneHandle, Command, Refused, Reply},
+    backplane::{BackplaneHandle, Command, Recipient, Refused},
     metrics::Metrics,
 };
 
@@ -76,8 +76,8 @@ impl Ops {
 
     /// Submits an operation; gives back what was refused.
     fn put(&self, waiter: Option<(ConnectionKey, RequestId)>, op: Op) -> Option<(Op, BackplaneError)> {
-        let reply = Reply::Shard { shard: self.shard, waiter };
-        let Refused { command, error } = self.backplane.try_submit(Command { op, reply }).err()?;
+        let recipient = Recipient::Shard { shard: self.shard, waiter };
+        let Refused { command, error } = self.backplane.try_submit(Command { op, recipient }).err()?;
         Some((command.op, error))
     }
 }

@@ -130,7 +130,7 @@ impl Outbox for Io {
 
 /// What an opening handshake was for.
 #[derive(Debug)]
-pub struct Accepted {
+pub struct Upgraded {
     /// What the connection speaks.
     pub opening: Opening,
     /// What carries it.
@@ -145,7 +145,7 @@ impl Reactor {
     /// A shard without connections.
     pub fn new(
         node: Arc<Node>,
-        settings: shard::Settings,
+        settings: shard::ShardSettings,
         policy: Arc<Policy>,
         registry: Registry,
         backplane: BackplaneHandle,
@@ -203,17 +203,17 @@ impl Reactor {
     /// Takes a socket whose opening handshake is done, and what was read ahead of it.
     pub fn open(
         &mut self,
-        accepted: Accepted,
+        upgraded: Upgraded,
         stream: TcpStream,
         mut read_ahead: BytesMut,
     ) -> io::Result<()> {
         let now = self.node.clock.now();
-        let key = self.core.open(accepted.opening, accepted.transport, now, &mut self.io);
-        let inserted = self.io.sockets.insert(key, stream, accepted.permit);
+        let key = self.core.open(upgraded.opening, upgraded.transport, now, &mut self.io);
+        let inserted = self.io.sockets.insert(key, stream, upgraded.permit);
         if inserted.is_err() {
             self.core.hang_up(key, now, &mut self.io);
         } else {
-            if accepted.exchanges != self.exchanges {
+            if upgraded.exchanges != self.exchanges {
                 self.core.adapt(key, now, &mut self.io);
             }
             if !read_ahead.is_empty() {

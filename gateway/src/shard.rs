@@ -50,7 +50,7 @@ pub struct Start {
     /// What the threads share.
     pub node: Arc<Node>,
     /// The core's settings, which name the shard.
-    pub settings: shard::Settings,
+    pub settings: shard::ShardSettings,
     /// What it goes by at first.
     pub policy: Arc<Policy>,
     /// Where its connections come from.

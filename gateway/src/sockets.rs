@@ -1,6 +1,6 @@
 //! The sockets of one shard: what waits for them, and one poll over all of them.
 //!
-//! An idle connection costs a [`Link`] here and a registration in the kernel: no task, no buffer, no timer. Sockets are registered
+//! An idle connection costs a [`Socket`] here and a registration in the kernel: no task, no buffer, no timer. Sockets are registered
 //! edge-triggered: for reading at first, since a new one has room and would say so, and for both directions once one was full.
 //! What a turn of the shard sends is chained per socket and goes out when the turn ends, in one call per socket.
 //!
@@ -8,7 +8,7 @@
 //! closed with unread bytes is reset, and a reset can overtake the close frame (RFC 6455, section 7.1.1).
 
 mod held;
-mod link;
+mod socket;
 mod turn;
 
 use std::{
@@ -24,7 +24,7 @@ use mio::{Interest, Registry, Token, net::TcpStream};
 
 use self::{
     held::Held,
-    link::{Ending, Link, NONE, is_drained},
+    socket::{Ending, NONE, Socket, is_drained},
     turn::Turn,
 };
 use crate::{
@@ -41,7 +41,7 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Sockets {
     registry: Registry,
-    links: Vec<Option<Link>>,
+    sockets: Vec<Option<Socket>>,
     /// Those of them that are there.
     live: usize,
     /// What this turn sends.
@@ -87,7 +87,7 @@ impl Sockets {
     pub fn new(registry: Registry, queue_limit: usize, metrics: Metrics) -> Self {
         Self {
             registry,
-            links: Vec::new(),
+            sockets: Vec::new(),
             live: 0,
             turn: Turn::default(),
             dirty: Vec::new(),
@@ -111,10 +111,10 @@ impl Sockets {
         // What has arrived is reported again.
         self.registry.reregister(&mut stream, poll_token::of_connection(key), Interest::READABLE)?;
         let slot = key.slot as usize;
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
+        if self.sockets.len() <= slot {
+            self.sockets.resize_with(slot + 1, || None);
         }
-        self.links[slot] = Some(Link::new(stream, key.generation, permit));
+        self.sockets[slot] = Some(Socket::new(stream, key.generation, permit));
         self.live += 1;
         Ok(())
     }
@@ -123,19 +123,19 @@ impl Sockets {
     #[must_use]
     pub fn key(&self, token: Token) -> Option<ConnectionKey> {
         let Target::Connection(key) = poll_token::target(token) else { return None };
-        let link = self.links.get(key.slot as usize)?.as_ref()?;
-        (link.generation == key.generation).then_some(key)
+        let socket = self.sockets.get(key.slot as usize)?.as_ref()?;
+        (socket.generation == key.generation).then_some(key)
     }
 
     /// Reads once into `buffer`.
     pub fn read(&mut self, key: ConnectionKey, buffer: &mut [u8]) -> Received {
-        let Some(link) = self.link(key) else { return Received::Last(0) };
-        if link.ending != Ending::Open {
-            return if is_drained(&mut link.stream, buffer) { Received::Gone } else { Received::Last(0) };
+        let Some(socket) = self.socket(key) else { return Received::Last(0) };
+        if socket.ending != Ending::Open {
+            return if is_drained(&mut socket.stream, buffer) { Received::Gone } else { Received::Last(0) };
         }
-        if link.paused {
+        if socket.paused {
             // Its end can wait like the rest, but a broken socket never has an event again.
-            return if matches!(link.stream.take_error(), Ok(None)) {
+            return if matches!(socket.stream.take_error(), Ok(None)) {
                 Received::Last(0)
             } else {
                 Received::Gone
@@ -143,7 +143,7 @@ impl Sockets {
         }
         let room = buffer.len();
         let received = loop {
-            match link.stream.read(buffer) {
+            match socket.stream.read(buffer) {
                 Ok(0) => break Received::Gone,
                 Ok(n) if n < room => break Received::Last(n),
                 Ok(n) => break Received::Some(n),
@@ -160,23 +160,23 @@ impl Sockets {
 
     /// Chains a frame to what this turn sends to a connection.
     pub fn send(&mut self, key: ConnectionKey, frame: &Bytes) {
-        let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
-        let Some(link) = link else { return };
+        let socket = socket_of(&mut self.sockets, key).filter(|socket| socket.ending == Ending::Open);
+        let Some(socket) = socket else { return };
         if let Some(code) = close_code(frame) {
-            link.said_goodbye = true;
+            socket.said_goodbye = true;
             self.metrics.closed(Some(code));
         }
-        link.tail = self.turn.add(frame, link.tail);
-        link.bytes = link.bytes.saturating_add(frame.len() as u32);
-        mark(link, key.slot, &mut self.dirty);
+        socket.tail = self.turn.add(frame, socket.tail);
+        socket.bytes = socket.bytes.saturating_add(frame.len() as u32);
+        mark(socket, key.slot, &mut self.dirty);
     }
 
     /// Memory that what waits for a connection costs, this turn's frames included.
     #[must_use]
     pub fn waiting(&self, key: ConnectionKey) -> usize {
-        let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
-        let Some(link) = link.filter(|link| link.generation == key.generation) else { return 0 };
-        link.waiting() + link.bytes as usize
+        let socket = self.sockets.get(key.slot as usize).and_then(Option::as_ref);
+        let Some(socket) = socket.filter(|socket| socket.generation == key.generation) else { return 0 };
+        socket.waiting() + socket.bytes as usize
     }
 
     /// Memory that everything takes which sockets have not taken.
@@ -193,31 +193,31 @@ impl Sockets {
 
     /// Those for which something waits: how much, and since when their socket has taken nothing.
     pub fn slow(&self) -> impl Iterator<Item = (ConnectionKey, usize, Duration)> {
-        (0..).zip(&self.links).filter_map(|(slot, link)| {
-            let link = link.as_ref().filter(|link| link.ending == Ending::Open)?;
-            let queue = link.queue.as_ref()?;
-            Some((ConnectionKey { slot, generation: link.generation }, queue.cost(), queue.moved()))
+        (0..).zip(&self.sockets).filter_map(|(slot, socket)| {
+            let socket = socket.as_ref().filter(|socket| socket.ending == Ending::Open)?;
+            let queue = socket.queue.as_ref()?;
+            Some((ConnectionKey { slot, generation: socket.generation }, queue.cost(), queue.moved()))
         })
     }
 
     /// Where a connection's client is.
     #[must_use]
     pub fn site(&self, key: ConnectionKey) -> Option<Site> {
-        let link = self.links.get(key.slot as usize).and_then(Option::as_ref);
-        Some(link.filter(|link| link.generation == key.generation)?.permit.site())
+        let socket = self.sockets.get(key.slot as usize).and_then(Option::as_ref);
+        Some(socket.filter(|socket| socket.generation == key.generation)?.permit.site())
     }
 
     /// Reads nothing more of a connection, until it is resumed or closed.
     pub fn pause(&mut self, key: ConnectionKey) {
-        if let Some(link) = self.link(key) {
-            link.paused = true;
+        if let Some(socket) = self.socket(key) {
+            socket.paused = true;
         }
     }
 
     /// Reads a connection again.
     pub fn resume(&mut self, key: ConnectionKey) {
-        if let Some(link) = self.link(key)
-            && mem::take(&mut link.paused)
+        if let Some(socket) = self.socket(key)
+            && mem::take(&mut socket.paused)
         {
             self.read_later(key);
         }
@@ -241,10 +241,10 @@ impl Sockets {
 
     /// Closes a connection once this turn's frames are written.
     pub fn close(&mut self, key: ConnectionKey) {
-        let link = link_of(&mut self.links, key).filter(|link| link.ending == Ending::Open);
-        let Some(link) = link else { return };
-        link.ending = Ending::Asked;
-        mark(link, key.slot, &mut self.dirty);
+        let socket = socket_of(&mut self.sockets, key).filter(|socket| socket.ending == Ending::Open);
+        let Some(socket) = socket else { return };
+        socket.ending = Ending::Asked;
+        mark(socket, key.slot, &mut self.dirty);
         self.resume(key);
     }
 
@@ -258,17 +258,17 @@ impl Sockets {
     pub fn flush(&mut self, now: Duration, faults: &mut Vec<Fault>) {
         let mut dirty = mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            let Some(link) = self.links.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
-            link.dirty = false;
-            let key = ConnectionKey { slot, generation: link.generation };
-            let tail = mem::replace(&mut link.tail, NONE);
-            link.bytes = 0;
+            let Some(socket) = self.sockets.get_mut(slot as usize).and_then(Option::as_mut) else { continue };
+            socket.dirty = false;
+            let key = ConnectionKey { slot, generation: socket.generation };
+            let tail = mem::replace(&mut socket.tail, NONE);
+            socket.bytes = 0;
             self.traffic.frames_sent += self.turn.gather(tail, &mut self.run);
-            if link.ending == Ending::Asked {
-                link.ending = Ending::Flushing;
+            if socket.ending == Ending::Asked {
+                socket.ending = Ending::Flushing;
                 self.lingering.push_back((now + LINGER, key));
             }
-            if let Some(queue) = &mut link.queue {
+            if let Some(queue) = &mut socket.queue {
                 // The socket is full: it says when that changes.
                 self.turn.hold(tail, &mut self.run, &self.held);
                 let before = queue.len();
@@ -276,17 +276,17 @@ impl Sockets {
                 self.held.places(before, queue.len());
             } else {
                 let token = poll_token::of_connection(key);
-                if link.write(&mut self.run, &self.registry, token, &mut self.traffic).is_err() {
+                if socket.write(&mut self.run, &self.registry, token, &mut self.traffic).is_err() {
                     self.run = OutQueue::default();
                     faults.push(Fault::Gone(key));
                     continue;
                 }
-                let Some(queue) = &mut link.queue else { continue };
+                let Some(queue) = &mut socket.queue else { continue };
                 queue.set_moved(now);
                 self.turn.hold(tail, queue, &self.held);
                 self.held.places(0, queue.len());
             }
-            if link.ending == Ending::Open && link.waiting() > self.queue_limit {
+            if socket.ending == Ending::Open && socket.waiting() > self.queue_limit {
                 faults.push(Fault::Overflow(key));
             }
         }
@@ -296,8 +296,8 @@ impl Sockets {
 
     /// Forgets what waits for a slow client, except a frame that has begun.
     pub fn discard(&mut self, key: ConnectionKey) {
-        let link = link_of(&mut self.links, key);
-        if let Some(queue) = link.and_then(|link| link.queue.as_mut()) {
+        let socket = socket_of(&mut self.sockets, key);
+        if let Some(queue) = socket.and_then(|socket| socket.queue.as_mut()) {
             let before = queue.len();
             queue.discard();
             self.held.places(before, queue.len());
@@ -306,27 +306,27 @@ impl Sockets {
 
     /// The socket takes bytes again.
     pub fn writable(&mut self, key: ConnectionKey, now: Duration) -> Option<Fault> {
-        let link = link_of(&mut self.links, key)?;
-        let mut queue = link.queue.take()?;
+        let socket = socket_of(&mut self.sockets, key)?;
+        let mut queue = socket.queue.take()?;
         let (places, bytes) = (queue.len(), queue.bytes());
         let token = poll_token::of_connection(key);
-        let written = link.write(&mut queue, &self.registry, token, &mut self.traffic);
-        if let Some(queue) = link.queue.as_mut().filter(|queue| queue.bytes() < bytes) {
+        let written = socket.write(&mut queue, &self.registry, token, &mut self.traffic);
+        if let Some(queue) = socket.queue.as_mut().filter(|queue| queue.bytes() < bytes) {
             queue.set_moved(now);
         }
-        self.held.places(places, link.queue.as_ref().map_or(0, |queue| queue.len()));
+        self.held.places(places, socket.queue.as_ref().map_or(0, |queue| queue.len()));
         written.is_err().then_some(Fault::Gone(key))
     }
 
     /// Drops a socket; the core has to hear that it is gone.
     pub fn remove(&mut self, key: ConnectionKey) {
-        let Some(link) = link_of(&mut self.links, key) else { return };
-        let silent = !link.said_goodbye;
-        self.held.places(link.queue.as_ref().map_or(0, |queue| queue.len()), 0);
-        self.links[key.slot as usize] = None;
+        let Some(socket) = socket_of(&mut self.sockets, key) else { return };
+        let silent = !socket.said_goodbye;
+        self.held.places(socket.queue.as_ref().map_or(0, |queue| queue.len()), 0);
+        self.sockets[key.slot as usize] = None;
         self.live -= 1;
         if self.live == 0 {
-            self.links = Vec::new();
+            self.sockets = Vec::new();
         }
         if silent {
             self.metrics.closed(None);
@@ -336,7 +336,7 @@ impl Sockets {
     /// A socket that has taken too long to close, if there is one by now.
     pub fn expired(&mut self, now: Duration) -> Option<ConnectionKey> {
         while let Some((_, key)) = self.lingering.pop_front_if(|(deadline, _)| *deadline <= now) {
-            if self.link(key).is_some() {
+            if self.socket(key).is_some() {
                 return Some(key);
             }
         }
@@ -349,17 +349,17 @@ impl Sockets {
         self.lingering.front().map(|(deadline, _)| *deadline)
     }
 
-    fn link(&mut self, key: ConnectionKey) -> Option<&mut Link> {
-        link_of(&mut self.links, key)
+    fn socket(&mut self, key: ConnectionKey) -> Option<&mut Socket> {
+        socket_of(&mut self.sockets, key)
     }
 }
 
-fn link_of(links: &mut [Option<Link>], key: ConnectionKey) -> Option<&mut Link> {
-    links.get_mut(key.slot as usize)?.as_mut().filter(|link| link.generation == key.generation)
+fn socket_of(sockets: &mut [Option<Socket>], key: ConnectionKey) -> Option<&mut Socket> {
+    sockets.get_mut(key.slot as usize)?.as_mut().filter(|socket| socket.generation == key.generation)
 }
 
-fn mark(link: &mut Link, slot: u32, dirty: &mut Vec<u32>) {
-    if !mem::replace(&mut link.dirty, true) {
+fn mark(socket: &mut Socket, slot: u32, dirty: &mut Vec<u32>) {
+    if !mem::replace(&mut socket.dirty, true) {
         dirty.push(slot);
     }
 }

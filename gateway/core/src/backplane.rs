@@ -52,7 +52,7 @@ pub struct ClientInfo {
 
 /// The raw connection a message came from, so that it is not sent back to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct Sender {
     /// Random id of the gateway process.
     pub node: u64,
     /// Shard of that process.
@@ -71,7 +71,7 @@ pub struct Publication {
     /// Who published, unless the server did.
     pub info: Option<ClientInfo>,
     /// Only of raw messages.
-    pub origin: Option<Origin>,
+    pub sender: Option<Sender>,
 }
 
 /// What is to be published.
@@ -84,7 +84,7 @@ pub struct Publish {
     /// Who publishes.
     pub info: Option<ClientInfo>,
     /// Only of raw messages.
-    pub origin: Option<Origin>,
+    pub sender: Option<Sender>,
     /// A second publish with the same key and channel within five minutes yields what the first one did and delivers nothing.
     pub idempotency_key: Option<Arc<str>>,
 }
@@ -334,7 +334,7 @@ mod tests {
             channel: "c".into(),
             payload: Payload::Text("text".into()),
             info: None,
-            origin: None,
+            sender: None,
             idempotency_key: None,
         };
         let since = || Some(StreamPosition { epoch: "e".into(), offset: 7 });

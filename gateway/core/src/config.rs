@@ -92,11 +92,11 @@ fn remove_defaults(fields: &mut Map<String, Value>, defaults: &Map<String, Value
 /// Protocols served; a set kept in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Protocols(pub Vec<Protocol>);
+pub struct Protocols(pub Vec<ProtocolName>);
 
 impl Default for Protocols {
     fn default() -> Self {
-        Self(vec![Protocol::Centrifuge, Protocol::Raw])
+        Self(vec![ProtocolName::Centrifuge, ProtocolName::Raw])
     }
 }
 
@@ -104,7 +104,7 @@ impl Default for Protocols {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub enum Protocol {
+pub enum ProtocolName {
     /// The Centrifugo client protocol, JSON, at /connection/websocket.
     Centrifuge,
     /// Bare WebSocket messages at /raw/{channel}.
@@ -252,8 +252,10 @@ mod tests {
     type Meaning = (BTreeSet<String>, BTreeSet<String>, BTreeMap<String, (bool, u32)>, bool, u32);
 
     fn configs() -> impl Strategy<Value = (GatewayConfig, Meaning)> {
-        let protocols =
-            prop::collection::vec(prop::sample::select(&[Protocol::Centrifuge, Protocol::Raw][..]), 0..3);
+        let protocols = prop::collection::vec(
+            prop::sample::select(&[ProtocolName::Centrifuge, ProtocolName::Raw][..]),
+            0..3,
+        );
         let origins =
             prop::collection::vec(prop::sample::select(&["http://a", "HTTP://A", "http://b"][..]), 0..3);
         let options = (any::<bool>(), 0..2_u32);

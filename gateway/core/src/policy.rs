@@ -9,7 +9,7 @@ use self::check::check;
 pub use self::check::{Invalid, LEAST_MEMORY, MOST_REVOKED};
 use crate::{
     backplane::Retention,
-    config::{Auth, ChannelOptions, Drain, GatewayConfig, Limits, Protocol, Proxies},
+    config::{Auth, ChannelOptions, Drain, GatewayConfig, Limits, ProtocolName, Proxies},
     rights::{ChannelName, is_among, may_enter},
     token::{Key, Verifier},
 };
@@ -52,7 +52,7 @@ impl Policy {
 
     /// Whether a protocol is served.
     #[must_use]
-    pub fn serves(&self, protocol: Protocol) -> bool {
+    pub fn serves(&self, protocol: ProtocolName) -> bool {
         self.document.protocols.0.contains(&protocol)
     }
 

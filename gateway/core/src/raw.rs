@@ -68,7 +68,7 @@ impl Session {
 
     /// Whether the client may stay under the policy in force.
     fn standing(&self, link: &Link<'_>) -> Result<(), Goodbye> {
-        if !link.policy.serves(config::Protocol::Raw) {
+        if !link.policy.serves(config::ProtocolName::Raw) {
             return Err(NOT_SERVED);
         }
         let name = link.hub.name(self.channel);
@@ -116,8 +116,8 @@ impl Protocol for Session {
             Received::Binary(bytes) => (Payload::Binary(Bytes::copy_from_slice(bytes)), bytes.len()),
         };
         let retention = Retention::of(options);
-        let origin = Some(link.settings.origin(link.key));
-        let publish = Publish { channel, payload, info: None, origin, idempotency_key: None };
+        let sender = Some(link.settings.sender(link.key));
+        let publish = Publish { channel, payload, info: None, sender, idempotency_key: None };
         // Its completion brings back what it weighed; which one it is does not matter.
         let weight = weight(bytes);
         link.request(weight, Op::publish(publish, retention));

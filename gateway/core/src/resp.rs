@@ -34,13 +34,13 @@ pub struct Malformed(&'static str);
 
 /// Keeps an unfinished reply between reads, so that a long one is not looked through again and again.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct RespDecoder {
     open: Vec<(usize, Vec<Resp>)>,
     /// Bytes of the unfinished reply so far.
     held: usize,
 }
 
-impl Decoder {
+impl RespDecoder {
     /// Takes the next whole reply off the front of `input`; nothing when more bytes are needed.
     ///
     /// # Errors
@@ -206,7 +206,7 @@ mod tests {
         ) {
             let mut bytes = Vec::new();
             replies.iter().for_each(|reply| encode(reply, &mut bytes));
-            let (mut decoder, mut input, mut decoded) = (Decoder::default(), BytesMut::new(), Vec::new());
+            let (mut decoder, mut input, mut decoded) = (RespDecoder::default(), BytesMut::new(), Vec::new());
             let mut rest = bytes.as_slice();
             for cut in cuts.iter().cycle() {
                 let (piece, after) = rest.split_at((*cut).min(rest.len()));
@@ -224,21 +224,21 @@ mod tests {
 
         #[test]
         fn whatever_arrives_is_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let (mut decoder, mut input) = (Decoder::default(), BytesMut::from(bytes.as_slice()));
+            let (mut decoder, mut input) = (RespDecoder::default(), BytesMut::from(bytes.as_slice()));
             while let Ok(Some(_)) = decoder.decode(&mut input) {}
         }
     }
     #[test]
     fn what_does_not_end_as_it_should_is_refused() {
         for bytes in ["+OK\n", "\r\n", "\n", "$2\r\nabXY+OK\r\n"] {
-            let result = Decoder::default().decode(&mut BytesMut::from(bytes));
+            let result = RespDecoder::default().decode(&mut BytesMut::from(bytes));
             assert!(result.is_err(), "{bytes:?}: {result:?}");
         }
     }
 
     #[test]
     fn a_reply_without_end_is_refused_before_it_fills_the_memory() {
-        let mut decoder = Decoder::default();
+        let mut decoder = RespDecoder::default();
         let mut input = BytesMut::from(format!("*{}\r\n", MAX_REPLY).as_str());
         let mut elements = 0;
         let error = loop {
@@ -250,13 +250,13 @@ mod tests {
         };
         assert_eq!(error, Err(Malformed("a reply larger than any that is asked for")));
         assert!(elements * size_of::<Resp>() <= MAX_REPLY, "{elements}");
-        assert!(Decoder::default().decode(&mut BytesMut::from("$67108865\r\n")).is_err());
+        assert!(RespDecoder::default().decode(&mut BytesMut::from("$67108865\r\n")).is_err());
     }
 
     #[test]
     fn a_string_takes_memory_as_it_arrives() {
         let mut input = BytesMut::from("$67108864\r\nabc");
-        assert_eq!(Decoder::default().decode(&mut input), Ok(None));
+        assert_eq!(RespDecoder::default().decode(&mut input), Ok(None));
         assert!(input.capacity() < 1024, "{}", input.capacity());
     }
 }

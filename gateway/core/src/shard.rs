@@ -32,7 +32,7 @@ use self::{
     link::{Backlog, Link, Shared},
     outdated::{LOOKS, Outdated},
 };
-pub use self::{opening::Opening, settings::Settings};
+pub use self::{opening::Opening, settings::ShardSettings};
 use crate::{
     backplane::{Inbound, Message},
     control::{Accepted, Connections},
@@ -82,7 +82,7 @@ pub struct Shard {
 impl Shard {
     /// A shard without connections.
     #[must_use]
-    pub fn new(settings: Settings, policy: Arc<Policy>) -> Self {
+    pub fn new(settings: ShardSettings, policy: Arc<Policy>) -> Self {
         Self {
             shared: Shared::new(settings, policy),
             connections: Slab::new(),
@@ -345,7 +345,7 @@ impl Shard {
         let Shared { settings, policy, hub, deflate, .. } = &mut self.shared;
         let Some(id) = hub.find(channel) else { return };
         let from = match message {
-            Message::Publication(publication) => publication.origin.and_then(|from| settings.own(from)),
+            Message::Publication(publication) => publication.sender.and_then(|from| settings.own(from)),
             _ => None,
         };
         let limit = policy.limits().outbound_queue_bytes as usize;

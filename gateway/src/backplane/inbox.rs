@@ -79,7 +79,7 @@ mod tests {
 
     fn item(bytes: usize) -> Inbound {
         let payload = Payload::Binary(Bytes::from(vec![0; bytes]));
-        let publication = Publication { offset: 0, payload, info: None, origin: None };
+        let publication = Publication { offset: 0, payload, info: None, sender: None };
         Inbound::Delivered { channel: "c".into(), message: Message::Publication(Arc::new(publication)) }
     }
 

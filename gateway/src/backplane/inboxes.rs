@@ -7,7 +7,7 @@ use gateway_core::{
     sequencer::ShardSet,
 };
 
-use super::{Reply, Waiter, inbox::InboxSender};
+use super::{Recipient, Waiter, inbox::InboxSender};
 
 /// The shards' queues, by index. A full queue is waited for; one whose shard is gone swallows what it is sent.
 #[derive(Debug)]
@@ -20,14 +20,14 @@ impl Inboxes {
 
     /// Tells whoever waits for an operation; what it held is given back once they are told.
     pub(super) async fn complete(&self, waiter: Waiter, result: Result<Outcome, BackplaneError>) {
-        let Waiter { reply, charge: _charge } = waiter;
-        match reply {
-            Reply::Shard { waiter: None, .. } => {}
-            Reply::Shard { shard, waiter: Some((connection, request)) } => {
+        let Waiter { recipient, charge: _charge } = waiter;
+        match recipient {
+            Recipient::Shard { waiter: None, .. } => {}
+            Recipient::Shard { shard, waiter: Some((connection, request)) } => {
                 self.send(shard, Inbound::Completed { connection, request, result }).await;
             }
             // A handler that no longer waits is gone with its request.
-            Reply::Api(reply) => _ = reply.send(result),
+            Recipient::Api(reply) => _ = reply.send(result),
         }
     }
 

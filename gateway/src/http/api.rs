@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::{
     CHANNEL_RULE,
-    reply::{self, Reply},
+    reply::{self, HttpResponse},
 };
 use crate::{backplane::BackplaneHandle, node::Node};
 
@@ -176,7 +176,7 @@ pub async fn call(
     backplane: &BackplaneHandle,
     method: &str,
     body: Bytes,
-) -> Reply {
+) -> HttpResponse {
     let calls = Calls { node, policy, backplane, body };
     match method {
         "publish" => answer(calls.publish().await),
@@ -193,7 +193,7 @@ pub async fn call(
     }
 }
 
-fn answer<T: Serialize>(result: Result<T, Failure>) -> Reply {
+fn answer<T: Serialize>(result: Result<T, Failure>) -> HttpResponse {
     let status = match &result {
         Err(failure) if failure.code == ErrorCode::BadRequest => StatusCode::BAD_REQUEST,
         _ => StatusCode::OK,
@@ -247,7 +247,7 @@ impl Calls<'_> {
             channel: channel.into(),
             payload: Payload::Json(Bytes::copy_from_slice(data.get().as_bytes())),
             info: None,
-            origin: None,
+            sender: None,
             // An empty key is none, as SDKs that always write the field mean it.
             idempotency_key: key.filter(|key| !key.is_empty()).map(Into::into),
         };

@@ -9,7 +9,7 @@ use hyper::{
     body::{Body as _, Incoming},
 };
 
-use super::reply::{self, Reply};
+use super::reply::{self, HttpResponse};
 use crate::{
     budget::Charge,
     memory::{Memory, SMALL},
@@ -43,7 +43,7 @@ pub enum BadBody {
 impl BadBody {
     /// What the client is told.
     #[must_use]
-    pub fn reply(&self) -> Reply {
+    pub fn reply(&self) -> HttpResponse {
         let message = self.to_string();
         match self {
             Self::TooLarge { .. } => reply::refuse(StatusCode::PAYLOAD_TOO_LARGE, &message),
@@ -94,7 +94,7 @@ async fn collect(
 }
 
 /// Counts a large answer until it is sent; one that there is no room for is refused.
-pub async fn charge(answer: Reply, memory: &Memory) -> Reply {
+pub async fn charge(answer: HttpResponse, memory: &Memory) -> HttpResponse {
     let (head, body) = answer.into_parts();
     let Ok(bytes) = body.collect().await.map(Collected::to_bytes);
     if bytes.len() <= SMALL {

@@ -16,7 +16,7 @@ use hyper::{
 
 use super::{
     ClientPort, bearer,
-    reply::{self, Reply},
+    reply::{self, HttpResponse},
 };
 
 impl ClientPort {
@@ -25,7 +25,7 @@ impl ClientPort {
         &self,
         request: &Request<Incoming>,
         channel: &str,
-    ) -> Result<Option<EntryToken>, Reply> {
+    ) -> Result<Option<EntryToken>, HttpResponse> {
         let bearer = || bearer(request.headers());
         let token = parameter(request.uri().query(), "token").or_else(bearer);
         let Some(token) = token else {
@@ -81,7 +81,7 @@ impl ClientPort {
         request: Request<Incoming>,
         channel: &str,
         token: Option<EntryToken>,
-    ) -> Reply {
+    ) -> HttpResponse {
         if let Err(flaw) = self.check_origin(request.headers()) {
             return reply::bad_handshake(flaw);
         }
@@ -103,7 +103,7 @@ impl ClientPort {
             channel: backplane_channel(channel).into(),
             payload,
             info: None,
-            origin: None,
+            sender: None,
             idempotency_key: None,
         };
         let op = Op::publish(publish, self.policy().raw_retention(channel));

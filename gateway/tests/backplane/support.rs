@@ -13,7 +13,7 @@ use gateway_core::{
 };
 use mooring_gateway::{
     backplane::{
-        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, RedisAccess, RedisConfig, Reply,
+        BackplaneHandle, BackplaneThread, Command, Inbox, InboxSender, Recipient, RedisAccess, RedisConfig,
         inbox, spawn_memory, spawn_redis,
     },
     memory::Memory,
@@ -146,13 +146,14 @@ fn inboxes(memory: &Memory) -> (Vec<InboxSender>, Vec<Inbox>) {
 impl Shard {
     pub fn submit(&self, op: impl Into<Op>) {
         let waiter = Some((ConnectionKey { slot: 1, generation: 1 }, 1));
-        let reply = Reply::Shard { shard: self.index, waiter };
-        self.handle.try_submit(Command { op: op.into(), reply }).unwrap();
+        let recipient = Recipient::Shard { shard: self.index, waiter };
+        self.handle.try_submit(Command { op: op.into(), recipient }).unwrap();
     }
 
     /// Submits what nobody waits for, once there is room.
     pub async fn tell(&self, op: impl Into<Op>) {
-        let mut command = Command { op: op.into(), reply: Reply::Shard { shard: self.index, waiter: None } };
+        let mut command =
+            Command { op: op.into(), recipient: Recipient::Shard { shard: self.index, waiter: None } };
         while let Err(refused) = self.handle.try_submit(command) {
             command = refused.command;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -161,7 +162,7 @@ impl Shard {
 
     /// Submits what nobody waits for, if there is room.
     pub fn try_tell(&self, op: Op) -> Result<(), BackplaneError> {
-        let command = Command { op, reply: Reply::Shard { shard: self.index, waiter: None } };
+        let command = Command { op, recipient: Recipient::Shard { shard: self.index, waiter: None } };
         self.handle.try_submit(command).map_err(|refused| refused.error)
     }
 
@@ -218,7 +219,7 @@ pub fn publish(channel: &str, text: &str, retention: Option<Retention>, key: Opt
         channel: channel.into(),
         payload: Payload::Text(Bytes::copy_from_slice(text.as_bytes())),
         info: None,
-        origin: None,
+        sender: None,
         idempotency_key: key.map(Arc::from),
     };
     Op::publish(publish, retention)

@@ -16,7 +16,7 @@ pub use reference::reference;
 pub use scaling::{Behavior, Policy, PolicyType, Scaling, ScalingRules, SelectPolicy};
 pub use status::{DrainStatus, WebSocketClusterStatus};
 
-use gateway_core::config::{Channels, Limits, Protocol};
+use gateway_core::config::{Channels, Limits, ProtocolName};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -100,7 +100,7 @@ pub struct WebSocketClusterSpec {
     #[serde(default = "protocols")]
     #[schemars(length(min = 1, max = 2))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<ProtocolName>,
     /// Who may connect and who may publish through the server API.
     #[serde(default)]
     pub auth: Auth,
@@ -134,8 +134,8 @@ pub struct WebSocketClusterSpec {
     pub paused: bool,
 }
 
-fn protocols() -> Vec<Protocol> {
-    vec![Protocol::Centrifuge, Protocol::Raw]
+fn protocols() -> Vec<ProtocolName> {
+    vec![ProtocolName::Centrifuge, ProtocolName::Raw]
 }
 
 /// Where clients connect.

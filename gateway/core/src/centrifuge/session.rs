@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use self::{
     failure::Failure,
     greeting::Greeting,
-    pending::{Pending, Waiting},
+    pending::{Awaited, Pending},
     subscription::Subscription,
 };
 use super::{
@@ -163,8 +163,8 @@ impl Protocol for Session {
         let Some(index) = self.pending.iter().position(|pending| pending.request == request) else {
             return Ok(());
         };
-        let Pending { command, waiting, .. } = self.take_pending(index);
-        match self.finish(command, waiting, result, link) {
+        let Pending { command, awaited, .. } = self.take_pending(index);
+        match self.finish(command, awaited, result, link) {
             Ok(()) => {}
             Err(Failure::Error(code)) => self.fail(command, code, link),
             Err(Failure::Disconnect(code)) => return Err(code.into()),
@@ -297,7 +297,7 @@ impl Session {
     fn leave_all(&mut self, parting: Parting, link: &mut Link<'_>) {
         self.weight = 0;
         for pending in mem::take(&mut self.pending) {
-            if let Waiting::Subscribed(subscribing) = pending.waiting {
+            if let Awaited::Subscribed(subscribing) = pending.awaited {
                 link.abandon(subscribing.channel);
             }
         }

@@ -110,7 +110,7 @@ impl FrameError {
 
 /// Decodes one connection's stream; 8 bytes while no frame and no message is unfinished.
 #[derive(Debug, Default)]
-pub struct Decoder(Option<Box<Partial>>);
+pub struct FrameDecoder(Option<Box<Partial>>);
 
 /// What is unfinished, between reads.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ struct Message {
     done: bool,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// Takes the next event off the front of `input`, which it unmasks in place; nothing when `input` is used up.
     ///
     /// Call it until it yields nothing: what an unfinished message needs is kept, what a finished one took is freed. A message that is
@@ -181,7 +181,7 @@ impl Decoder {
         self.0.get_or_insert_default().next(input, terms)
     }
 
-    /// Whether a message or a frame has begun and not ended, once [`Decoder::next`] has yielded nothing.
+    /// Whether a message or a frame has begun and not ended, once [`FrameDecoder::next`] has yielded nothing.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         self.0.is_some()

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_message_is_written_once_for_each_encoding_and_transport() {
         let payload = Payload::Text("hello ".repeat(200).into());
-        let publication = Publication { offset: 1, payload, info: None, origin: None };
+        let publication = Publication { offset: 1, payload, info: None, sender: None };
         let message = Message::Publication(Arc::new(publication));
         let mut deflate = Deflate::default();
         let mut broadcast = Broadcast::new("a", &message, None, usize::MAX, &mut deflate);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     backplane::{BackplaneError, Outcome},
-    frame::{Decoder, Event, FrameError, Terms},
+    frame::{Event, FrameDecoder, FrameError, Terms},
     hub::ChannelId,
     key::RequestId,
     protocol::{Cause, Parting, Protocol, Received},
@@ -45,7 +45,7 @@ pub(super) struct Connection {
     /// Monotonic seconds at which the message that is arriving began; 0 for none.
     message_since: u32,
     pace: Pace,
-    decoder: Decoder,
+    decoder: FrameDecoder,
     pub(super) protocol: Box<dyn Protocol>,
 }
 
@@ -77,7 +77,7 @@ impl Connection {
             transport,
             message_since: 0,
             pace: Pace::default(),
-            decoder: Decoder::default(),
+            decoder: FrameDecoder::default(),
             protocol,
         }
     }
@@ -333,7 +333,7 @@ impl Connection {
         }
         if self.phase < Phase::Closed {
             self.phase = Phase::Closed;
-            self.decoder = Decoder::default();
+            self.decoder = FrameDecoder::default();
             link.out.close(link.key);
         }
     }
@@ -342,7 +342,7 @@ impl Connection {
     pub(super) fn hang_up(&mut self, link: &mut Link<'_>) {
         self.end(Parting::MayReturn, link);
         self.phase = Phase::Closed;
-        self.decoder = Decoder::default();
+        self.decoder = FrameDecoder::default();
     }
 
     /// Bytes of a message that has arrived in part.
@@ -374,6 +374,6 @@ mod tests {
         // Its timer's node of the wheel is besides, and each subscription an entry in a B-tree of slots.
         assert_eq!(size_of::<Connection>(), 48);
         assert_eq!((size_of::<centrifuge::Session>(), size_of::<raw::Session>()), (88, 16));
-        assert_eq!((size_of::<Decoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
+        assert_eq!((size_of::<FrameDecoder>(), size_of::<Timer>(), size_of::<ChannelId>()), (8, 4, 4));
     }
 }

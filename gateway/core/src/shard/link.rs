@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Settings, Tally, following::Following, pacing::Pacing};
+use super::{ShardSettings, Tally, following::Following, pacing::Pacing};
 use crate::{
     backplane::{BusOp, Op},
     control::Accepted,
@@ -45,7 +45,7 @@ impl Backlog {
 
 /// What the connections of a shard share.
 pub(super) struct Shared {
-    pub(super) settings: Settings,
+    pub(super) settings: ShardSettings,
     pub(super) policy: Arc<Policy>,
     pub(super) hub: Hub,
     pub(super) accepted: Accepted,
@@ -66,7 +66,7 @@ pub(super) struct Shared {
 const SCRATCH: usize = 64 * 1024;
 
 impl Shared {
-    pub(super) fn new(settings: Settings, policy: Arc<Policy>) -> Self {
+    pub(super) fn new(settings: ShardSettings, policy: Arc<Policy>) -> Self {
         Self {
             settings,
             policy,
@@ -133,7 +133,7 @@ pub(crate) struct Link<'a> {
     pub(crate) key: ConnectionKey,
     transport: Transport,
     pub(crate) now: Now,
-    pub(crate) settings: &'a Settings,
+    pub(crate) settings: &'a ShardSettings,
     pub(crate) policy: &'a Policy,
     pub(crate) hub: &'a mut Hub,
     pub(crate) accepted: &'a mut Accepted,

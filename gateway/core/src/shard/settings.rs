@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{backplane::Origin, key::ConnectionKey};
+use crate::{backplane::Sender, key::ConnectionKey};
 
 /// Shared by a shard and its sessions.
-pub struct Settings {
+pub struct ShardSettings {
     /// The gateway's name, its pod; clients see it as `node`.
     pub node_name: String,
     /// Random id of this process, so that client ids and origins are unique in the cluster.
@@ -18,15 +18,15 @@ pub struct Settings {
     pub version: String,
 }
 
-impl Settings {
+impl ShardSettings {
     /// Where a message of a connection comes from.
-    pub(crate) fn origin(&self, connection: ConnectionKey) -> Origin {
-        Origin { node: self.node_id, shard: self.shard, connection }
+    pub(crate) fn sender(&self, connection: ConnectionKey) -> Sender {
+        Sender { node: self.node_id, shard: self.shard, connection }
     }
 
     /// The connection of this shard that a message comes from.
-    pub(crate) fn own(&self, origin: Origin) -> Option<ConnectionKey> {
-        (origin.node == self.node_id && origin.shard == self.shard).then_some(origin.connection)
+    pub(crate) fn own(&self, sender: Sender) -> Option<ConnectionKey> {
+        (sender.node == self.node_id && sender.shard == self.shard).then_some(sender.connection)
     }
 
     /// A connection's id, unique in the cluster; a function of its key, so that no connection stores it.

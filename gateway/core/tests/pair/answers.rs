@@ -31,7 +31,7 @@ fn complete(node: &mut Node, result: Result<Outcome, BackplaneError>) {
 /// So many publications of 20,000 bytes, after `offset`.
 fn large(offset: u64, count: u64) -> Vec<Arc<Publication>> {
     let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());
-    let publication = |offset| Publication { offset, payload: body.clone(), info: None, origin: None };
+    let publication = |offset| Publication { offset, payload: body.clone(), info: None, sender: None };
     (offset + 1..=offset + count).map(|offset| Arc::new(publication(offset))).collect()
 }
 

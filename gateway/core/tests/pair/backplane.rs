@@ -84,19 +84,19 @@ impl Backplane {
                 (channel, Ok(Outcome::Done))
             }
             Op::Bus(BusOp::Publish(publish)) => {
-                let Publish { channel, payload, info, origin, .. } = publish;
+                let Publish { channel, payload, info, sender, .. } = publish;
                 if carried_out {
-                    let publication = Arc::new(Publication { offset: 0, payload, info, origin });
+                    let publication = Arc::new(Publication { offset: 0, payload, info, sender });
                     self.deliver(&channel, &Message::Publication(publication));
                 }
                 (channel, Ok(Outcome::Done))
             }
             Op::Log(LogOp::Append { publish, .. }) => {
-                let Publish { channel, payload, info, origin, .. } = publish;
+                let Publish { channel, payload, info, sender, .. } = publish;
                 let stream = self.streams.entry(channel.clone()).or_default();
                 let offset = stream.publications.len() as u64 + 1;
                 if carried_out {
-                    let publication = Arc::new(Publication { offset, payload, info, origin });
+                    let publication = Arc::new(Publication { offset, payload, info, sender });
                     stream.publications.push(publication.clone());
                     self.deliver(&channel, &Message::Publication(publication));
                 }

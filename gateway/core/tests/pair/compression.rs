@@ -25,7 +25,7 @@ fn join(node: &mut Node, transport: Transport) -> ConnectionKey {
 }
 
 fn publish(node: &mut Node, payload: Payload) {
-    let publication = Publication { offset: 0, payload, info: None, origin: None };
+    let publication = Publication { offset: 0, payload, info: None, sender: None };
     let message = Message::Publication(Arc::new(publication));
     node.inbound(Inbound::Delivered { channel: backplane_channel("room").into(), message });
 }

@@ -117,7 +117,7 @@ impl Conversation {
             Event::Deliver(channel, is_large) => {
                 let data = "x".repeat(if is_large { 1_000 } else { 0 });
                 let payload = Payload::Json(format!("\"{data}\"").into());
-                let publication = Publication { offset: 1, payload, info: None, origin: None };
+                let publication = Publication { offset: 1, payload, info: None, sender: None };
                 self.inbound(channel, Message::Publication(Arc::new(publication)));
                 self.model.deliver(channel);
             }

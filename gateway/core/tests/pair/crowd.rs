@@ -8,7 +8,7 @@ use std::{
 
 use gateway_core::{
     backplane::{Op, PresenceOp},
-    config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Protocol, Protocols},
+    config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, ProtocolName, Protocols},
     key::ConnectionKey,
     shard::Opening,
 };
@@ -46,7 +46,8 @@ impl Rules {
         let namespaces = self.namespaces.iter();
         let namespaces =
             namespaces.map(|name| Namespace { name: (*name).to_owned(), options: options(name) });
-        let protocol = |name: &&str| if *name == "raw" { Protocol::Raw } else { Protocol::Centrifuge };
+        let protocol =
+            |name: &&str| if *name == "raw" { ProtocolName::Raw } else { ProtocolName::Centrifuge };
         let mut config = GatewayConfig {
             protocols: Protocols(self.served.iter().map(protocol).collect()),
             auth: Auth { anonymous: self.anonymous, ..Auth::default() },

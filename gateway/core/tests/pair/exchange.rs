@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gateway_core::{
     backplane::{BusOp, Op, PresenceOp},
-    config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, Protocol, Protocols},
+    config::{Auth, ChannelOptions, Channels, GatewayConfig, Namespace, ProtocolName, Protocols},
     key::ConnectionKey,
     shard::Opening,
     token::{EntryToken, Key},
@@ -134,7 +134,7 @@ fn subscriptions_of_a_namespace_that_is_gone_end_for_good_and_the_others_stay() 
 #[test]
 fn clients_of_a_protocol_that_is_served_no_more_are_told_so() {
     for (left, centrifuge, raw) in
-        [(Protocol::Raw, Some(3508), None), (Protocol::Centrifuge, None, Some(1008))]
+        [(ProtocolName::Raw, Some(3508), None), (ProtocolName::Centrifuge, None, Some(1008))]
     {
         let mut node = node();
         let keys_ = [node.connect(), node.open(Opening::raw("room")), node.open(Opening::Echo)];

@@ -14,7 +14,7 @@ use gateway_core::{
     key::{ConnectionKey, RequestId},
     outbox::Outbox,
     policy::Policy,
-    shard::{Opening, Settings, Shard},
+    shard::{Opening, Shard, ShardSettings},
     time::Now,
     token::{Key, Verifier},
     transport::Transport,
@@ -197,7 +197,7 @@ impl Node {
     }
 
     pub fn with_keys(config: GatewayConfig, node_id: u64, keys: Vec<Key>) -> Self {
-        let settings = Settings {
+        let settings = ShardSettings {
             node_name: format!("gateway-{node_id}"),
             node_id,
             shard: 0,

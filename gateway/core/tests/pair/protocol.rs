@@ -25,7 +25,7 @@ fn position(offset: u64) -> StreamPosition {
 
 fn publication(offset: u64, body: &'static str) -> Arc<Publication> {
     let payload = Payload::Json(body.as_bytes().into());
-    Arc::new(Publication { offset, payload, info: None, origin: None })
+    Arc::new(Publication { offset, payload, info: None, sender: None })
 }
 
 fn delivered(channel: &str, message: Message) -> Inbound {

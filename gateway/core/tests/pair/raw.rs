@@ -28,8 +28,8 @@ fn node() -> Node {
 fn spread(nodes: &mut [Node], from: usize) {
     for (waiter, op) in std::mem::take(&mut nodes[from].sink.submitted) {
         let Some(publish) = op.as_publish().cloned() else { panic!("{op:?}") };
-        let Publish { channel, payload, info, origin, .. } = publish;
-        let publication = Arc::new(Publication { offset: 0, payload, info, origin });
+        let Publish { channel, payload, info, sender, .. } = publish;
+        let publication = Arc::new(Publication { offset: 0, payload, info, sender });
         for node in nodes.iter_mut() {
             let message = Message::Publication(publication.clone());
             node.inbound(Inbound::Delivered { channel: channel.clone(), message });
@@ -61,7 +61,7 @@ fn a_channel_that_is_delivered_already_is_joined_without_the_backplane() {
     let second = node.open(Opening::raw("room"));
     assert_eq!(node.ops(), vec![]);
     let payload = Payload::Text("hello".into());
-    let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
+    let publication = Arc::new(Publication { offset: 0, payload, info: None, sender: None });
     let channel: Arc<str> = backplane_channel("room").into();
     node.inbound(Inbound::Delivered { channel: channel.clone(), message: Message::Publication(publication) });
     let expected = vec![Frame::Text("hello".to_owned())];
@@ -96,7 +96,7 @@ fn discontinue(node: &mut Node, channel: &str) {
 
 fn deliver(node: &mut Node, channel: &str, text: &'static str) {
     let publication =
-        Publication { offset: 0, payload: Payload::Text(text.into()), info: None, origin: None };
+        Publication { offset: 0, payload: Payload::Text(text.into()), info: None, sender: None };
     let message = Message::Publication(Arc::new(publication));
     node.inbound(Inbound::Delivered { channel: backplane_channel(channel).into(), message });
 }
@@ -208,7 +208,7 @@ fn json_that_the_server_publishes_arrives_as_text() {
     let mut node = node();
     let key = join(&mut node, "room");
     let payload = Payload::Json("{}".into());
-    let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
+    let publication = Arc::new(Publication { offset: 0, payload, info: None, sender: None });
     let channel: Arc<str> = backplane_channel("room").into();
     node.inbound(Inbound::Delivered { channel, message: Message::Publication(publication) });
     assert_eq!(node.frames(key), vec![Frame::Text("{}".to_owned())]);
@@ -245,7 +245,7 @@ fn who_may_not_publish_in_a_raw_channel_is_dropped_and_counted_and_goes_on_liste
             assert_eq!(is_publish, is_published, "{publish:?}: {ops:?}");
             assert_eq!(node.shard.tally().raw_refused - before, u64::from(!is_published), "{publish:?}");
             let payload = Payload::Text("news".into());
-            let publication = Arc::new(Publication { offset: 0, payload, info: None, origin: None });
+            let publication = Arc::new(Publication { offset: 0, payload, info: None, sender: None });
             let channel = backplane_channel("room").into();
             node.inbound(Inbound::Delivered { channel, message: Message::Publication(publication) });
             assert_eq!(node.frames(key), [Frame::Text("news".to_owned())], "{publish:?}");

@@ -19,7 +19,7 @@ fn node() -> Node {
 /// Something is published in a channel of the backplane.
 fn publish(node: &mut Node, channel: &str) {
     let publication =
-        Publication { offset: 1, payload: Payload::Json("{}".into()), info: None, origin: None };
+        Publication { offset: 1, payload: Payload::Json("{}".into()), info: None, sender: None };
     let message = Message::Publication(Arc::new(publication));
     node.inbound(Inbound::Delivered { channel: channel.into(), message });
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gateway_core::config::{
-    Audience, Auth, ChannelOptions, Channels, Entrants, GatewayConfig, Namespace, Protocol, Protocols,
+    Audience, Auth, ChannelOptions, Channels, Entrants, GatewayConfig, Namespace, ProtocolName, Protocols,
 };
 
 use crate::vocabulary::{Channel, Name};
@@ -40,7 +40,11 @@ impl Rules {
         let mut config = GatewayConfig {
             auth: Auth { anonymous: self.anonymous, revoked_tokens, ..Auth::default() },
             channels: Channels { default: self.plain.clone(), namespaces },
-            protocols: Protocols(vec![if self.is_served { Protocol::Centrifuge } else { Protocol::Raw }]),
+            protocols: Protocols(vec![if self.is_served {
+                ProtocolName::Centrifuge
+            } else {
+                ProtocolName::Raw
+            }]),
             ..GatewayConfig::default()
         };
         config.limits.subscriptions = self.subscriptions;

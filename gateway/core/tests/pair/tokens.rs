@@ -189,7 +189,7 @@ fn connect_to_both(node: &mut Node, left_off: &str) -> ConnectionKey {
 
 fn publication(channel: &str, offset: u64) -> Inbound {
     let payload = Payload::Json("0".into());
-    let message = Message::Publication(Arc::new(Publication { offset, payload, info: None, origin: None }));
+    let message = Message::Publication(Arc::new(Publication { offset, payload, info: None, sender: None }));
     Inbound::Delivered { channel: Arc::from(channel), message }
 }
 
@@ -289,7 +289,7 @@ fn a_tokens_channel_that_is_refreshed_by_a_token_of_its_own_stays_the_servers() 
 fn recoveries_that_do_not_fit_into_one_connect_reply_come_over_several_connections() {
     let mut node = node(false);
     let body = Payload::Json(format!("\"{}\"", "x".repeat(20_000)).into());
-    let publication = |offset| Publication { offset, payload: body.clone(), info: None, origin: None };
+    let publication = |offset| Publication { offset, payload: body.clone(), info: None, sender: None };
     let mut reached = [0_u64; 2];
     let mut connections = 0;
     while reached != [40; 2] {
@@ -327,7 +327,7 @@ fn a_recovery_of_a_tokens_channel_that_is_more_than_one_read_comes_over_several_
     let end = |offset| StreamPosition { epoch: Arc::from("e"), offset };
     let publication = |offset: u64| {
         let payload = Payload::Json(offset.to_string().into());
-        Arc::new(Publication { offset, payload, info: None, origin: None })
+        Arc::new(Publication { offset, payload, info: None, sender: None })
     };
     for reached in [0, 300, 600] {
         let left_off = json!({"a": {"recover": true, "epoch": "e", "offset": reached}});

@@ -214,7 +214,7 @@ fn what_is_held_for_channels_with_gaps_is_bounded_in_bytes_for_each_and_for_all_
     let epoch: Arc<str> = "epoch".into();
     let live = |sequencer: &mut Sequencer, channel: &str, offset: u64| {
         let payload = Payload::Binary(vec![0; 60_000].into());
-        let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
+        let publication = Arc::new(Publication { offset, payload, info: None, sender: None });
         sequencer.live(channel, &epoch, Entry { tag: offset, publication });
     };
     let begin = |sequencer: &mut Sequencer, channel: &Arc<str>| {

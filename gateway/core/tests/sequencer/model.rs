@@ -265,7 +265,7 @@ impl Model {
         let tag = self.draw();
         let payload = Payload::Json(Bytes::from(tag.to_string()));
         let offset = self.log.len() as u64 + 1;
-        let publication = Arc::new(Publication { offset, payload, info: None, origin: None });
+        let publication = Arc::new(Publication { offset, payload, info: None, sender: None });
         let entry = Entry { tag, publication };
         self.log.push(entry.clone());
         if self.subscribed {

@@ -103,13 +103,13 @@ impl State {
             Publication,
         ) -> (Option<StreamPosition>, ShardSet, Arc<Publication>),
     ) -> Published {
-        let Publish { channel, payload, info, origin, idempotency_key } = publish;
+        let Publish { channel, payload, info, sender, idempotency_key } = publish;
         self.forget(now);
         let keyed = idempotency_key.map(|key| (channel.clone(), key));
         if let Some(position) = keyed.as_ref().and_then(|keyed| self.results.get(keyed)) {
             return (position.clone(), None);
         }
-        let publication = Publication { offset: 0, payload, info, origin };
+        let publication = Publication { offset: 0, payload, info, sender };
         let (position, shards, publication) = place(self, &channel, publication);
         if let Some(keyed) = keyed {
             self.results.insert(keyed.clone(), position.clone());

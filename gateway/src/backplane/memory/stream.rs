@@ -140,7 +140,7 @@ mod tests {
         let mut stream = Stream::new(BEGAN, now);
         for _ in 0..count {
             let payload = Payload::Json(Bytes::from_static(b"1"));
-            stream.append(Publication { offset: 0, payload, info: None, origin: None }, KEPT, now);
+            stream.append(Publication { offset: 0, payload, info: None, sender: None }, KEPT, now);
         }
         stream
     }

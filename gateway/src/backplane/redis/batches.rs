@@ -127,13 +127,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{backplane::Reply, budget::Budget};
+    use crate::{backplane::Recipient, budget::Budget};
 
     const RETENTION: Retention = Retention { size: 1, ttl: Duration::ZERO };
 
     fn publish(channel: &str, body: &[u8]) -> Batch {
         let waiter =
-            Waiter { reply: Reply::Shard { shard: 0, waiter: None }, charge: Budget::new(0).take(0) };
+            Waiter { recipient: Recipient::Shard { shard: 0, waiter: None }, charge: Budget::new(0).take(0) };
         Batch::new(channel.into(), RETENTION, body.to_vec(), waiter)
     }
 

@@ -20,9 +20,9 @@ const MAX_SUBSCRIBES: usize = 65_536;
 
 /// A publication as Redis keeps it, or passes it on.
 pub(super) fn body(publish: &Publish) -> Vec<u8> {
-    let Publish { payload, info, origin, .. } = publish;
+    let Publish { payload, info, sender, .. } = publish;
     let mut body = Vec::new();
-    envelope::encode_body(&mut body, rand::random(), payload, info.as_ref(), origin.as_ref());
+    envelope::encode_body(&mut body, rand::random(), payload, info.as_ref(), sender.as_ref());
     body
 }
 

@@ -10,13 +10,13 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
+    connection::Connection,
     failure::{CONNECT_WITHIN, Failure, Step},
-    link::Link,
     server::{Credentials, InvalidRedis, Server},
 };
 
 /// A connection, and the id of this life of Redis's data.
-pub(super) type Opened = Result<(Link, String), Failure>;
+pub(super) type Opened = Result<(Connection, String), Failure>;
 
 /// Connects after a while. `store` is the key of the id.
 pub(super) async fn connect(server: Arc<Server>, store: String, wait: Duration) -> Opened {
@@ -57,23 +57,23 @@ async fn open(server: &Server, (credentials, connector): &Ticket, store: &str) -
     let socket = within(deadline, Step::Socket, socket).await?;
     socket.set_nodelay(true)?;
     let (Some(connector), Some(name)) = (connector, &address.server_name) else {
-        let mut link = Link::new(socket);
-        let store = log_in(&mut link, server, credentials, store, deadline).await;
+        let mut connection = Connection::new(socket);
+        let store = log_in(&mut connection, server, credentials, store, deadline).await;
         return match store {
             // Without a word, when Redis waits for a handshake of TLS.
             Err(Failure::Closed | Failure::Socket(_)) => Err(Failure::ClosedBeforeLogin),
-            store => store.map(|store| (link, store)),
+            store => store.map(|store| (connection, store)),
         };
     };
     let socket = within(deadline, Step::Tls, connector.connect(name.clone(), socket)).await?;
-    let mut link = Link::new(socket);
-    let store = log_in(&mut link, server, credentials, store, deadline).await?;
-    Ok((link, store))
+    let mut connection = Connection::new(socket);
+    let store = log_in(&mut connection, server, credentials, store, deadline).await?;
+    Ok((connection, store))
 }
 
 /// Says who comes, and learns the id of this life of Redis's data.
 async fn log_in(
-    link: &mut Link,
+    connection: &mut Connection,
     server: &Server,
     credentials: &Credentials,
     store: &str,
@@ -83,28 +83,28 @@ async fn log_in(
         if let Some(password) = &credentials.password {
             let mut auth = redis::cmd("AUTH");
             auth.arg(server.username()).arg(password.reveal());
-            link.ask(&auth).await?;
+            connection.ask(&auth).await?;
         }
         if server.address.database != 0 {
-            link.ask(redis::cmd("SELECT").arg(server.address.database)).await?;
+            connection.ask(redis::cmd("SELECT").arg(server.address.database)).await?;
         }
         // A Redis that still loads its data says so.
-        link.ask(&redis::cmd("PING")).await?;
-        store_id(link, store).await
+        connection.ask(&redis::cmd("PING")).await?;
+        store_id(connection, store).await
     };
     within(deadline, Step::Login, asking).await
 }
 
 /// The id of this life of Redis's data; drawn when there is none. A Redis that is full can still tell it.
-async fn store_id(link: &mut Link, key: &str) -> Result<String, Failure> {
+async fn store_id(connection: &mut Connection, key: &str) -> Result<String, Failure> {
     let mut get = redis::cmd("GET");
     get.arg(key);
-    let mut id = link.ask(&get).await?;
+    let mut id = connection.ask(&get).await?;
     if id == Resp::Nil {
         let mut set = redis::cmd("SET");
         set.arg(key).arg(format!("{:08x}", rand::random::<u32>())).arg("NX");
-        link.ask(&set).await?;
-        id = link.ask(&get).await?;
+        connection.ask(&set).await?;
+        id = connection.ask(&get).await?;
     }
     match id {
         Resp::Text(id) if id.len() == 8 && id.iter().all(u8::is_ascii_hexdigit) => {

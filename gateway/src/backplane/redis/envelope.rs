@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use gateway_core::{
-    backplane::{ClientInfo, Message, Origin, Payload, Publication},
+    backplane::{ClientInfo, Message, Payload, Publication, Sender},
     key::ConnectionKey,
     sequencer::Entry,
 };
@@ -29,7 +29,7 @@ pub(super) const LEFT: &[u8] = b"1L";
 const STORED: &[u8] = b"1S";
 
 const HAS_INFO: u8 = 1;
-const HAS_ORIGIN: u8 = 2;
+const HAS_SENDER: u8 = 2;
 
 /// What a live message brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(super) fn encode_body(
     tag: u64,
     payload: &Payload,
     info: Option<&ClientInfo>,
-    origin: Option<&Origin>,
+    sender: Option<&Sender>,
 ) {
     let (kind, bytes) = match payload {
         Payload::Json(bytes) => (b'j', bytes),
@@ -92,15 +92,15 @@ pub(super) fn encode_body(
     };
     out.put_u64(tag);
     out.put_u8(kind);
-    out.put_u8(info.map_or(0, |_| HAS_INFO) | origin.map_or(0, |_| HAS_ORIGIN));
+    out.put_u8(info.map_or(0, |_| HAS_INFO) | sender.map_or(0, |_| HAS_SENDER));
     if let Some(info) = info {
         encode_client(out, info);
     }
-    if let Some(origin) = origin {
-        out.put_u64(origin.node);
-        out.put_u16(origin.shard);
-        out.put_u32(origin.connection.slot);
-        out.put_u32(origin.connection.generation);
+    if let Some(sender) = sender {
+        out.put_u64(sender.node);
+        out.put_u16(sender.shard);
+        out.put_u32(sender.connection.slot);
+        out.put_u32(sender.connection.generation);
     }
     out.extend_from_slice(bytes);
 }
@@ -111,14 +111,14 @@ pub(super) fn decode_body(mut body: Bytes, offset: u64) -> Option<Entry> {
     let kind = body.try_get_u8().ok()?;
     let flags = body.try_get_u8().ok()?;
     let info = if flags & HAS_INFO == 0 { None } else { Some(decode_client(&mut body)?) };
-    let origin = if flags & HAS_ORIGIN == 0 { None } else { Some(decode_origin(&mut body)?) };
+    let sender = if flags & HAS_SENDER == 0 { None } else { Some(decode_sender(&mut body)?) };
     let payload = match kind {
         b'j' => Payload::Json(body),
         b't' => Payload::Text(body),
         b'b' => Payload::Binary(body),
         _ => return None,
     };
-    Some(Entry { tag, publication: Arc::new(Publication { offset, payload, info, origin }) })
+    Some(Entry { tag, publication: Arc::new(Publication { offset, payload, info, sender }) })
 }
 
 /// Writes a client.
@@ -160,12 +160,12 @@ fn decode_text(input: &mut Bytes) -> Option<Arc<str>> {
     std::str::from_utf8(&bytes).ok().map(Arc::from)
 }
 
-fn decode_origin(input: &mut Bytes) -> Option<Origin> {
+fn decode_sender(input: &mut Bytes) -> Option<Sender> {
     let node = input.try_get_u64().ok()?;
     let shard = input.try_get_u16().ok()?;
     let slot = input.try_get_u32().ok()?;
     let generation = input.try_get_u32().ok()?;
-    Some(Origin { node, shard, connection: ConnectionKey { slot, generation } })
+    Some(Sender { node, shard, connection: ConnectionKey { slot, generation } })
 }
 
 fn take(input: &mut Bytes, length: usize) -> Option<Bytes> {
@@ -193,8 +193,8 @@ mod tests {
         )
     }
 
-    fn origin() -> impl Strategy<Value = Origin> {
-        any::<(u64, u16, u32, u32)>().prop_map(|(node, shard, slot, generation)| Origin {
+    fn sender() -> impl Strategy<Value = Sender> {
+        any::<(u64, u16, u32, u32)>().prop_map(|(node, shard, slot, generation)| Sender {
             node,
             shard,
             connection: ConnectionKey { slot, generation },
@@ -214,19 +214,19 @@ mod tests {
         fn publications_come_out_as_they_went_in(
             first in 1..u64::MAX - 9,
             publications in prop::collection::vec(
-                (any::<u64>(), payload(), option::of(client()), option::of(origin())),
+                (any::<u64>(), payload(), option::of(client()), option::of(sender())),
                 1..4,
             ),
         ) {
             let epoch: Arc<str> = "0123456789abcdef".into();
             let mut envelope = format!("1S{epoch}{first:016x}").into_bytes();
             let mut entries = Vec::new();
-            for (offset, (tag, payload, info, origin)) in (first..).zip(publications) {
+            for (offset, (tag, payload, info, sender)) in (first..).zip(publications) {
                 let mut body = Vec::new();
-                encode_body(&mut body, tag, &payload, info.as_ref(), origin.as_ref());
+                encode_body(&mut body, tag, &payload, info.as_ref(), sender.as_ref());
                 envelope.put_u32(body.len() as u32);
                 envelope.extend_from_slice(&body);
-                entries.push(Entry { tag, publication: Arc::new(Publication { offset, payload, info, origin }) });
+                entries.push(Entry { tag, publication: Arc::new(Publication { offset, payload, info, sender }) });
             }
             prop_assert_eq!(decode(envelope.into()), Some(Live::Stored { epoch, entries }));
         }

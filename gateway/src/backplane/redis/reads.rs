@@ -10,7 +10,7 @@ use std::{
 
 use gateway_core::key::ConnectionKey;
 
-use crate::backplane::{Reply, Waiter};
+use crate::backplane::{Recipient, Waiter};
 
 /// Answers under way at most.
 const UNDER_WAY: usize = 4;
@@ -116,9 +116,9 @@ impl<Q: Ord + Clone> Reads<Q> {
 }
 
 fn asker(waiter: &Waiter) -> Asker {
-    match waiter.reply {
-        Reply::Shard { shard, waiter: Some((connection, _)) } => Some((shard, connection)),
-        Reply::Shard { waiter: None, .. } | Reply::Api(_) => None,
+    match waiter.recipient {
+        Recipient::Shard { shard, waiter: Some((connection, _)) } => Some((shard, connection)),
+        Recipient::Shard { waiter: None, .. } | Recipient::Api(_) => None,
     }
 }
 
@@ -131,12 +131,12 @@ mod tests {
 
     fn waiter(slot: u32, request: u32) -> Waiter {
         let waiter = Some((ConnectionKey { slot, generation: 0 }, request));
-        Waiter { reply: Reply::Shard { shard: 0, waiter }, charge: Budget::new(0).take(0) }
+        Waiter { recipient: Recipient::Shard { shard: 0, waiter }, charge: Budget::new(0).take(0) }
     }
 
     fn requests(waiters: &[Waiter]) -> Vec<u32> {
-        let request = |waiter: &Waiter| match waiter.reply {
-            Reply::Shard { waiter: Some((_, request)), .. } => request,
+        let request = |waiter: &Waiter| match waiter.recipient {
+            Recipient::Shard { waiter: Some((_, request)), .. } => request,
             _ => panic!("{waiter:?}"),
         };
         waiters.iter().map(request).collect()

@@ -13,8 +13,8 @@ use redis::Cmd;
 
 use super::{
     connect::{Opened, connect},
+    connection::Connection,
     failure::Failure,
-    link::Link,
     server::Server,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Wire {
 
 enum State {
     Connecting(Pin<Box<dyn Future<Output = Opened> + Send>>),
-    Up(Box<Link>),
+    Up(Box<Connection>),
     Failed(Failure),
 }
 
@@ -63,15 +63,15 @@ impl Wire {
     /// Bytes that wait to be written.
     pub(super) fn backlog(&self) -> usize {
         match &self.state {
-            State::Up(link) => link.backlog(),
+            State::Up(connection) => connection.backlog(),
             State::Connecting(_) | State::Failed(_) => 0,
         }
     }
 
     /// Puts a command on the wire; without a connection it goes nowhere.
     pub(super) fn send(&mut self, command: &Cmd) {
-        if let State::Up(link) = &mut self.state {
-            link.send(command);
+        if let State::Up(connection) = &mut self.state {
+            connection.send(command);
         }
     }
 
@@ -86,14 +86,14 @@ impl Wire {
     pub(super) async fn next(&mut self) -> Event {
         let failure = match &mut self.state {
             State::Connecting(attempt) => match attempt.await {
-                Ok((link, store)) => {
+                Ok((connection, store)) => {
                     self.up_since = Some(Instant::now());
-                    self.state = State::Up(Box::new(link));
+                    self.state = State::Up(Box::new(connection));
                     return Event::Up(store);
                 }
                 Err(failure) => failure,
             },
-            State::Up(link) => match link.turn().await {
+            State::Up(connection) => match connection.turn().await {
                 Ok(replies) => return Event::Replies(replies),
                 Err(failure) => failure,
             },

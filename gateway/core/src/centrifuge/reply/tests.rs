@@ -31,7 +31,7 @@ fn ada() -> ClientInfo {
 }
 
 fn publication_of(payload: Payload) -> Publication {
-    Publication { offset: 3, payload, info: None, origin: None }
+    Publication { offset: 3, payload, info: None, sender: None }
 }
 
 #[test]

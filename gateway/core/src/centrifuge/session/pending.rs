@@ -19,11 +19,11 @@ const LOOK: u32 = 32;
 pub(super) struct Pending {
     pub(super) request: RequestId,
     pub(super) command: u32,
-    pub(super) waiting: Waiting,
+    pub(super) awaited: Awaited,
 }
 
 #[derive(Debug)]
-pub(super) enum Waiting {
+pub(super) enum Awaited {
     Subscribed(Box<Subscribing>),
     /// With what it weighs.
     Published(u32),
@@ -33,7 +33,7 @@ pub(super) enum Waiting {
     PresenceStats,
 }
 
-impl Waiting {
+impl Awaited {
     /// What it counts against [`MAX_WAITING`].
     pub(super) fn weight(&self) -> u32 {
         match self {
@@ -48,11 +48,11 @@ impl Waiting {
 
 impl Session {
     /// Submits an operation for a command.
-    pub(super) fn request(&mut self, command: u32, waiting: Waiting, op: impl Into<Op>, link: &mut Link<'_>) {
+    pub(super) fn request(&mut self, command: u32, awaited: Awaited, op: impl Into<Op>, link: &mut Link<'_>) {
         let request = self.next_request;
         self.next_request = self.next_request.wrapping_add(1);
-        self.weight += waiting.weight();
-        self.pending.push(Pending { request, command, waiting });
+        self.weight += awaited.weight();
+        self.pending.push(Pending { request, command, awaited });
         link.request(request, op.into());
     }
 
@@ -60,33 +60,33 @@ impl Session {
     pub(super) fn finish(
         &mut self,
         id: u32,
-        waiting: Waiting,
+        awaited: Awaited,
         result: Result<Outcome, BackplaneError>,
         link: &mut Link<'_>,
     ) -> Result<(), Failure> {
-        match (waiting, result) {
-            (Waiting::Subscribed(subscribing), result) if self.greeting.is_some() => {
+        match (awaited, result) {
+            (Awaited::Subscribed(subscribing), result) if self.greeting.is_some() => {
                 self.greeted(id, *subscribing, result, link)?;
             }
-            (Waiting::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
+            (Awaited::Subscribed(subscribing), result) => self.subscribed(id, *subscribing, result, link)?,
             // Everybody might fit once the client has read what waits for it.
-            (Waiting::Presence(bytes), Err(BackplaneError::TooLarge))
+            (Awaited::Presence(bytes), Err(BackplaneError::TooLarge))
                 if (bytes as usize) < page::whole_room(link) =>
             {
                 return Err(ErrorCode::TooManyRequests.into());
             }
             (_, Err(error)) => return Err(error.into()),
-            (Waiting::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
-            (Waiting::History, Ok(Outcome::Read { position, publications })) => {
+            (Awaited::Published(_), Ok(_)) => self.reply(id, &Reply::Publish, link),
+            (Awaited::History, Ok(Outcome::Read { position, publications })) => {
                 self.show_history(id, &position, publications, link)?;
             }
-            (Waiting::Presence(_), Ok(Outcome::Listed { clients })) => {
+            (Awaited::Presence(_), Ok(Outcome::Listed { clients })) => {
                 self.show_presence(id, &clients, link)?;
             }
-            (Waiting::PresenceStats, Ok(Outcome::Counted { clients, users })) => {
+            (Awaited::PresenceStats, Ok(Outcome::Counted { clients, users })) => {
                 self.reply(id, &Reply::PresenceStats { clients, users }, link);
             }
-            (Waiting::History | Waiting::Presence(_) | Waiting::PresenceStats, Ok(_)) => {
+            (Awaited::History | Awaited::Presence(_) | Awaited::PresenceStats, Ok(_)) => {
                 return Err(ErrorCode::Internal.into());
             }
         }
@@ -96,7 +96,7 @@ impl Session {
     /// Takes a command off those that wait.
     pub(super) fn take_pending(&mut self, index: usize) -> Pending {
         let pending = self.pending.remove(index);
-        self.weight -= pending.waiting.weight();
+        self.weight -= pending.awaited.weight();
         if self.pending.is_empty() {
             // An idle connection keeps no buffer.
             self.pending = Vec::new();
@@ -106,13 +106,13 @@ impl Session {
 
     /// Subscriptions that the backplane has not confirmed yet.
     pub(super) fn subscribing(&self) -> usize {
-        self.pending.iter().filter(|pending| matches!(pending.waiting, Waiting::Subscribed(_))).count()
+        self.pending.iter().filter(|pending| matches!(pending.awaited, Awaited::Subscribed(_))).count()
     }
 
     /// Index of the pending command that subscribes to a channel.
     pub(super) fn under_way(&self, channel: ChannelId) -> Option<usize> {
         self.pending.iter().position(
-            |pending| matches!(&pending.waiting, Waiting::Subscribed(subscribing) if subscribing.channel == channel),
+            |pending| matches!(&pending.awaited, Awaited::Subscribed(subscribing) if subscribing.channel == channel),
         )
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Session,
     page::{self, Fit},
-    pending::Waiting,
+    pending::Awaited,
     request::MAX_PUBLICATIONS,
     subscription::Subscribing,
 };
@@ -46,7 +46,7 @@ impl Session {
                 };
                 let limit = MAX_PUBLICATIONS;
                 let op = LogOp::Read { channel, retention, since, limit, bytes, reverse: false };
-                self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+                self.request(id, Awaited::Subscribed(Box::new(subscribing)), op, link);
                 None
             }
             (Ok(Outcome::Read { mut position, publications }), _)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Session, page, pending::Waiting};
+use super::{Session, page, pending::Awaited};
 use crate::{
     backplane::{LogOp, Op, Payload, PresenceOp, Publish, Retention, StreamPosition},
     centrifuge::{
@@ -42,11 +42,11 @@ impl Session {
             channel: channel.map_or_else(|| (*request.channel).into(), |channel| link.hub.name(channel)),
             payload: Payload::Json(Bytes::copy_from_slice(request.data.get().as_bytes())),
             info: Some(self.info(channel, link)),
-            origin: None,
+            sender: None,
             idempotency_key: None,
         };
         let op = Op::publish(publish, Retention::of(options));
-        self.request(id, Waiting::Published(weight), op, link);
+        self.request(id, Awaited::Published(weight), op, link);
         Ok(())
     }
 
@@ -54,7 +54,7 @@ impl Session {
         let channel = self.with_presence(channel, link)?;
         let least = link.policy.limits().max_message_bytes as usize;
         let limit = page::bytes(link.room().min(page::whole_room(link)), least)?;
-        self.request(id, Waiting::Presence(limit), PresenceOp::List { channel, limit }, link);
+        self.request(id, Awaited::Presence(limit), PresenceOp::List { channel, limit }, link);
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl Session {
         link: &mut Link<'_>,
     ) -> Result<(), ErrorCode> {
         let channel = self.with_presence(channel, link)?;
-        self.request(id, Waiting::PresenceStats, PresenceOp::Count { channel }, link);
+        self.request(id, Awaited::PresenceStats, PresenceOp::Count { channel }, link);
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Session {
             bytes: page::bytes(page::room(link), page::least(link))?,
             reverse: request.reverse,
         };
-        self.request(id, Waiting::History, op, link);
+        self.request(id, Awaited::History, op, link);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Session, Stage, request, subscription::Subscription};
 use crate::{
     centrifuge::codes::{DisconnectCode, ErrorCode, UnsubscribeCode},
-    config::{ChannelOptions, Protocol},
+    config::{ChannelOptions, ProtocolName},
     identity::Grant,
     rights::may_enter,
     shard::link::Link,
@@ -57,7 +57,7 @@ impl Session {
 
     /// Who has not shown yet what he connects with is judged by that when he does.
     pub(super) fn may_stay(&self, link: &Link<'_>) -> Result<(), DisconnectCode> {
-        if !link.policy.serves(Protocol::Centrifuge) {
+        if !link.policy.serves(ProtocolName::Centrifuge) {
             return Err(DisconnectCode::NotAvailable);
         }
         let is_known = self.stage >= Stage::Connected || self.greeting.is_some();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     Arrival, DEPARTURES, PRESENCE_GRACE, Session,
     page::{self, Fit},
-    pending::Waiting,
+    pending::Awaited,
     recovery::Answered,
     request::{self, MAX_PUBLICATIONS},
     standing::is_seen,
@@ -150,7 +150,7 @@ impl Session {
         let channel = link.hub.name(subscribing.channel);
         let (retention, since) = (subscribing.retention, subscribing.since.clone());
         let op = Op::subscribe(channel, retention, since, MAX_PUBLICATIONS);
-        self.request(id, Waiting::Subscribed(Box::new(subscribing)), op, link);
+        self.request(id, Awaited::Subscribed(Box::new(subscribing)), op, link);
     }
 
     /// Remembers how the connection is to be counted.

@@ -51,20 +51,20 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Bytes of payload held between reads.
-fn held(decoder: &Decoder) -> usize {
+fn held(decoder: &FrameDecoder) -> usize {
     decoder.0.as_ref().and_then(|p| p.message.as_ref()).map_or(0, |m| m.payload.capacity())
 }
 
 /// Everything the reads yield up to the first error.
-fn decode<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Result<Decoder, FrameError>) {
+fn decode<'a>(reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Seen>, Result<FrameDecoder, FrameError>) {
     decode_on(TERMS, reads)
 }
 
 fn decode_on<'a>(
     terms: Terms,
     reads: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Seen>, Result<Decoder, FrameError>) {
-    let mut decoder = Decoder::default();
+) -> (Vec<Seen>, Result<FrameDecoder, FrameError>) {
+    let mut decoder = FrameDecoder::default();
     let mut seen = Vec::new();
     for read in reads {
         let mut read = read.to_vec();
@@ -90,7 +90,7 @@ fn error(stream: &[u8]) -> FrameError {
 
 #[test]
 fn an_idle_decoder_is_one_empty_pointer() {
-    assert_eq!(size_of::<Decoder>(), 8);
+    assert_eq!(size_of::<FrameDecoder>(), 8);
     let stream = [frame(0x01, "Grü".as_bytes()), frame(0x89, b"hi"), frame(0x80, "ße".as_bytes())].concat();
     let (seen, end) = decode([&stream[..], &[]]);
     assert_eq!(seen, [Seen::Ping(b"hi".to_vec()), Seen::Text("Grüße".to_owned())]);
@@ -101,7 +101,7 @@ fn an_idle_decoder_is_one_empty_pointer() {
 fn a_whole_message_is_handed_out_from_where_it_was_read() {
     let mut read = [frame(0x81, b"{}"), frame(0x82, &[0xff; 200])].concat();
     let (start, end) = (read.as_ptr() as usize, read.as_ptr() as usize + read.len());
-    let (mut decoder, mut input) = (Decoder::default(), &mut read[..]);
+    let (mut decoder, mut input) = (FrameDecoder::default(), &mut read[..]);
     assert_eq!(decoder.next(&mut input, TERMS), Ok(Some(Event::Text("{}"))));
     let Ok(Some(Event::Binary(bytes))) = decoder.next(&mut input, TERMS) else { panic!("not binary") };
     assert_eq!(bytes, [0xff; 200]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::{Buf as _, BytesMut};
-use gateway_core::resp::{Decoder, Resp};
+use gateway_core::resp::{Resp, RespDecoder};
 use redis::Cmd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
@@ -21,22 +21,22 @@ pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-pub(super) struct Link {
+pub(super) struct Connection {
     socket: Box<dyn Socket>,
     input: BytesMut,
-    decoder: Decoder,
+    decoder: RespDecoder,
     output: Vec<u8>,
     written: usize,
     /// TLS holds what the socket did not take.
     unflushed: bool,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(socket: impl Socket + 'static) -> Self {
         Self {
             socket: Box::new(socket),
             input: BytesMut::with_capacity(READ_SIZE),
-            decoder: Decoder::default(),
+            decoder: RespDecoder::default(),
             output: Vec::new(),
             written: 0,
             unflushed: false,

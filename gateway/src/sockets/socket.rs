@@ -21,7 +21,7 @@ const DRAIN_READS: usize = 16;
 
 /// One live socket.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Socket {
     pub(super) stream: TcpStream,
     pub(super) generation: u32,
     /// This turn's frames: their last place in the turn, and their bytes.
@@ -52,7 +52,7 @@ pub(super) enum Ending {
     Shut,
 }
 
-impl Link {
+impl Socket {
     /// A socket that is registered for reading.
     pub(super) fn new(stream: TcpStream, generation: u32, permit: Permit) -> Self {
         Self {
