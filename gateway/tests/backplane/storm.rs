@@ -24,11 +24,13 @@ const BUDGET: usize = 32 * 1024 * 1024;
 const OVERHEAD: usize = 64 * 1024 * 1024;
 const ATTACK: Duration = Duration::from_secs(20);
 const NEIGHBOURS: usize = 8;
+/// More than all their messages: a debug build on a busy machine may be as far behind as the attack is long.
+const KEPT: usize = 4_000;
 
 #[tokio::test]
 async fn whatever_attackers_do_at_once_memory_stays_within_its_limit_and_neighbours_lose_nothing() {
     let redis = RedisServer::start();
-    let gateway = Process::start(&redis, BUDGET);
+    let gateway = Process::start(&redis, BUDGET, KEPT);
     let over = Arc::new(AtomicBool::new(false));
     let neighbours = (0..NEIGHBOURS).map(|number| Neighbour::connect(gateway.client, number));
     let neighbours = join_all(neighbours).await;
@@ -45,6 +47,8 @@ async fn whatever_attackers_do_at_once_memory_stays_within_its_limit_and_neighbo
             tokio::time::sleep(ATTACK / 9).await;
             redis.signal("CONT");
             tokio::time::sleep(ATTACK / 9).await;
+            // As Redis does to whoever is too far behind. What was on its way is lost with the connection.
+            redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
         }
     };
     let watch = async {

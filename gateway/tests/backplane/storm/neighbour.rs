@@ -20,6 +20,7 @@ use tokio_tungstenite::{
 
 use crate::gateway::within;
 
+const CHANNEL: &str = "neighbours:all";
 /// Between its messages.
 const EVERY: Duration = Duration::from_millis(100);
 /// How long what it sent may wait to be acknowledged, and what was acknowledged to come, when the attack is over.
@@ -114,11 +115,11 @@ impl Neighbour {
 
     async fn publish(&mut self, id: u64, name: Name) {
         self.pending.insert(id, name);
-        self.send(&json!({"id": id, "publish": {"channel": "neighbours", "data": name}})).await;
+        self.send(&json!({"id": id, "publish": {"channel": CHANNEL, "data": name}})).await;
     }
 
     async fn subscribe(&mut self) {
-        let mut subscribe = json!({"channel": "neighbours", "recover": true});
+        let mut subscribe = json!({"channel": CHANNEL, "recover": true});
         if !self.position.is_null() {
             subscribe["offset"] = self.position["offset"].clone();
             subscribe["epoch"] = self.position["epoch"].clone();

@@ -25,7 +25,8 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(redis: &RedisServer, budget: usize) -> Self {
+    /// Its channels of neighbours keep so many messages.
+    pub fn start(redis: &RedisServer, budget: usize, kept: usize) -> Self {
         let secrets = std::env::temp_dir().join(format!("mooring-gateway-{}", redis.port()));
         fs::create_dir_all(&secrets).unwrap();
         let secret = |name: &str, text: &str| {
@@ -35,7 +36,9 @@ impl Process {
         };
         let config = format!(
             r#"{{"limits":{{"memoryBytes":{budget},"connectionsPerSecond":10000,"messagesPerSecond":2000,
-                "wrongTokensPerMinutePerAddress":20}}}}"#
+                "wrongTokensPerMinutePerAddress":20}},
+                "channels":{{"default":{{"history":{{"size":300,"ttlSeconds":300}},"presence":true,"joinLeave":true}},
+                "namespaces":[{{"name":"neighbours","history":{{"size":{kept},"ttlSeconds":300}}}}]}}}}"#
         );
         let mut child = Command::new(env!("CARGO_BIN_EXE_mooring-gateway"))
             .args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--shards", "2", "--anonymous"])
@@ -55,7 +58,8 @@ impl Process {
             Some((address("client")?, address("control")?))
         });
         let (client, control) = serving.expect("the gateway serves");
-        std::thread::spawn(move || lines.for_each(drop));
+        // What it logs is part of what a failure says.
+        std::thread::spawn(move || lines.for_each(|line| println!("{line}")));
         Self { child, secrets, client, control }
     }
 
