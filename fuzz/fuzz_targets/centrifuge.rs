@@ -170,7 +170,8 @@ impl World {
         if self.node.sink.paused.contains(&client.key) {
             return;
         }
-        let commands: Vec<_> = text.split('\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+        let commands: Vec<_> =
+            text.split('\n').filter(|line| !line.trim_matches([' ', '\t', '\r']).is_empty()).collect();
         for Asked { id } in commands.iter().filter_map(|command| serde_json::from_str(command).ok()) {
             *client.asked.entry(id.into()).or_default() += 1;
         }

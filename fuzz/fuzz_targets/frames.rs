@@ -75,6 +75,7 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, terms: Terms) -> Decod
             assert!(taken.peak <= 2 * most + OVERHEAD, "{taken:?}");
             match next {
                 Ok(None) => break,
+                Ok(Some(Event::Fragment)) => {}
                 Ok(Some(Event::Compressed { is_text, payload })) => {
                     let (inflated, taken) = measure(|| decompressor.inflate(is_text, payload, limit));
                     assert!(taken.peak <= 2 * limit + OVERHEAD + DECOMPRESSOR, "{taken:?}");
@@ -116,6 +117,7 @@ impl From<Event<'_>> for Message {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Compressed { .. } => unreachable!("it is inflated first"),
+            Event::Fragment => unreachable!("it is part of a message"),
             Event::Text(text) => Self::Text(text.to_owned()),
             Event::Binary(bytes) => Self::Binary(bytes.to_vec()),
             Event::Ping(bytes) => Self::Ping(bytes.to_vec()),

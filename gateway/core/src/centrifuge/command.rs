@@ -121,6 +121,9 @@ pub fn valid_channel(name: &str) -> bool {
     (1..=MAX_CHANNEL_LENGTH).contains(&name.len()) && name.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 
+/// RFC 8259, section 2.
+const JSON_WHITESPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// The commands of one text message, parsed one by one. Stop at the first error whose answer is a disconnect.
 pub struct Commands<'a> {
     rest: &'a str,
@@ -145,13 +148,13 @@ impl<'a> Iterator for Commands<'a> {
     type Item = Result<Command<'a>, CommandError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut line = "";
-        while line.trim_ascii().is_empty() {
-            if self.rest.is_empty() {
-                return None;
-            }
-            (line, self.rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        // All blank lines at once: a message may have as many as bytes.
+        self.rest = self.rest.trim_start_matches(JSON_WHITESPACE);
+        if self.rest.is_empty() {
+            return None;
         }
+        let line;
+        (line, self.rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
         Some(match self.left.checked_sub(1) {
             None => Err(CommandError::TooMany),
             Some(left) => {
@@ -197,7 +200,7 @@ struct Empty {}
 
 fn parse(line: &str) -> Result<Command<'_>, CommandError> {
     // Where it expects a struct, serde takes an array of the values as well.
-    if !line.trim_ascii_start().starts_with('{') {
+    if !line.starts_with('{') {
         return Err(CommandError::Malformed);
     }
     if depth(line) > MAX_DEPTH {

@@ -35,6 +35,8 @@ pub enum Event<'a> {
         /// As it came.
         payload: &'a [u8],
     },
+    /// A frame of a message of which more frames are to come.
+    Fragment,
     /// To be answered by [`super::pong`] with the same payload.
     Ping(&'a [u8]),
     /// An answer to a ping, or unsolicited.
@@ -238,7 +240,7 @@ impl Partial {
                     return event(frame.opcode, false, &self.control[..self.control_length]).map(Some);
                 }
                 OpCode::Data(_) if frame.is_final => return self.finish(),
-                OpCode::Data(_) => {}
+                OpCode::Data(_) => return Ok(Some(Event::Fragment)),
             }
         }
     }

@@ -102,11 +102,12 @@ impl Connection {
             limit: link.policy.limits().max_message_bytes as usize,
             deflate: self.transport.is_compressed(),
         };
-        let (mut wake, mut inflated) = (None, 0);
+        // Frames that no protocol sees are work as well.
+        let (mut wake, mut inflated, mut unseen) = (None, 0, 0);
         while self.phase < Phase::Closed {
-            if link.tally.received - charged >= UNCHARGED {
-                wake = self.keep_pace(charged, link).or(wake);
-                charged = link.tally.received;
+            if link.tally.received - charged + unseen >= UNCHARGED {
+                wake = self.keep_pace(link.tally.received - charged + unseen, link).or(wake);
+                (charged, unseen) = (link.tally.received, 0);
             }
             if inflated > SHARE && !self.paused && !bytes.is_empty() {
                 link.pacing.rest(link.key, link.now.monotonic);
@@ -158,19 +159,21 @@ impl Connection {
                         }
                     }
                 }
-                Ok(Some(Event::Ping(_) | Event::Pong(_))) => Ok(()),
+                Ok(Some(Event::Ping(_) | Event::Pong(_) | Event::Fragment)) => {
+                    unseen += 1;
+                    Ok(())
+                }
             };
             if let Err(goodbye) = verdict {
                 wake = Some(self.close(goodbye, link));
             }
         }
-        self.keep_pace(charged, link).or(wake)
+        self.keep_pace(link.tally.received - charged + unseen, link).or(wake)
     }
 
-    /// Reads no further for a while when the client sends more than it may: the pace has been held against it up to the `charged`th message
-    /// of all. Returns the time until the next wake-up when that has changed.
-    fn keep_pace(&mut self, charged: u64, link: &mut Link<'_>) -> Option<Duration> {
-        let messages = link.tally.received - charged;
+    /// Holds messages against the client's pace, and reads no further for a while when it sends more than it may. Returns the time until the
+    /// next wake-up when that has changed.
+    fn keep_pace(&mut self, messages: u64, link: &mut Link<'_>) -> Option<Duration> {
         let wait = self.pace.charge(messages, link.policy.limits(), link.now.monotonic)?;
         if self.phase > Phase::Open {
             return None;

@@ -96,6 +96,33 @@ fn the_commands_of_a_message_count_each_and_so_do_pings() {
 }
 
 #[test]
+fn frames_that_no_protocol_sees_count_like_messages() {
+    let (fragment, last) = (masked(0x00, b""), masked(0x80, b"."));
+    for (kind, start, frame) in
+        [("fragments", masked(0x01, b"m"), fragment), ("pongs", vec![], masked(0x8a, b""))]
+    {
+        let mut node = node();
+        let key = raw(&mut node);
+        node.receive(key, [start.clone(), frame.repeat(PACE - 1)].concat());
+        assert_eq!(node.sink.paused, [], "{kind}");
+        node.receive(
+            key,
+            [frame.repeat(50 * PACE), if start.is_empty() { messages(1) } else { last.clone() }].concat(),
+        );
+        assert_eq!((answer_all(&mut node), &node.sink.paused[..]), (0, &[key][..]), "{kind}");
+        assert!(node.shard.held() > 49 * PACE * frame.len(), "{kind}: the rest is kept");
+        for _ in 0..60 {
+            node.pass(Duration::from_secs(1));
+        }
+        assert_eq!(
+            (answer_all(&mut node), &node.sink.paused[..]),
+            (1, &[][..]),
+            "{kind}: the message gets through"
+        );
+    }
+}
+
+#[test]
 fn a_flood_in_few_bytes_is_held_back_after_a_second_s_worth_of_it_and_all_of_it_is_answered_in_the_end() {
     let mut node = node();
     let key = node.open_over(Transport::CompressedWebSocket, Opening::Centrifuge);

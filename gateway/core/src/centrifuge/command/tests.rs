@@ -193,3 +193,13 @@ proptest! {
         prop_assert_eq!(publish.data.get(), document);
     }
 }
+
+#[test]
+fn lines_of_whitespace_are_no_commands_and_any_other_that_is_no_object_is_malformed() {
+    let ids: Vec<_> = all("\n \t\r\n\n  {\"id\":1,\"ping\":{}}\r\n\n\n{\"id\":2,\"ping\":{}} \n\n")
+        .into_iter()
+        .map(|command| command.unwrap().id)
+        .collect();
+    assert_eq!((ids, all(&"\n".repeat(65_536)).len()), (vec![1, 2], 0));
+    assert_eq!(refused("\n\u{c}\n"), (CommandError::Malformed, BAD_REQUEST));
+}

@@ -21,6 +21,7 @@ enum Seen {
 impl From<Event<'_>> for Seen {
     fn from(event: Event<'_>) -> Self {
         match event {
+            Event::Fragment => unreachable!("only what is whole is seen"),
             Event::Text(text) => Self::Text(text.to_owned()),
             Event::Binary(bytes) => Self::Binary(bytes.to_vec()),
             Event::Compressed { is_text, payload } => Self::Compressed(is_text, payload.to_vec()),
@@ -71,6 +72,7 @@ fn decode_on<'a>(
         let mut input = &mut read[..];
         loop {
             match decoder.next(&mut input, terms) {
+                Ok(Some(Event::Fragment)) => {}
                 Ok(Some(event)) => seen.push(event.into()),
                 Ok(None) => break,
                 Err(error) => return (seen, Err(error)),
