@@ -13,7 +13,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpStream, lookup_host},
     task::spawn_blocking,
     time::timeout,
@@ -37,6 +37,10 @@ const WITHIN: Duration = Duration::from_secs(10);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(3);
 /// A key set at most; those of the largest providers, with certificates, have some 20 KiB.
 const MAX_BYTES: usize = 256 * 1024;
+/// All that is read of an answer: the head of it as well, and any number of interim responses before it.
+const MAX_ANSWER: u64 = MAX_BYTES as u64 + 64 * 1024;
+/// Of an address that is redirected to, in characters.
+const MAX_SHOWN: usize = 256;
 
 /// Why there are no new keys.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +162,9 @@ async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     request: Request<Empty<Bytes>>,
 ) -> Result<Bytes, FetchError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (answer, output) = tokio::io::split(stream);
+    let bounded = tokio::io::join(answer.take(MAX_ANSWER), output);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
     let driving = async move {
         // What breaks it is told to the request.
         let _ = connection.await;
@@ -169,7 +175,9 @@ async fn converse(
         match response.status() {
             StatusCode::OK => read(response.into_body()).await,
             status => Err(match response.headers().get(LOCATION).map(HeaderValue::to_str) {
-                Some(Ok(location)) if status.is_redirection() => FetchError::Redirected(location.to_owned()),
+                Some(Ok(location)) if status.is_redirection() => {
+                    FetchError::Redirected(location.chars().take(MAX_SHOWN).collect())
+                }
                 _ => FetchError::Status(status),
             }),
         }

@@ -1,6 +1,6 @@
 //! Keys that tokens are verified with.
 
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, Validation, crypto};
 use rsa::{BigUint, RsaPublicKey, pkcs1::DecodeRsaPublicKey as _};
 
 const BEGIN: &str = "-----BEGIN ";
@@ -35,9 +35,11 @@ pub enum KeyError {
         "not a PEM-encoded RSA, EC or Ed25519 public key; each should start with -----BEGIN PUBLIC KEY-----"
     )]
     NotAPublicKey,
-    /// One of RSA that is too long to verify with.
-    #[error("no token can be verified with this RSA key; take one of 2048 to 4096 bits")]
-    UnfitRsaKey,
+    /// One of RSA that is too long to verify with, or a point that is on no curve.
+    #[error(
+        "no token can be verified with this key; take RSA of 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519"
+    )]
+    UnfitKey,
 }
 
 impl Key {
@@ -79,7 +81,7 @@ impl Key {
             .or_else(|_| DecodingKey::from_ec_pem(pem))
             .or_else(|_| DecodingKey::from_ed_pem(pem))
             .map_err(|_| KeyError::NotAPublicKey)?;
-        if is_fit(&decoding) { Ok(Self::new(decoding)) } else { Err(KeyError::UnfitRsaKey) }
+        if is_fit(&decoding) { Ok(Self::new(decoding)) } else { Err(KeyError::UnfitKey) }
     }
 
     /// A key of a key set, for these algorithms of its family.
@@ -114,8 +116,13 @@ impl Key {
     }
 }
 
-/// Whether tokens can be verified with a key: one of RSA is read anew for each, and then refused if it is longer than 4096 bits.
+/// Whether tokens can be verified with a key. It is read anew for each of them: one of RSA is refused then if it is longer than 4096 bits,
+/// and a point of another kind if it is not on its curve.
 pub(super) fn is_fit(key: &DecodingKey) -> bool {
+    let reads = |algorithm: &Algorithm| crypto::verify("", b"", key, *algorithm).is_ok();
+    if !key.family().algorithms().iter().any(reads) {
+        return false;
+    }
     match key.kind() {
         DecodingKeyKind::RsaModulusExponent { n, e } => {
             RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).is_ok()

@@ -277,7 +277,7 @@ fn an_rsa_key_that_is_too_long_to_verify_with_is_refused_before_the_first_token_
         let key = RsaPublicKey::new_with_max_size(modulus, 65_537_u32.into(), 8 * bytes).unwrap();
         Key::public(key.to_public_key_pem(LineEnding::LF).unwrap().as_bytes()).map(|keys| keys.len())
     };
-    assert_eq!([256, 512, 513].map(read), [Ok(1), Ok(1), Err(KeyError::UnfitRsaKey)]);
+    assert_eq!([256, 512, 513].map(read), [Ok(1), Ok(1), Err(KeyError::UnfitKey)]);
 }
 
 #[test]

@@ -63,6 +63,9 @@ async fn an_answer_is_taken_as_it_is_and_whatever_is_none_is_named() {
     assert_eq!(fetched(chunked.to_vec()).await.as_deref(), Ok(&b"ok"[..]));
     let length = MAX_BYTES + 1;
     let long = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}", "x".repeat(length));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n".repeat(20_000);
+    let far =
+        format!("HTTP/1.1 302 Found\r\nLocation: http://{}/\r\nContent-Length: 0\r\n\r\n", "x".repeat(8_000));
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(length));
     for (answer, words) in [
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "it answers 404 Not Found"),
@@ -75,9 +78,11 @@ async fn an_answer_is_taken_as_it_is_and_whatever_is_none_is_named() {
         ("SSH-2.0-OpenSSH_9.6\r\n", "its answer broke off: "),
         (&long, "its answer is longer than 262144 bytes"),
         (&endless, "its answer is longer than 262144 bytes"),
+        (&interim, "its answer broke off: "),
+        (&far, "it redirects to \"http://xxxxx"),
     ] {
         let refused = fetched(answer.as_bytes().to_vec()).await.unwrap_err();
-        assert!(refused.contains(words), "{}: {refused}", &answer[..20]);
+        assert!(refused.contains(words) && refused.len() < 400, "{}: {refused}", &answer[..20]);
     }
 }
 

@@ -61,6 +61,22 @@ fn an_rsa_key_counts_that_is_long_enough_to_be_safe_and_short_enough_to_be_verif
 }
 
 #[test]
+fn a_point_counts_that_is_on_its_curve() {
+    let set: serde_json::Value = serde_json::from_slice(SET).unwrap();
+    for (index, name) in [(1, "e1"), (2, "e2"), (3, "o1")] {
+        let mut key = set["keys"][index].clone();
+        let counts = |key: &serde_json::Value| {
+            KeySet::parse(serde_json::json!({"keys": [key]}).to_string().as_bytes()).is_ok()
+        };
+        assert!(key["kid"] == name && counts(&key));
+        let bytes = URL_SAFE_NO_PAD.decode(key["x"].as_str().unwrap()).unwrap().len();
+        // No point of P-256 or P-384 beside the same y, and no y of Ed25519.
+        key["x"] = URL_SAFE_NO_PAD.encode([&[2][..], &vec![0; bytes - 1]].concat()).into();
+        assert!(!counts(&key), "{name}");
+    }
+}
+
+#[test]
 fn a_token_is_good_that_the_key_has_signed_that_it_names_or_any_where_it_names_none() {
     for name in ["r1", "e1", "e2", "o1", "nameless"] {
         assert_eq!(verify(name, published()), Ok(()), "{name}");
