@@ -263,7 +263,7 @@ impl Service<Request<Incoming>> for Connection {
         Box::pin(async move {
             let mut reply = match head {
                 Ok(()) => port.route(request).await,
-                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+                Err(flaw) => reply::refuse(flaw.status(), &flaw.to_string()),
             };
             if is_last {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -89,7 +89,7 @@ impl Service<Request<Incoming>> for ClientPort {
             let is_last = crowded || head.is_err() || port.framing.is_last();
             let mut reply = match head {
                 Ok(()) => port.route(request).await,
-                Err(flaw) => reply::refuse(StatusCode::BAD_REQUEST, &flaw.to_string()),
+                Err(flaw) => reply::refuse(flaw.status(), &flaw.to_string()),
             };
             if is_last && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

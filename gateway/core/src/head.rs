@@ -1,10 +1,13 @@
 //! The head of an HTTP request (RFC 9112): where its bytes end, and what would let two readers see two different requests in them.
 //! Whoever stands between a client and this server reads them too, and an attacker lives on the difference.
 
-use http::{HeaderMap, Version, header::HOST};
+use http::{
+    HeaderMap, HeaderValue, StatusCode, Version,
+    header::{HOST, TRANSFER_ENCODING},
+};
 use memchr::memchr_iter;
 
-/// Why a request is answered with 400, whatever it asks for.
+/// Why a request is refused, whatever it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
     /// RFC 9112, section 2.2 lets a reader take LF for a line's end; not all of them do.
@@ -13,9 +16,20 @@ pub enum BadHead {
     /// RFC 9112, section 6.1.
     #[error("the request has both Content-Length and Transfer-Encoding; send one of them")]
     TwoLengths,
+    /// RFC 9112, section 6.1: where such a body ends is known to those alone who understand it.
+    #[error("the body is in a transfer coding that is not read here; send it as chunked alone")]
+    Coding,
     /// RFC 9112, section 3.2.
     #[error("the request has no Host, or more than one; send exactly one")]
     Host,
+}
+
+impl BadHead {
+    /// The answer's status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        if self == Self::Coding { StatusCode::NOT_IMPLEMENTED } else { StatusCode::BAD_REQUEST }
+    }
 }
 
 /// As much of a line as has to be looked at.
@@ -109,6 +123,20 @@ pub fn check_host(version: Version, headers: &HeaderMap) -> Result<(), BadHead> 
         1 => Ok(()),
         0 if version < Version::HTTP_11 => Ok(()),
         _ => Err(BadHead::Host),
+    }
+}
+
+/// Whether a body is in no other transfer coding than chunks.
+///
+/// # Errors
+/// It is in another one.
+pub fn check_coding(headers: &HeaderMap) -> Result<(), BadHead> {
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_none_or(is_chunked) && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(BadHead::Coding)
     }
 }
 

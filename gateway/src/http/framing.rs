@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use gateway_core::head::{BadHead, HeadScanner, check_host};
+use gateway_core::head::{BadHead, HeadScanner, check_coding, check_host};
 use hyper::{
     Request,
     body::{Body as _, Incoming},
@@ -44,7 +44,7 @@ impl Framing {
     /// A request has arrived whose head has ended: what follows it is known from now on.
     ///
     /// # Errors
-    /// Somebody else may have read another request. The connection has to end with the answer.
+    /// Somebody else may have read another request, or where its body ends is not known. The connection has to end with the answer.
     pub fn begin(&self, request: &Request<Incoming>) -> Result<(), BadHead> {
         let verdict = match self.next() {
             Next::Unknown(verdict) => verdict,
@@ -55,7 +55,8 @@ impl Framing {
             Some(length) => Next::Body(length),
             None => Next::Rest,
         });
-        verdict.and_then(|()| check_host(request.version(), request.headers()))
+        let headers = request.headers();
+        verdict.and_then(|()| check_host(request.version(), headers)).and_then(|()| check_coding(headers))
     }
 
     /// Whether the connection can hold no further request, since where it would begin is not watched.

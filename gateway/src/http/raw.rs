@@ -27,7 +27,9 @@ impl ClientPort {
         channel: &str,
     ) -> Result<Option<EntryToken>, HttpResponse> {
         let bearer = || bearer(request.headers());
-        let token = parameter(request.uri().query(), "token").or_else(bearer);
+        // An application that has no token often writes `?token=`.
+        let token =
+            parameter(request.uri().query(), "token").filter(|token| !token.is_empty()).or_else(bearer);
         let Some(token) = token else {
             return if self.policy().auth().anonymous && self.policy().may_enter_raw(channel, "") {
                 Ok(None)

@@ -72,7 +72,7 @@ async fn what_is_no_http_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn a_request_that_two_readers_could_read_differently_is_a_bad_request_on_both_ports() {
+async fn a_request_that_two_readers_could_read_differently_is_refused_on_both_ports() {
     let server = Server::start(|_| {});
     let cases = [
         ("no Host", "GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
@@ -92,6 +92,11 @@ async fn a_request_that_two_readers_could_read_differently_is_a_bad_request_on_b
         for (flaw, request) in cases {
             let answer = server.exchange(port, request.as_bytes()).await;
             assert_eq!(answer.status, 400, "{flaw} on {port}: {answer:?}");
+        }
+        for coding in ["gzip, chunked", "chunked, chunked", "chunked\r\nTransfer-Encoding: chunked"] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n");
+            let answer = server.exchange(port, [&head, "0\r\n\r\n"].concat().as_bytes()).await;
+            assert_eq!(answer.status, 501, "{coding:?} on {port}: {answer:?}");
         }
         let old = server.exchange(port, b"GET / HTTP/1.0\r\n\r\n").await;
         assert_ne!(old.status, 400, "HTTP/1.0 needs no Host");

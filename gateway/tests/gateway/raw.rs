@@ -89,6 +89,23 @@ async fn a_client_that_says_goodbye_gets_it_back_and_is_forgotten() {
 }
 
 #[tokio::test]
+async fn an_empty_token_is_none() {
+    let server = Server::start(|s| s.secrets.token_keys.hmac_secrets = vec![Secret::new("secret")]);
+    let key = EncodingKey::from_secret(b"secret");
+    let token = jsonwebtoken::encode(&Header::default(), &json!({"sub": "ada"}), &key).unwrap();
+    for (path, header, status) in [
+        ("/raw/a?token=", None, 200),
+        ("/raw/a?token=", Some(format!("Authorization: Bearer {token}")), 200),
+        ("/raw/a?token=", Some("Authorization: Bearer forged".to_owned()), 401),
+        ("/raw/a?token=forged", None, 401),
+    ] {
+        let headers: Vec<&str> = header.as_deref().into_iter().collect();
+        let answer = server.http(server.client, &format!("POST {path}"), &headers, b"x").await;
+        assert_eq!(answer.status, status, "{path} {header:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_ends_with_its_token() {
     let server = Server::start(|s| {
         s.config.auth.anonymous = false;
