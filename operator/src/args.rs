@@ -23,6 +23,8 @@ pub enum Command {
     Crd,
     /// Prints the reference of WebSocketCluster's fields as Markdown.
     Reference,
+    /// Prints the reference of the gateway's configuration as Markdown.
+    ConfigurationReference,
 }
 
 /// How to run the operator.

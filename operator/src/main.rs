@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Some(Command::Crd) => operator_core::crd::crd_yaml().map_err(Into::into).and_then(|crd| print(&crd)),
         Some(Command::Reference) => print(&operator_core::crd::reference()),
+        Some(Command::ConfigurationReference) => print(&operator_core::crd::configuration_reference()),
         None => run(cli.run),
     };
     match ended {

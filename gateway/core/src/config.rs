@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 
 /// The whole configuration; every field has a default, so that the gateway runs without a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct GatewayConfig {
     /// Protocols served.
@@ -91,6 +92,7 @@ fn remove_defaults(fields: &mut Map<String, Value>, defaults: &Map<String, Value
 
 /// Protocols served; a set kept in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(transparent)]
 pub struct Protocols(pub Vec<ProtocolName>);
 
@@ -113,9 +115,11 @@ pub enum ProtocolName {
 
 /// Proxies in front of the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Proxies {
     /// Their addresses, like `10.0.0.0/8`. What they add to `X-Forwarded-For` is believed, and nobody else's.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub trusted: Vec<Network>,
     /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2.
     pub proxy_protocol: bool,
@@ -157,7 +161,7 @@ pub struct Limits {
     /// Size in bytes of the largest message a client may send; a larger one closes the connection with 1009.
     #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 16_777_216)))]
     pub max_message_bytes: u32,
-    /// Messages and commands that one connection may send per second, and as many at once: 10,000 when absent, a tenth of what a core can
+    /// Messages, fragments of them, and commands that one connection may send per second, and as many at once: 10,000 when absent, a tenth of what a core can
     /// take; 0 sets no limit. Who sends more is read no further until it may go on, so that nothing is lost; who sends five times as much for
     /// a minute is disconnected with 3013.
     #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 1_000_000)))]
@@ -202,6 +206,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// How clients are moved when the gateway is told to terminate (SIGTERM) before the operator steers the drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Drain {
     /// Pace: connections moved per second.

@@ -170,6 +170,19 @@ pub fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), BadHa
     if allowed.is_empty() || allowed.iter().any(known) { Ok(()) } else { Err(BadHandshake::Origin) }
 }
 
+/// Whether a browser could send this as a page's origin: a scheme, a host, and a port if it is not the scheme's own (RFC 6454, section
+/// 6.2).
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let is_of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_of_authority = |byte: u8| byte.is_ascii_alphanumeric() || b".:_-[]".contains(&byte);
+    scheme.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
+        && scheme.bytes().all(is_of_scheme)
+        && !authority.is_empty()
+        && authority.bytes().all(is_of_authority)
+}
+
 /// One of the client's subprotocols, letter by letter, since it compares what it gets with what it offered.
 fn choose(headers: &HeaderMap, subprotocols: Subprotocols) -> Result<Option<HeaderValue>, BadHandshake> {
     if !headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
@@ -394,5 +407,39 @@ mod tests {
         assert_eq!(allowed(&["https://example.com"]), Ok(()));
         assert_eq!(allowed(&["https://other.example"]), Err(BadHandshake::Origin));
         assert_eq!(check_origin(&HeaderMap::new(), &["https://example.com".to_owned()]), Ok(()));
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host_and_no_pattern() {
+        for origin in [
+            "https://example.com",
+            "HTTP://a:8080",
+            "http://[::1]:80",
+            "capacitor://localhost",
+            "a+b-c.1://x_y",
+        ] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in [
+            "",
+            "*",
+            "null",
+            "example.com",
+            "://a",
+            "1a://b",
+            "https://",
+            "https://a/",
+            "https://a/b",
+            "https://*.a",
+            "https://a b",
+            "https://a?b",
+            "https://a#b",
+            "https://a@b",
+            "https://\"a\"",
+            "https://a\n",
+            "https://ü",
+        ] {
+            assert!(!is_origin(other), "{other}");
+        }
     }
 }

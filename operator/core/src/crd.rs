@@ -12,7 +12,7 @@ pub use auth::{Auth, Jwks, Jwt};
 pub use backplane::{Backplane, ManagedRedis, Memory, Redis, RedisTls, Storage};
 pub use definition::{crd, crd_yaml};
 pub use pod_template::PodTemplate;
-pub use reference::reference;
+pub use reference::{configuration_reference, reference};
 pub use scaling::{Behavior, Policy, PolicyType, Scaling, ScalingRules, SelectPolicy};
 pub use status::{DrainStatus, WebSocketClusterStatus};
 
@@ -148,7 +148,7 @@ pub struct Listener {
     /// Origins that browsers may connect from, like `https://example.com`; empty allows every origin.
     #[schemars(length(max = 100), inner(length(min = 1, max = 253)))]
     #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "self.all(o, o.matches('^https?://[^/ ]+$'))",
+        {"rule": "self.all(o, o.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[][a-zA-Z0-9.:_-]+$'))",
          "message": "spec.listener.allowedOrigins: an origin is a scheme and a host without a path, like https://example.com"},
     ]))]
     pub allowed_origins: Vec<String>,

@@ -87,6 +87,10 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
             json!({"listener": {"allowedOrigins": ["example.com"]}}),
             ["spec.listener.allowedOrigins", "like https://example.com"],
         ),
+        (
+            json!({"listener": {"allowedOrigins": ["https://*.example.com"]}}),
+            ["spec.listener.allowedOrigins", "like https://example.com"],
+        ),
         (json!({"auth": {}}), ["spec.auth", "set anonymous: true or give jwt"]),
         (json!({"auth": {"anonymous": false}}), ["spec.auth", "set anonymous: true or give jwt"]),
         (json!({"auth": {"jwt": {}}}), ["spec.auth.jwt", "give hmacSecretRef, publicKeySecretRef or jwks"]),

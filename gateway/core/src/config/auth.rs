@@ -3,12 +3,15 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use http::Uri;
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
 
 /// Who may connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Auth {
     /// Clients without a token may connect.
@@ -33,6 +36,7 @@ impl Default for Auth {
 
 /// A key set (RFC 7517) that is fetched from where who signs tokens publishes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Jwks {
     /// Like `https://login.example.com/.well-known/jwks.json`.

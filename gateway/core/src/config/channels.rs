@@ -59,13 +59,13 @@ pub struct ChannelOptions {
     pub join_leave: bool,
     /// Who may publish besides the server API.
     pub publish: Audience,
-    /// Who may subscribe without a token for the channel, as far as its name admits them.
+    /// Who may subscribe without a token for the channel, as far as its name admits them; `Clients` when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub subscribe: Entrants,
-    /// Who may ask who is present, where that can be asked.
+    /// Who may ask who is present, where that can be asked; `Subscribers` when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub read_presence: Audience,
-    /// Who may read the history, where there is one; whoever is subscribed recovers what he missed in any case.
+    /// Who may read the history, where there is one; `Subscribers` when absent. Whoever is subscribed recovers what he missed in any case.
     #[serde(skip_serializing_if = "is_default")]
     pub read_history: Audience,
 }

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{ChannelOptions, GatewayConfig};
+use crate::{
+    config::{ChannelOptions, GatewayConfig},
+    handshake::is_origin,
+};
 
 /// The smallest limit of the memory that one gateway holds for its clients.
 pub const LEAST_MEMORY: u64 = 16 * 1024 * 1024;
 
 /// Tokens that may be revoked at once.
 pub const MOST_REVOKED: usize = 10_000;
+
+/// Origins, and namespaces, as many as a `WebSocketCluster` may have.
+const MOST_LISTED: usize = 100;
 
 /// Messages of the largest size that have to fit into what may wait for a client.
 const MESSAGES_QUEUED: u64 = 4;
@@ -97,11 +103,23 @@ pub(super) fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invali
     if config.protocols.0.is_empty() {
         return Err(invalid("protocols", "empty", "name at least one of centrifuge and raw"));
     }
+    check_origins(&config.allowed_origins)?;
     check_channels(config)
+}
+
+fn check_origins(origins: &[String]) -> Result<(), Invalid> {
+    at_most_listed("allowedOrigins", origins)?;
+    let not_one = |(_, origin): &(usize, &String)| !is_origin(origin);
+    origins.iter().enumerate().find(not_one).map_or(Ok(()), |(index, origin)| {
+        let remedy =
+            "an origin is a scheme and a host without a path, like https://example.com; leave the list empty to allow all";
+        Err(invalid(format!("allowedOrigins[{index}]"), format!("{origin:?}"), remedy))
+    })
 }
 
 fn check_channels(config: &GatewayConfig) -> Result<(), Invalid> {
     let channels = &config.channels;
+    at_most_listed("channels.namespaces", &channels.namespaces)?;
     check_options("channels.default", &channels.default)?;
     let mut names = BTreeSet::new();
     for (index, namespace) in channels.namespaces.iter().enumerate() {
@@ -133,6 +151,13 @@ fn at_least(least: u32, remedy: &'static str, fields: &[(&str, u32)]) -> Result<
         Some((field, value)) => Err(invalid(*field, value, remedy)),
         None => Ok(()),
     }
+}
+
+fn at_most_listed<T>(field: &str, list: &[T]) -> Result<(), Invalid> {
+    if list.len() <= MOST_LISTED {
+        return Ok(());
+    }
+    Err(invalid(field, format!("a list of {}", list.len()), "it may have at most 100"))
 }
 
 fn invalid(field: impl Into<String>, value: impl ToString, remedy: &'static str) -> Invalid {
@@ -212,6 +237,19 @@ mod tests {
                 refusal(|c| c.auth.revoked_tokens = [String::new()].into()),
                 "auth.revokedTokens is a list with an empty entry; a token without a jti can't be revoked; name \
                  each token by its jti",
+            ),
+            (
+                refusal(|c| c.allowed_origins = vec!["https://a".to_owned(), "*".to_owned()]),
+                "allowedOrigins[1] is \"*\"; an origin is a scheme and a host without a path, like \
+                 https://example.com; leave the list empty to allow all",
+            ),
+            (
+                refusal(|c| c.allowed_origins = vec!["https://a".to_owned(); 101]),
+                "allowedOrigins is a list of 101; it may have at most 100",
+            ),
+            (
+                refusal(|c| c.channels.namespaces = (0..101).map(|n| namespace(&n.to_string())).collect()),
+                "channels.namespaces is a list of 101; it may have at most 100",
             ),
             (
                 refusal(|c| c.channels.namespaces.push(namespace("a:b"))),

@@ -42,7 +42,7 @@ pub fn crd() -> Value {
 
 /// Takes out what only Rust knows: formats that the API server warns of, whole numbers written as fractions, and `nullable`, so
 /// that a null is the same as nothing, for CEL's `has()` too.
-fn tidy(schema: &mut Value) {
+pub(super) fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             if fields.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {

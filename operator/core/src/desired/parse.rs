@@ -10,7 +10,10 @@ use super::{
 };
 use crate::crd::{self, PolicyType, ServiceType, WebSocketCluster, WebSocketClusterSpec};
 use crate::names::{self, ClusterName};
-use gateway_core::config::{Channels, GatewayConfig, Limits, Protocols};
+use gateway_core::{
+    config::{Channels, GatewayConfig, Limits, Protocols},
+    handshake::is_origin,
+};
 use k8s_openapi::api::core::v1::{LocalObjectReference, SecretKeySelector};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource as _;
@@ -277,11 +280,6 @@ fn gateway(
         return Err(Invalid::ConfigurationTooLong { bytes, most: LONGEST_CONFIG });
     }
     Ok(config)
-}
-
-fn is_origin(origin: &str) -> bool {
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
 }
 
 fn secret(field: &'static str, given: Option<&SecretKeySelector>) -> Result<Option<SecretKey>, Invalid> {

@@ -1,7 +1,8 @@
 //! The definition of the resource.
 
 use crate::fixtures::spec;
-use operator_core::crd::{crd, crd_yaml, reference};
+use gateway_core::config::GatewayConfig;
+use operator_core::crd::{configuration_reference, crd, crd_yaml, reference};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -123,4 +124,38 @@ fn the_reference_has_a_row_for_every_field_that_is_our_own() {
     assert_eq!(row("spec.podTemplate.affinity.nodeAffinity"), None, "core/v1 documents its own");
     let open: Vec<_> = page.lines().filter(|line| line.starts_with('|') && !line.ends_with('|')).collect();
     assert_eq!(open, Vec::<&str>::new());
+}
+
+#[test]
+fn the_reference_of_the_gateway_s_configuration_has_every_field_that_a_gateway_writes() {
+    let page = configuration_reference();
+    let has_row = |path: &str| page.lines().any(|line| line.starts_with(&format!("| `{path}` |")));
+    fn paths(prefix: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let path = format!("{prefix}{name}");
+                    paths(&format!("{path}."), field, found);
+                    found.push(path);
+                }
+            }
+            Value::Array(items) => {
+                let prefix = format!("{}[].", prefix.trim_end_matches('.'));
+                items.iter().for_each(|item| paths(&prefix, item, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    paths("", &serde_json::to_value(GatewayConfig::default()).unwrap(), &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    let missing: Vec<_> = found.iter().filter(|path| !has_row(path)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+    let row = |path: &str| page.lines().find(|line| line.starts_with(&format!("| `{path}` |"))).unwrap();
+    assert!(row("auth.jwks.url").contains("| string | required |"), "{}", row("auth.jwks.url"));
+    assert!(
+        row("limits.maxConnections").contains("| integer, 1 to 1000000 | `15000` |"),
+        "{}",
+        row("limits.maxConnections")
+    );
 }

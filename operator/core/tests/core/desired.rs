@@ -51,6 +51,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
             "spec.scaling.connectionsPerPod 15000",
         ),
         (json!({"listener": {"allowedOrigins": ["example.com"]}}), "InvalidOrigin", "\"example.com\""),
+        (json!({"listener": {"allowedOrigins": ["*"]}}), "InvalidOrigin", "\"*\""),
         (json!({"protocols": []}), "InvalidProtocols", "spec.protocols"),
         (json!({"protocols": ["raw", "raw"]}), "InvalidProtocols", "spec.protocols"),
         (json!({"auth": {}}), "NobodyCanConnect", "spec.auth.anonymous"),
