@@ -3,6 +3,8 @@
 mod action;
 mod backplane;
 mod drain;
+mod ends;
+mod failure;
 mod fleet;
 mod objects;
 mod reason;
@@ -46,13 +48,17 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let Target { size, limit, silent } = scale::target(desired, &fleet, observed, &mut memory, now);
     let mut moves = rollout::moves(desired, &fleet, size, now);
     let missing = objects::missing_secrets(desired, observed);
-    if !missing.is_empty() {
+    let failures = failure::reasons(observed, &fleet, size);
+    let ended = ends::remember(&fleet, size, &mut memory, now);
+    if !missing.is_empty() || failure::holds(observed, size) || ends::holds(&memory, now) {
         moves.create = 0;
     }
     let grants = memory.grants.clone();
     let steering = drain::steer(desired, &fleet, &moves, size, &mut memory, now);
 
     let mut reasons = missing;
+    reasons.extend(failures);
+    reasons.extend(ended);
     reasons.extend(pod_troubles(desired, &fleet, now));
     reasons.extend(backplane::trouble(desired, observed, &fleet, now));
     reasons.extend(limit);
@@ -91,10 +97,11 @@ fn actions(
     steering: Steering,
     now: Timestamp,
 ) -> Vec<Action> {
-    let mut actions = objects::actions(desired, observed, fleet, size);
+    let mut actions = objects::actions(desired, observed, fleet, size, now);
+    actions.extend(fleet.all().filter_map(relabel));
     let needless = fleet.all().filter(|m| m.drains_needlessly() && !moves.takes_away(m.name)).map(|m| m.name);
     actions.extend(moves.back.iter().chain(needless).map(|pod| Action::CancelDrain { pod: pod.clone() }));
-    let created = resources::pod_names(desired, &observed.pods, moves.create);
+    let created = resources::pod_names(desired, observed, moves.create);
     actions.extend(created.iter().map(|name| Action::CreatePod(Box::new(resources::pod(desired, name)))));
     actions.extend(moves.retire.into_iter().map(|(pod, cause)| Action::MarkDraining {
         pod,
@@ -110,6 +117,14 @@ fn actions(
     };
     actions.extend(moves.delete.into_iter().chain(steering.delete).filter_map(delete));
     actions
+}
+
+/// Labels decide where clients come; whoever wants a pod set aside takes the one by which it is found.
+fn relabel(member: fleet::Member<'_>) -> Option<Action> {
+    let labels = &member.view.troubles.lost_labels;
+    let lives = !member.terminating() && !member.ended();
+    (lives && !labels.is_empty())
+        .then(|| Action::Relabel { pod: member.name.clone(), labels: labels.clone() })
 }
 
 /// What keeps pods from serving.

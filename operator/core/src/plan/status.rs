@@ -5,7 +5,7 @@ use super::drain::Steering;
 use super::fleet::{Fleet, Member};
 use crate::crd::WebSocketClusterStatus;
 use crate::desired::{Backplane, Desired, Size};
-use crate::observed::{Observed, Report};
+use crate::observed::{ObjectKey, ObjectKind, Observed, Report};
 use crate::plan::backplane;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -24,14 +24,17 @@ pub(super) fn status(
     let ready = count(|m| m.ready_serving());
     let wanted = i32::try_from(size).unwrap_or(i32::MAX);
     let updated = desired.revision.to_string();
-    let complete = count(|m| m.updated && m.ready_serving()) >= wanted && fleet.count(|m| !m.updated) == 0;
+    let complete = count(|m| m.updated && m.ready_serving()) >= wanted
+        && fleet.count(|m| !m.updated) == 0
+        && !reasons.iter().any(|reason| reason.refused().is_some());
     let mut conditions =
         Conditions { previous: &previous.conditions, generation: desired.generation, now, list: vec![] };
-    available(&mut conditions, ready, wanted, reasons);
+    available(&mut conditions, ready, wanted, without_service(desired, observed, reasons), reasons);
     progressing(&mut conditions, complete, reasons);
     backplane_ready(&mut conditions, desired, fleet, reasons);
     scaling(&mut conditions, desired, reasons);
     draining(&mut conditions, reasons);
+    replica_failure(&mut conditions, reasons);
     WebSocketClusterStatus {
         observed_generation: desired.generation,
         replicas: i32::try_from(fleet.all().count()).unwrap_or(i32::MAX),
@@ -86,10 +89,19 @@ pub(super) fn refused(
     }
 }
 
-/// What the Reason column shows: the weightiest, but for sizes held back by the behaviour that was asked for.
+/// What the Reason column shows: the weightiest that is more than a note.
 fn headline(reasons: &[Reason]) -> String {
-    let held = |reason: &&Reason| matches!(reason, Reason::ScaleDownHeld { .. } | Reason::ScaleUpHeld { .. });
-    reasons.iter().find(|reason| !held(reason)).map_or("Ready", Reason::name).into()
+    reasons.iter().find(|reason| !reason.is_note()).map_or("Ready", Reason::name).into()
+}
+
+/// Why the cluster has no client Service, if it can't be made: nobody gets to its pods.
+fn without_service<'a>(desired: &Desired, observed: &Observed, reasons: &'a [Reason]) -> Option<&'a Reason> {
+    let is_missing = |key: &ObjectKey| {
+        key.kind == ObjectKind::Service
+            && key.name == desired.name.as_str()
+            && !observed.owned.contains_key(key)
+    };
+    reasons.iter().find(|reason| reason.refused().is_some_and(is_missing))
 }
 
 struct Conditions<'a> {
@@ -117,7 +129,17 @@ impl Conditions<'_> {
     }
 }
 
-fn available(conditions: &mut Conditions<'_>, ready: i32, wanted: i32, reasons: &[Reason]) {
+fn available(
+    conditions: &mut Conditions<'_>,
+    ready: i32,
+    wanted: i32,
+    without_service: Option<&Reason>,
+    reasons: &[Reason],
+) {
+    if let Some(reason) = without_service {
+        conditions.set_by("Available", "False", reason);
+        return;
+    }
     if ready > 0 || wanted == 0 {
         conditions.set(
             "Available",
@@ -138,6 +160,9 @@ fn progressing(conditions: &mut Conditions<'_>, complete: bool, reasons: &[Reaso
         matches!(
             reason,
             Reason::SecretMissing { .. }
+                | Reason::NameTaken { .. }
+                | Reason::Refused { .. }
+                | Reason::PodsEnd { .. }
                 | Reason::ImagePullFailed { .. }
                 | Reason::ProgressDeadlineExceeded { .. }
         )
@@ -223,5 +248,32 @@ fn draining(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
         None => {
             conditions.set("Draining", "False", "NothingToMove", "no pod's clients are being moved".into())
         }
+    }
+}
+
+/// Named as in apps/v1; said also where there is none, with what is only worth to know.
+fn replica_failure(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
+    let fails = |reason: &&Reason| {
+        matches!(
+            reason,
+            Reason::NameTaken { .. }
+                | Reason::Refused { .. }
+                | Reason::PodsEnd { .. }
+                | Reason::ImagePullFailed { .. }
+                | Reason::ContainerFailed { .. }
+                | Reason::SidecarFailed { .. }
+                | Reason::Unschedulable { .. }
+                | Reason::PodsSetAside { too_many: true, .. }
+        )
+    };
+    let tells =
+        |reason: &&Reason| matches!(reason, Reason::PodsSetAside { .. } | Reason::ObjectRewritten { .. });
+    let type_ = "ReplicaFailure";
+    if let Some(reason) = reasons.iter().find(fails) {
+        conditions.set_by(type_, "True", reason);
+    } else if let Some(reason) = reasons.iter().find(tells) {
+        conditions.set_by(type_, "False", reason);
+    } else {
+        conditions.set(type_, "False", "NothingInTheWay", "pods and objects are made and run".into());
     }
 }

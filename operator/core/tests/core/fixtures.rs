@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use operator_core::crd::{WebSocketCluster, WebSocketClusterSpec};
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::{PodName, Revision};
-use operator_core::observed::{Observed, Phase, PodView, Report, Traffic};
+use operator_core::observed::{Observed, Phase, PodView, Report, Traffic, Troubles};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -70,6 +70,7 @@ pub fn serving(revision: &Revision, connections: u32, now: Timestamp) -> PodView
         created: at(-1000),
         deletion: None,
         waiting: None,
+        troubles: Troubles::default(),
         report: fresh(report(connections), now),
     }
 }

@@ -4,11 +4,17 @@ use crate::fixtures::{at, desired, draining_report, name, report, serving};
 use gateway_core::control;
 use jiff::SignedDuration;
 use operator_core::desired::{Desired, Size};
-use operator_core::names::Revision;
-use operator_core::observed::{DrainCause, Observed, Phase, PodView, Report, Traffic, Waiting};
+use operator_core::names::{PodName, Revision};
+use operator_core::observed::{
+    DrainCause, ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic, Troubles, Waiting,
+};
+use operator_core::ownership::{Holder, Standing};
 use operator_core::plan::{Action, OVERTIME, Plan, Reason, plan};
+use operator_core::refusal::{Refusal, RefusalCause};
+use operator_core::resources::{generated_secrets, keys};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const BUDGET: u32 = 50;
 
@@ -51,25 +57,59 @@ fn pod(desired: &Desired) -> impl Strategy<Value = PodView> + use<> {
         1 => Just(Phase::Pending), 8 => Just(Phase::Running), 1 => Just(Phase::Ended), 1 => Just(Phase::Unknown)
     ];
     let deletion = prop_oneof![4 => Just(None), 1 => (1..60_i64).prop_map(|s| Some(at(s)))];
-    (any::<bool>(), any::<bool>(), any::<bool>(), phase, deletion, traffic(), said()).prop_map(
-        move |(new, ready, waits, phase, deletion, traffic, report)| {
+    (any::<bool>(), any::<bool>(), any::<bool>(), phase, deletion, traffic(), said(), troubles()).prop_map(
+        move |(new, ready, waits, phase, deletion, traffic, report, troubles)| {
             let revision = if new { updated.clone() } else { Revision("old".into()) };
             let ready = ready && phase == Phase::Running;
             let waiting = (waits && !ready)
                 .then(|| Waiting { reason: "CrashLoopBackOff".into(), message: "exit 1".into() });
-            PodView { ready, phase, deletion, traffic, report, waiting, ..serving(&revision, 0, at(0)) }
+            let view = serving(&revision, 0, at(0));
+            PodView { ready, phase, deletion, traffic, report, waiting, troubles, ..view }
         },
     )
+}
+
+fn troubles() -> impl Strategy<Value = Troubles> {
+    let waiting = || Waiting { reason: "CrashLoopBackOff".into(), message: "exit 1".into() };
+    let labels = BTreeMap::from([("mooring.dev/traffic".to_owned(), "serving".to_owned())]);
+    prop_oneof![
+        6 => Just(Troubles::default()),
+        1 => Just(Troubles { beside: Some(("proxy".into(), waiting())), ..Troubles::default() }),
+        1 => Just(Troubles { unschedulable: Some("0/3 nodes".into()), ..Troubles::default() }),
+        1 => Just(Troubles { lost_labels: labels, ..Troubles::default() }),
+    ]
+}
+
+/// What stands under the names that the cluster needs and is not the cluster's.
+fn others(desired: &Desired) -> impl Strategy<Value = BTreeMap<ObjectKey, Standing>> + use<> {
+    let secrets = generated_secrets(desired).into_iter().map(|which| which.name(desired));
+    let secrets = secrets.map(|name| ObjectKey { kind: ObjectKind::Secret, name });
+    let keys: Vec<_> = keys(desired).into_iter().chain(secrets).collect();
+    let standing = prop_oneof![Just(Standing::Taken(Holder::Nobody)), Just(Standing::Unknown)];
+    let some = (proptest::sample::subsequence(keys, 1..4), standing).prop_map(|(keys, standing)| {
+        keys.into_iter().map(|key| (key, standing.clone())).collect::<BTreeMap<_, _>>()
+    });
+    prop_oneof![3 => Just(BTreeMap::new()), 1 => some]
+}
+
+fn refusals() -> impl Strategy<Value = BTreeMap<ObjectKey, Refusal>> {
+    let key = ObjectKey { kind: ObjectKind::Pod, name: "chat-1".into() };
+    let refusal = Refusal { cause: RefusalCause::Quota, message: "exceeded quota".into() };
+    prop_oneof![3 => Just(BTreeMap::new()), 1 => Just(BTreeMap::from([(key, refusal)]))]
 }
 
 fn situation() -> impl Strategy<Value = (Desired, Observed)> {
     spec().prop_flat_map(|spec| {
         let desired = desired(&spec);
         let pods = proptest::collection::vec(pod(&desired), 0..9);
-        (Just(desired), pods).prop_map(|(desired, pods)| {
-            let pods = pods.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
-            (desired, Observed { pods, ..Observed::default() })
-        })
+        let others = others(&desired);
+        (Just(desired), pods, others, refusals(), 0..6_usize).prop_map(
+            |(desired, pods, others, refusals, aside)| {
+                let pods = pods.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
+                let aside = (0..aside).map(|i| PodName(format!("aside-{i}"))).collect();
+                (desired, Observed { pods, others, refusals, aside, ..Observed::default() })
+            },
+        )
     })
 }
 
@@ -151,6 +191,39 @@ proptest! {
             in_force(pod).max(granted.unwrap_or(0.0))
         }).sum();
         prop_assert!(after <= before.max(BUDGET.into()) + 0.001, "{after} after {before}");
+    }
+
+    #[test]
+    fn what_is_not_the_clusters_is_never_written_and_no_pod_is_made_on_it((desired, observed) in situation()) {
+        let others = |kind, name: &str| observed.others.contains_key(&ObjectKey { kind, name: name.into() });
+        let lacks = observed.others.keys().any(|key| {
+            matches!(key.kind, ObjectKind::Secret | ObjectKind::ServiceAccount)
+        });
+        for action in plan(&desired, &observed, at(0)).actions {
+            match action {
+                Action::Apply { key, .. } | Action::Remove { key } => {
+                    prop_assert!(!others(key.kind, &key.name), "{key}");
+                }
+                Action::CreateSecret(which) => {
+                    prop_assert!(!others(ObjectKind::Secret, &which.name(&desired)), "{which:?}");
+                }
+                Action::CreatePod(pod) => {
+                    let name = PodName(pod.metadata.name.unwrap());
+                    prop_assert!(!lacks && !observed.aside.contains(&name), "{name}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_to_see_to_is_never_called_ready((desired, observed) in situation()) {
+        let taken = observed.others.values().any(|standing| matches!(standing, Standing::Taken(_)));
+        let wrong = taken || !observed.refusals.is_empty();
+        let status = plan(&desired, &observed, at(0)).status;
+        prop_assert!(!wrong || status.reason != "Ready");
+        let fails = status.conditions.iter().any(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+        prop_assert!(!wrong || fails);
     }
 
     #[test]
