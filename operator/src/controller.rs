@@ -18,6 +18,9 @@ use crate::memory::Memory;
 use crate::observe::{newest, observe};
 use crate::report::{Outcome, report};
 
+/// A refusal is in the status after this time.
+const TOLD: Duration = Duration::from_secs(1);
+
 /// Passes over a cluster once.
 ///
 /// # Errors
@@ -79,12 +82,22 @@ async fn pass(cluster: &Stored, context: &Context, memory: &mut Memory) -> Resul
     memory.plan = plan.memory;
     memory.wake = plan.wake;
     // 4. Execute: the status first, since it records the decision that a successor reads.
-    let status_changed =
-        write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await?;
+    let status = write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await;
+    // Where the status alone is refused, clients are still to be moved.
+    let (status_changed, unwritten) = match status {
+        Ok(changed) => (changed, None),
+        Err(error) if error.refusal().is_some() => (false, Some(error)),
+        Err(error) => return Err(error),
+    };
     let executor = Executor { context, desired: &desired, seen: &seen };
     let (done, failed) = executor.carry_out(plan.actions, memory).await;
     // 5. Report: events.
     let outcome = Outcome { reasons: &plan.reasons, status_changed, done: &done, failed: &failed };
     report(context, cluster, &outcome, memory).await;
-    Ok([plan.wake, memory.backoff.soonest()].into_iter().flatten().min())
+    if let Some(error) = unwritten {
+        return Err(error);
+    }
+    // What has just been refused is to be seen soon.
+    let told = failed.iter().any(|failure| failure.error.refusal().is_some()).then_some(TOLD);
+    Ok([plan.wake, memory.backoff.soonest(), told].into_iter().flatten().min())
 }
