@@ -1,6 +1,6 @@
 //! The operator's shell: watch, observe, execute, report. What to do is decided in `operator-core`.
 //!
-//! - [`runtime`] wires it up: [`args`], [`lease`], [`watches`], [`admin`], [`metrics`].
+//! - [`runtime`] wires it up: [`args`], [`lease`], [`watches`], [`rights`], [`admin`], [`metrics`].
 //! - [`controller`] is one pass over a cluster. It reads through [`observe`] ([`gateways`], [`lookups`], [`secrets`]), writes through
 //!   [`execute`] alone, says so through [`report`], and keeps what the next pass needs in [`memory`] ([`written`], [`rewrites`], [`backoff`], [`said`]);
 //!   [`context`] is what every pass shares.
@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod observe;
 pub mod report;
 pub mod rewrites;
+pub mod rights;
 pub mod runtime;
 pub mod said;
 pub mod secrets;

@@ -17,5 +17,6 @@ mod ownership;
 mod pods;
 mod process;
 mod release;
+mod rights;
 mod server;
 mod undecodable;
