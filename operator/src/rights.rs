@@ -90,6 +90,7 @@ pub fn needed(scopes: &[Scope], lease_namespace: &str, lease_name: &str) -> Vec<
 
 /// Tells whoever asks for readiness which rights are missing, for as long as the process runs. While the API server does not answer
 /// it is as ready as it was.
+#[expect(clippy::disallowed_methods, reason = "no pass waits for it")]
 pub async fn tell(admin: Admin, client: Client, needed: Vec<Right>) -> Infallible {
     let mut before = None;
     loop {

@@ -150,7 +150,8 @@ fn unseen(desired: &Desired, names: &Names, memory: &Memory) -> BTreeSet<ObjectK
     let set = ObjectKey { kind: ObjectKind::StatefulSet, name: desired.name.redis() };
     let has_redis = names.owned.contains_key(&set);
     let objects = resources::keys(desired).into_iter().filter(|key| {
-        !names.owned.contains_key(key) && !(has_redis && key.kind == ObjectKind::PersistentVolumeClaim)
+        let is_taken_already = has_redis && key.kind == ObjectKind::PersistentVolumeClaim;
+        !is_taken_already && !names.owned.contains_key(key)
     });
     let pods = memory.unseen_pods.iter().filter(|name| !names.aside.contains(*name));
     objects.chain(pods.map(|name| ObjectKey { kind: ObjectKind::Pod, name: name.0.clone() })).collect()
