@@ -36,7 +36,9 @@ pub struct Memory {
     pub secrets: Secrets,
     /// Objects that the watches do not show, as last looked up.
     pub lookups: Lookups,
-    /// Names of pods that the API server knows and the watch does not show.
+    /// Pods that the watch showed last, and that nobody had deleted: one that it shows no more may have lost the labels of the watch.
+    pub live_pods: BTreeSet<PodName>,
+    /// Names of pods that the API server knows, or may know, and the watch does not show.
     pub unseen_pods: BTreeSet<PodName>,
     /// Objects that admission changed when they were applied last.
     pub rewrites: Rewrites,

@@ -58,19 +58,25 @@ pub async fn observe(
 
     let pods = pods(desired, context, memory);
     memory.unseen_pods.retain(|name| !pods.contains_key(name));
+    memory.unseen_pods.extend(memory.live_pods.iter().filter(|name| !pods.contains_key(*name)).cloned());
+    memory.live_pods = pods.iter().filter(|(_, pod)| is_live(pod)).map(|(name, _)| name.clone()).collect();
     let names = names::names(desired, context, memory).await;
-    let gateways = gateways(desired, &pods, &names, memory);
-    ask(&gateways, &pods, context, memory).await;
+    let all: BTreeMap<_, _> =
+        pods.iter().chain(&names.aside).map(|(name, pod)| (name.clone(), pod.clone())).collect();
+    let uids: BTreeSet<_> = all.values().filter_map(|pod| pod.uid()).collect();
+    memory.reports.retain(|uid, _| uids.contains(uid));
+    let gateways = gateways(desired, &all, &names, memory);
+    ask(&gateways, &all, context, memory).await;
 
     let now = Timestamp::now();
-    let views = pods.iter().filter_map(|(name, pod)| {
-        let report = report(pod, memory, now);
-        Some((name.clone(), pod::view(pod, report)?))
-    });
+    let view =
+        |(name, pod): (&PodName, &Arc<Pod>)| Some((name.clone(), pod::view(pod, report(pod, memory, now))?));
+    let (views, aside) =
+        (pods.iter().filter_map(view).collect(), names.aside.iter().filter_map(view).collect());
     let owned = owned(desired, &names);
     let observed = Observed {
-        pods: views.collect(),
-        aside: names.aside,
+        pods: views,
+        aside,
         rewritten: memory.rewrites.of(&owned),
         owned,
         others: names.others,
@@ -98,10 +104,11 @@ fn pods(desired: &Desired, context: &Context, memory: &mut Memory) -> BTreeMap<P
             && pod.labels().get(CLUSTER).map(String::as_str) == Some(desired.name.as_str())
             && is_ours(&pod.metadata, desired)
     });
-    let pods = memory.pods.newest(seen.into_iter().map(|pod| (PodName(pod.name_any()), pod)).collect());
-    let uids: BTreeSet<_> = pods.values().filter_map(|pod| pod.uid()).collect();
-    memory.reports.retain(|uid, _| uids.contains(uid));
-    pods
+    memory.pods.newest(seen.into_iter().map(|pod| (PodName(pod.name_any()), pod)).collect())
+}
+
+fn is_live(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
 }
 
 /// The pods whose gateway can be asked: it runs, has an address, and there is a token.

@@ -15,8 +15,9 @@ use std::fmt;
 pub struct Observed {
     /// Gateway pods, those that terminate included.
     pub pods: BTreeMap<PodName, PodView>,
-    /// Pods of the cluster that were set aside: somebody took the label from them by which they are its gateways.
-    pub aside: BTreeSet<PodName>,
+    /// Pods of the cluster that were set aside: somebody took the label from them by which they are its gateways. Their clients
+    /// move as they did before, and come to the others.
+    pub aside: BTreeMap<PodName, PodView>,
     /// Live objects that the cluster controls, besides pods, as JSON.
     pub owned: BTreeMap<ObjectKey, serde_json::Value>,
     /// Objects under names that the cluster needs, which are not the cluster's.
@@ -106,6 +107,8 @@ pub struct PodView {
     pub phase: Phase,
     /// Condition Ready.
     pub ready: bool,
+    /// Since when that is so.
+    pub ready_since: Timestamp,
     /// Label mooring.dev/traffic.
     pub traffic: Traffic,
     /// Label mooring.dev/revision.

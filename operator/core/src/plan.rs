@@ -26,6 +26,7 @@ use drain::Steering;
 use fleet::Fleet;
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
+use objects::Outstanding;
 use rollout::Moves;
 use scale::Target;
 use std::time::Duration;
@@ -55,6 +56,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     }
     let grants = memory.grants.clone();
     let steering = drain::steer(desired, &fleet, &moves, size, &mut memory, now);
+    let outstanding = Outstanding::new(desired, observed, &fleet, size, now);
 
     let mut reasons = missing;
     reasons.extend(failures);
@@ -63,6 +65,7 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     reasons.extend(backplane::trouble(desired, observed, &fleet, now));
     reasons.extend(limit);
     reasons.extend(steering.blocked.clone());
+    reasons.extend(outstanding.reason(desired, observed));
     reasons.extend(unmet(&fleet, size, steering.draining, silent));
     if desired.paused {
         reasons.push(Reason::Paused);
@@ -70,11 +73,11 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     }
     reasons.sort();
     let status = status::status(desired, observed, &fleet, size, &steering, &reasons, now);
-    let wake = wake(&fleet, size, &steering, now);
+    let wake = wake(&fleet, size, &steering, &reasons, now);
     let actions = if desired.paused {
         Vec::new()
     } else {
-        actions(desired, observed, &fleet, size, moves, steering, now)
+        actions(desired, observed, &fleet, outstanding, moves, steering, now)
     };
     Plan { actions, status, memory, wake, reasons }
 }
@@ -92,12 +95,12 @@ fn actions(
     desired: &Desired,
     observed: &Observed,
     fleet: &Fleet<'_>,
-    size: u32,
+    outstanding: Outstanding,
     moves: Moves,
     steering: Steering,
     now: Timestamp,
 ) -> Vec<Action> {
-    let mut actions = objects::actions(desired, observed, fleet, size, now);
+    let mut actions = outstanding.actions(desired, observed);
     actions.extend(fleet.all().filter_map(relabel));
     let needless = fleet.all().filter(|m| m.drains_needlessly() && !moves.takes_away(m.name)).map(|m| m.name);
     actions.extend(moves.back.iter().chain(needless).map(|pod| Action::CancelDrain { pod: pod.clone() }));
@@ -141,7 +144,7 @@ fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Rea
     }
     let deadline = SignedDuration::try_from(desired.progress_deadline).unwrap_or(SignedDuration::MAX);
     let late = |m: fleet::Member<'_>| {
-        m.updated && m.serving() && !m.view.ready && now.duration_since(m.view.created) >= deadline
+        m.updated && m.serving() && !m.view.ready && now.duration_since(m.view.ready_since) >= deadline
     };
     let waiting = fleet.count(late);
     troubles.extend((waiting > 0).then_some(Reason::ProgressDeadlineExceeded { waiting }));
@@ -164,11 +167,18 @@ fn unmet(fleet: &Fleet<'_>, size: u32, draining: usize, silent: Vec<PodName>) ->
     .collect()
 }
 
-/// With the gateways' reports, while there are any or should be; earlier if something is due by then.
-fn wake(fleet: &Fleet<'_>, size: u32, steering: &Steering, now: Timestamp) -> Option<Duration> {
+/// With the gateways' reports, while there are any or should be, or anything else is missing; earlier if something is due by then.
+fn wake(
+    fleet: &Fleet<'_>,
+    size: u32,
+    steering: &Steering,
+    reasons: &[Reason],
+    now: Timestamp,
+) -> Option<Duration> {
     let deadlines = fleet.all().filter_map(fleet::Member::leaving).filter_map(|leaving| leaving.deadline);
     let due = deadlines.map(|deadline| deadline + OVERTIME).chain(steering.next).filter(|at| *at > now).min();
     let due = due.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-    let reports = (size > 0 || fleet.all().count() > 0).then_some(REPORT_PERIOD);
+    let waits = size > 0 || fleet.all().count() > 0 || reasons.iter().any(Reason::is_in_the_way);
+    let reports = waits.then_some(REPORT_PERIOD);
     [due, reports].into_iter().flatten().min()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ObjectMeta};
 use operator_core::desired::Desired;
@@ -24,7 +25,7 @@ pub struct Names {
     /// The cluster's generated Secrets that exist.
     pub secrets: Vec<GeneratedSecret>,
     /// The cluster's pods that are no longer its gateways.
-    pub aside: BTreeSet<PodName>,
+    pub aside: BTreeMap<PodName, Arc<Pod>>,
     /// Not the cluster's, or not known to be.
     pub others: BTreeMap<ObjectKey, Standing>,
     /// Look-ups that were refused.
@@ -86,11 +87,8 @@ impl Names {
                 if lost_label(metadata, desired).is_none() {
                     // The watch is about to show it.
                     memory.unseen_pods.remove(&name);
-                } else if metadata.deletion_timestamp.is_none() {
-                    self.aside.insert(name);
-                } else {
-                    // Its name is not free before it is gone.
-                    self.others.insert(key, Standing::Unknown);
+                } else if let Some(pod) = as_pod(object) {
+                    self.aside.insert(name, Arc::new(pod));
                 }
             }
             _ if is_ours(metadata, desired) => {
@@ -135,14 +133,17 @@ fn watched(
 }
 
 /// Pods that lost the label of their cluster and kept those by which they are watched.
-fn set_aside(desired: &Desired, context: &Context) -> impl Iterator<Item = PodName> {
+fn set_aside(desired: &Desired, context: &Context) -> impl Iterator<Item = (PodName, Arc<Pod>)> {
     let pods = context.stores.pods.state_filter(|pod| {
         pod.metadata.namespace.as_deref() == Some(&desired.namespace)
-            && pod.metadata.deletion_timestamp.is_none()
             && is_ours(&pod.metadata, desired)
             && lost_label(&pod.metadata, desired).is_some()
     });
-    pods.into_iter().map(|pod| PodName(pod.name_any()))
+    pods.into_iter().map(|pod| (PodName(pod.name_any()), pod))
+}
+
+fn as_pod(object: &DynamicObject) -> Option<Pod> {
+    serde_json::from_value(serde_json::to_value(object).ok()?).ok()
 }
 
 /// What the cluster needs, or came upon, and the watches do not show. The volume matters before Redis takes it.
@@ -153,6 +154,6 @@ fn unseen(desired: &Desired, names: &Names, memory: &Memory) -> BTreeSet<ObjectK
         let is_taken_already = has_redis && key.kind == ObjectKind::PersistentVolumeClaim;
         !is_taken_already && !names.owned.contains_key(key)
     });
-    let pods = memory.unseen_pods.iter().filter(|name| !names.aside.contains(*name));
+    let pods = memory.unseen_pods.iter().filter(|name| !names.aside.contains_key(*name));
     objects.chain(pods.map(|name| ObjectKey { kind: ObjectKind::Pod, name: name.0.clone() })).collect()
 }

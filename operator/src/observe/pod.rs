@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition,
+};
 use kube::ResourceExt;
 use operator_core::names::{
     DRAIN_DEADLINE, DRAIN_REASON, DRAIN_SINCE, DRAINING, GATEWAY_CONTAINER, PULLS, REVISION, Revision,
@@ -19,11 +21,13 @@ const PASSING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 pub fn view(pod: &Pod, report: Report) -> Option<PodView> {
     let meta = &pod.metadata;
     let created = meta.creation_timestamp.as_ref()?.0;
+    let ready = condition(pod, "Ready");
     Some(PodView {
         uid: meta.uid.clone()?,
         resource_version: meta.resource_version.clone()?,
         phase: phase(pod),
-        ready: is_ready(pod),
+        ready: ready.is_some_and(|ready| ready.status == "True"),
+        ready_since: ready.and_then(|ready| Some(ready.last_transition_time.as_ref()?.0)).unwrap_or(created),
         traffic: traffic(pod, created),
         revision: Revision(revision(pod).unwrap_or_default()),
         pulls: pod.annotations().get(PULLS).cloned(),
@@ -57,10 +61,8 @@ fn lost_labels(pod: &Pod) -> BTreeMap<String, String> {
 }
 
 fn unschedulable(pod: &Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let waits = conditions.iter().find(|condition| {
-        condition.type_ == "PodScheduled"
-            && condition.status == "False"
+    let waits = condition(pod, "PodScheduled").filter(|condition| {
+        condition.status == "False"
             && matches!(condition.reason.as_deref(), Some("Unschedulable" | "SchedulingGated"))
     })?;
     waits.message.clone().or_else(|| waits.reason.clone())
@@ -91,9 +93,8 @@ fn phase(pod: &Pod) -> Phase {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 
 /// What the label says, and without it the annotations; one that cannot be read counts as the pod's beginning, so that its drain
@@ -163,13 +164,15 @@ mod tests {
     #[test]
     fn a_pod_that_serves_is_seen_as_it_is() {
         let labels = json!({"mooring.dev/revision": "abc", "mooring.dev/traffic": "serving"});
-        let status = json!({"phase": "Running", "podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]});
+        let status = json!({"phase": "Running", "podIP": "10.0.0.7", "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}]});
         let pod = pod(labels, json!({"mooring.dev/pulls": "gateway:1 secret"}), status);
         let expected = PodView {
             uid: "u".into(),
             resource_version: "7".into(),
             phase: Phase::Running,
             ready: true,
+            ready_since: "2026-01-01T00:00:05Z".parse().unwrap(),
             traffic: Traffic::Serving,
             revision: Revision("abc".into()),
             pulls: Some("gateway:1 secret".into()),

@@ -1,9 +1,14 @@
 //! Clusters and what is around them, as a person's client makes and reads them.
 
+use std::future::ready;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta,
+    WatchEvent, WatchParams,
 };
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
@@ -45,13 +50,33 @@ pub async fn condition(client: &Client, name: &str, type_: &str) -> Option<Condi
 /// Waits until a cluster says for this reason that something is in the way, and gives its words.
 pub async fn until_it_fails(client: &Client, name: &str, reason: &str) -> String {
     until(&format!("{name} to say {reason}"), || async {
-        status(client, name).await.reason == reason
-            && condition(client, name, "ReplicaFailure")
-                .await
-                .is_some_and(|failure| failure.status == "True" && failure.reason == reason)
+        let status = status(client, name).await;
+        let is_said = |type_: &str, value: &str| {
+            status
+                .conditions
+                .iter()
+                .any(|one| one.type_ == type_ && one.status == value && one.reason == reason)
+        };
+        status.reason == reason && is_said("ReplicaFailure", "True") && is_said("Ready", "False")
     })
     .await;
     condition(client, name, "ReplicaFailure").await.unwrap().message
+}
+
+/// What a cluster's Reason column has shown from now on.
+pub async fn reasons_from_now_on(client: &Client, name: &str) -> Arc<Mutex<Vec<String>>> {
+    let of_cluster = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let changes = clusters(client).watch(&of_cluster, "0").await.unwrap();
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let seen = shown.clone();
+    tokio::spawn(changes.for_each(move |change| {
+        let (WatchEvent::Added(cluster) | WatchEvent::Modified(cluster)) = change.unwrap() else {
+            return ready(());
+        };
+        seen.lock().unwrap().extend(cluster.status.map(|status| status.reason));
+        ready(())
+    }));
+    shown
 }
 
 /// Waits until a cluster has this many gateways, and waits for nothing but its Redis, which nobody runs here.

@@ -1,14 +1,14 @@
 //! What the API server refuses and what admission changes: told in its words, tried ever more seldom, and over when its cause is gone.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use operator_core::refusal::RefusalCause;
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    clusters, condition, create, edit, find, gateways, make, pods, remove, start, status, until_it_fails,
-    until_it_rests,
+    clusters, condition, create, edit, find, gateways, make, pods, reasons_from_now_on, remove, start,
+    status, until_it_fails, until_it_rests,
 };
 use crate::process::until;
 use crate::server::Server;
@@ -50,14 +50,14 @@ async fn pods_beyond_a_quota_are_told_tried_one_at_a_time_and_made_when_it_is_ra
     until_it_rests(&client, "chat", 5).await;
 }
 
-fn denial(message: &str) -> [Value; 2] {
+fn denial(resource: &str, message: &str) -> [Value; 2] {
     [
-        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "no-pods"},
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "denied"},
             "spec": {"failurePolicy": "Fail",
-                "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
+                "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": [resource]}]},
                 "validations": [{"expression": "false", "message": message}]}}),
-        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "no-pods"},
-            "spec": {"policyName": "no-pods", "validationActions": ["Deny"]}}),
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "denied"},
+            "spec": {"policyName": "denied", "validationActions": ["Deny"]}}),
     ]
 }
 
@@ -74,7 +74,7 @@ fn plain_pod() -> Value {
 #[tokio::test]
 async fn pods_that_admission_denies_are_told_in_its_words_and_made_when_it_lets_them() {
     let (_server, client, operator) = start("denied").await;
-    for object in denial("pods need a cost centre") {
+    for object in denial("pods", "pods need a cost centre") {
         make(&client, &object).await;
     }
     until("the policy to count", || async { try_a_pod(&client, plain_pod()).await.is_err() }).await;
@@ -84,10 +84,45 @@ async fn pods_that_admission_denies_are_told_in_its_words_and_made_when_it_lets_
     let available = condition(&client, "chat", "Available").await.unwrap();
     assert_eq!((available.status.as_str(), available.reason.as_str()), ("False", "AdmissionDenied"));
     operator.passes(2).await;
-    for object in denial("") {
+    for object in denial("pods", "") {
         remove(&client, &object).await;
     }
     until_it_rests(&client, "chat", 1).await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_called_ready_before_what_it_needs_is_there_and_once_it_is() {
+    let (_server, client, operator) = start("truth").await;
+    for object in denial("services", "no doors here") {
+        make(&client, &object).await;
+    }
+    let services: Api<Service> = Api::default_namespaced(client.clone());
+    let any = json!({"metadata": {"name": "any"}, "spec": {"ports": [{"port": 80}]}});
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    until("the policy to count", || async {
+        services.create(&dry_run, &serde_json::from_value(any.clone()).unwrap()).await.is_err()
+    })
+    .await;
+    let shown = reasons_from_now_on(&client, "chat").await;
+    // Without pods and Redis, objects are all that there is to wait for.
+    create(&client, "chat", json!({"replicas": 0, "backplane": {"memory": {}}})).await;
+    let told = until_it_fails(&client, "chat", "AdmissionDenied").await;
+    assert!(told.contains("no doors here"), "{told}");
+    operator.passes(2).await;
+    assert_eq!(shown.lock().unwrap().iter().find(|reason| *reason != "AdmissionDenied"), None);
+    for object in denial("services", "") {
+        remove(&client, &object).await;
+    }
+    until("it to be ready", || async {
+        condition(&client, "chat", "Ready").await.is_some_and(|ready| ready.status == "True")
+    })
+    .await;
+    for name in ["chat", "chat-gateway", "chat-control"] {
+        assert!(
+            services.get_opt(name).await.unwrap().is_some(),
+            "it was called ready without Service {name}"
+        );
+    }
 }
 
 /// The words of one version of Kubernetes are not those of another.

@@ -38,6 +38,8 @@ async fn a_pod_that_is_set_aside_is_replaced_told_and_left_alone_until_it_has_it
         let writes = server.writes();
         operator.passes(6).await;
         assert_eq!(server.writes(), writes, "without {lost}");
+        let made = |(verb, resource, _): &&(String, String, String)| verb == "create" && resource == "pods";
+        assert_eq!(writes.iter().filter(made).count(), 3, "a pod that is there was made once more");
         assert_eq!(pods(&client).get(&aside.name_any()).await.unwrap().uid(), aside.uid());
 
         label(&client, &aside.name_any(), json!({lost: before})).await;

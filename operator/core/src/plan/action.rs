@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// What to do now, and what to say about it.
 ///
-/// The shell writes `status` first, when it differs from the one last written, and carries out `actions` after that, in order:
-/// `status.desiredReplicas` is the record of the scaling decision that a successor reads.
+/// The shell carries out `actions` in order, and writes after that the `status` of a plan made with what came of them. Only where
+/// the size has changed is this plan's `status` written first: `status.desiredReplicas` is the record that a successor reads.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {

@@ -2,6 +2,7 @@
 
 use super::Reason;
 use super::fleet::Fleet;
+use crate::names::PodName;
 use crate::observed::{ObjectKey, ObjectKind, Observed};
 use crate::ownership::Standing;
 
@@ -42,11 +43,16 @@ pub(super) fn holds(observed: &Observed, size: u32) -> bool {
 }
 
 fn too_many_aside(observed: &Observed, size: u32) -> bool {
-    observed.aside.len() >= MOST_ASIDE.max(size as usize)
+    left_aside(observed).count() >= MOST_ASIDE.max(size as usize)
+}
+
+/// Those that nobody has deleted yet.
+fn left_aside(observed: &Observed) -> impl Iterator<Item = &PodName> {
+    observed.aside.iter().filter(|(_, view)| view.deletion.is_none()).map(|(name, _)| name)
 }
 
 fn set_aside(observed: &Observed, size: u32) -> Option<Reason> {
-    let pods: Vec<_> = observed.aside.iter().cloned().collect();
+    let pods: Vec<_> = left_aside(observed).cloned().collect();
     let too_many = too_many_aside(observed, size);
     (!pods.is_empty()).then_some(Reason::PodsSetAside { pods, too_many })
 }

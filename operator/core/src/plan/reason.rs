@@ -108,7 +108,7 @@ pub enum Reason {
         /// Its StatefulSet.
         set: String,
     },
-    /// A rollout makes no progress.
+    /// Pods that should be ready have not been for too long.
     ProgressDeadlineExceeded {
         /// Pods of the new revision that are not ready.
         waiting: usize,
@@ -117,6 +117,13 @@ pub enum Reason {
     DrainBlocked {
         /// Which.
         pod: PodName,
+    },
+    /// Objects around the pods are not there yet, or not as the spec asks.
+    Reconciling {
+        /// The first of them.
+        key: ObjectKey,
+        /// How many there are besides.
+        more: usize,
     },
     /// Pods are not ready yet.
     WaitingForPods {
@@ -195,6 +202,7 @@ impl Reason {
             },
             Self::BackplaneNotReady { .. } => "BackplaneNotReady",
             Self::ProgressDeadlineExceeded { .. } => "ProgressDeadlineExceeded",
+            Self::Reconciling { .. } => "Reconciling",
             Self::WaitingForPods { .. } => "WaitingForPods",
             Self::WaitingForReports { .. } => "WaitingForReports",
             Self::TooManyConnections { .. } => "TooManyConnections",
@@ -238,6 +246,21 @@ impl Reason {
                 | Self::ObjectRewritten { .. }
                 | Self::PodsSetAside { too_many: false, .. }
         )
+    }
+
+    /// The cluster is not what the spec asks for while it is so. What the spec's own bounds hold back, and clients that are moved,
+    /// are no part of that.
+    #[must_use]
+    pub fn is_in_the_way(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Paused
+                | Self::DrainBlocked { .. }
+                | Self::Draining { .. }
+                | Self::WaitingForReports { .. }
+                | Self::TooManyConnections { .. }
+        );
+        !goes_on && !self.is_note()
     }
 
     /// The object that can't be made, or can't be changed.
@@ -305,7 +328,7 @@ impl fmt::Display for Reason {
             Self::ProgressDeadlineExceeded { waiting } => {
                 write!(
                     f,
-                    "{waiting} pods of the updated revision did not get ready in spec.rollout.progressDeadlineSeconds"
+                    "{waiting} pods of the updated revision have not been ready for spec.rollout.progressDeadlineSeconds"
                 )
             }
             Self::DrainBlocked { pod } => {
@@ -313,6 +336,13 @@ impl fmt::Display for Reason {
                     f,
                     "no ready pod has room for the clients of {pod}: add pods, or raise spec.limits.maxConnections"
                 )
+            }
+            Self::Reconciling { key, more } => {
+                write!(f, "{key}")?;
+                match more {
+                    0 => f.write_str(" is not yet as the spec asks"),
+                    more => write!(f, " and {more} more objects are not yet as the spec asks"),
+                }
             }
             Self::WaitingForPods { pods } => write!(f, "{pods} serving pods are not ready yet"),
             Self::RollingOut { left } => write!(f, "{left} pods of an older revision are left"),

@@ -26,9 +26,10 @@ pub(super) fn status(
     let updated = desired.revision.to_string();
     let complete = count(|m| m.updated && m.ready_serving()) >= wanted
         && fleet.count(|m| !m.updated) == 0
-        && !reasons.iter().any(|reason| reason.refused().is_some());
+        && !reasons.iter().any(|r| r.refused().is_some() || matches!(r, Reason::Reconciling { .. }));
     let mut conditions =
         Conditions { previous: &previous.conditions, generation: desired.generation, now, list: vec![] };
+    ready_condition(&mut conditions, reasons);
     available(&mut conditions, ready, wanted, without_service(desired, observed, reasons), reasons);
     progressing(&mut conditions, complete, reasons);
     backplane_ready(&mut conditions, desired, fleet, reasons);
@@ -77,10 +78,13 @@ pub(super) fn refused(
         other => other.name(),
     };
     let mut conditions = Conditions { previous: &previous.conditions, generation, now, list: vec![] };
-    conditions.set("Progressing", "False", kind, reason.to_string());
-    let others = previous.conditions.iter().filter(|condition| condition.type_ != "Progressing").cloned();
-    let mut list: Vec<_> = others.collect();
-    list.append(&mut conditions.list);
+    for type_ in ["Ready", "Progressing"] {
+        conditions.set(type_, "False", kind, reason.to_string());
+    }
+    let mut list = conditions.list;
+    let is_said = |type_: &str| list.iter().any(|said| said.type_ == type_);
+    let others: Vec<_> = previous.conditions.iter().filter(|one| !is_said(&one.type_)).cloned().collect();
+    list.extend(others);
     WebSocketClusterStatus {
         observed_generation: generation,
         reason: reason.name().into(),
@@ -126,6 +130,14 @@ impl Conditions<'_> {
 
     fn set_by(&mut self, type_: &str, status: &str, reason: &Reason) {
         self.set(type_, status, reason.name(), reason.to_string());
+    }
+}
+
+/// For tools that wait: everything that the spec asks for is there, as it asks for it.
+fn ready_condition(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
+    match reasons.iter().find(|reason| reason.is_in_the_way()) {
+        Some(reason) => conditions.set_by("Ready", "False", reason),
+        None => conditions.set("Ready", "True", "AsDesired", "the cluster is as the spec asks".into()),
     }
 }
 
@@ -179,8 +191,12 @@ fn progressing(conditions: &mut Conditions<'_>, complete: bool, reasons: &[Reaso
     } else if let Some(reason) = reasons.iter().find(blocker) {
         conditions.set_by("Progressing", "False", reason);
     } else {
-        let under_way =
-            reasons.iter().find(|r| matches!(r, Reason::RollingOut { .. } | Reason::WaitingForPods { .. }));
+        let under_way = reasons.iter().find(|r| {
+            matches!(
+                r,
+                Reason::RollingOut { .. } | Reason::WaitingForPods { .. } | Reason::Reconciling { .. }
+            )
+        });
         match under_way {
             Some(reason) => conditions.set_by("Progressing", "True", reason),
             None => conditions.set("Progressing", "True", "Scaling", "pods are coming or going".into()),

@@ -37,7 +37,7 @@ pub fn pod_names(desired: &Desired, observed: &Observed, count: u32) -> Vec<PodN
     let is_free = |name: &PodName| {
         let key = ObjectKey { kind: ObjectKind::Pod, name: name.to_string() };
         !observed.pods.contains_key(name)
-            && !observed.aside.contains(name)
+            && !observed.aside.contains_key(name)
             && !observed.others.contains_key(&key)
     };
     candidates.filter(is_free).take(count as usize).collect()

@@ -146,6 +146,33 @@ fn a_gateway_that_falls_silent_before_its_turn_gets_a_deadline_and_nothing_of_th
 }
 
 #[test]
+fn a_pod_that_is_set_aside_while_it_drains_counts_until_it_is_through() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    for pod in [0, 2] {
+        seen.pods.get_mut(&name(pod)).unwrap().traffic = left(0, Some(600));
+    }
+    seen.pods.get_mut(&name(0)).unwrap().report = fresh(draining_report(50.0, 20, 80), at(10));
+    seen.pods.get_mut(&name(1)).unwrap().report = fresh(report(200), at(10));
+    seen.pods.get_mut(&name(2)).unwrap().report = fresh(report(90), at(10));
+    let (aside, view) = seen.pods.pop_first().unwrap();
+    seen.aside.insert(aside.clone(), view);
+    assert_eq!(orders(&desired, &seen, at(10)), []);
+    // What it was granted and has not told of counts as well, and what it does by itself once somebody deletes it.
+    let view = seen.aside.get_mut(&aside).unwrap();
+    view.report = fresh(draining_report(10.0, 20, 80), at(10));
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 40.0, 600)]);
+    seen.memory.grants.insert(aside.clone(), Grant { at: at(10), rate: 30.0 });
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 20.0, 600)]);
+    seen.memory.grants.clear();
+    let view = seen.aside.get_mut(&aside).unwrap();
+    (view.deletion, view.report) = (Some(at(600)), fresh(report(80), at(10)));
+    assert_eq!(orders(&desired, &seen, at(10)), []);
+    seen.aside.clear();
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 50.0, 600)]);
+}
+
+#[test]
 fn a_rate_granted_by_the_last_plan_counts_although_no_report_shows_it() {
     let desired = fixed(1);
     let mut seen = observed(&desired, &[80, 200, 90], at(0));

@@ -1,12 +1,14 @@
 //! What is in the way of pods and objects: each kind told apart, nothing of others touched, and over when its cause is gone.
 
-use crate::fixtures::{at, desired, name, observed, serving};
+use crate::fixtures::{around, at, desired, name, observed, serving};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference};
 use operator_core::crd::WebSocketClusterStatus;
 use operator_core::desired::Desired;
 use operator_core::drift::differences;
 use operator_core::names::{PodName, Revision};
-use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, PodView, Rewritten, Waiting};
+use operator_core::observed::{
+    DrainCause, ObjectKey, ObjectKind, Observed, Phase, PodView, Rewritten, Traffic, Waiting,
+};
 use operator_core::ownership::{Holder, Standing, holder, is_ours};
 use operator_core::plan::{Action, Plan, plan};
 use operator_core::refusal::{Refusal, RefusalCause};
@@ -25,13 +27,7 @@ fn needed(desired: &Desired) -> Vec<ObjectKey> {
 fn complete() -> (Desired, Observed) {
     let desired = desired(&json!({"replicas": 2}));
     let mut seen = observed(&desired, &[5, 7], at(0));
-    let objects = resources::objects(&desired, 2).into_iter().map(|mut object| {
-        object.manifest["status"] = json!({"readyReplicas": 1});
-        (object.key, object.manifest)
-    });
-    seen.owned.extend(objects);
-    let secrets = needed(&desired).into_iter().filter(|key| key.kind == ObjectKind::Secret);
-    seen.owned.extend(secrets.map(|key| (key, json!({}))));
+    seen.owned = around(&desired, 2);
     (desired, seen)
 }
 
@@ -76,6 +72,79 @@ fn with_nothing_in_the_way_nothing_is_done_and_the_cluster_is_ready() {
     let Plan { actions, status, .. } = plan(&desired, &seen, at(0));
     assert_eq!((actions, status.reason.as_str()), (vec![], "Ready"));
     assert_eq!(short(&status, "ReplicaFailure"), ("False", "NothingInTheWay"));
+    assert_eq!(short(&status, "Ready"), ("True", "AsDesired"));
+}
+
+#[test]
+fn a_cluster_that_lacks_an_object_is_not_ready_whatever_its_size_and_looks_again() {
+    for replicas in [0, 2] {
+        let desired = desired(&json!({"replicas": replicas}));
+        let mut seen = observed(&desired, &[5, 7][..replicas as usize], at(0));
+        seen.owned = around(&desired, replicas);
+        assert_eq!(short(&plan(&desired, &seen, at(0)).status, "Ready"), ("True", "AsDesired"));
+        for key in around(&desired, replicas).into_keys() {
+            for standing in [None, Some(Standing::Unknown), Some(Standing::Taken(Holder::Nobody))] {
+                let lacking = &mut seen.clone();
+                lacking.owned.remove(&key);
+                let is_taken = matches!(standing, Some(Standing::Taken(_)));
+                lacking.others.extend(standing.map(|standing| (key.clone(), standing)));
+                let Plan { status, wake, .. } = plan(&desired, lacking, at(0));
+                let redis = key.kind == ObjectKind::StatefulSet;
+                let reason = match (is_taken, redis) {
+                    (true, _) => "NameTaken",
+                    (false, true) => "BackplaneNotReady",
+                    (false, false) => "Reconciling",
+                };
+                assert_eq!(short(&status, "Ready"), ("False", reason), "{key}");
+                assert_eq!(status.reason, reason);
+                assert_ne!(short(&status, "Progressing"), ("True", "Complete"), "{key}");
+                assert!(wake.is_some(), "nobody looks again for {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_object_that_drifted_or_is_no_longer_asked_for_is_told_until_that_is_mended() {
+    let (desired, mut seen) = complete();
+    let key = ObjectKey { kind: ObjectKind::Service, name: "chat".into() };
+    seen.owned.get_mut(&key).unwrap()["spec"]["selector"] = json!({"app": "theirs"});
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!(short(&status, "Ready"), ("False", "Reconciling"));
+    assert_eq!(condition(&status, "Ready").message, "Service chat is not yet as the spec asks");
+    let memory = crate::fixtures::desired(&json!({"replicas": 1, "backplane": {"memory": {}}}));
+    let mut seen = observed(&memory, &[5], at(0));
+    seen.owned = around(&memory, 1);
+    assert_eq!(short(&plan(&memory, &seen, at(0)).status, "Ready"), ("True", "AsDesired"));
+    seen.owned.extend(around(&desired, 1).into_iter().filter(|(key, _)| key.name == "chat-redis"));
+    let status = plan(&memory, &seen, at(0)).status;
+    let told = "NetworkPolicy chat-redis and 2 more objects are not yet as the spec asks";
+    assert_eq!(condition(&status, "Ready").message, told);
+}
+
+#[test]
+fn what_the_specs_own_bounds_hold_back_and_clients_that_are_moved_leave_a_cluster_ready() {
+    let (desired, mut seen) = complete();
+    let surplus = (name(2), serving(&desired.revision, 9, at(0)));
+    seen.pods.extend([surplus]);
+    pod(&mut seen, 2).traffic =
+        Traffic::Draining { cause: DrainCause::ScaleDown, since: at(0), deadline: None };
+    let status = plan(&desired, &seen, at(0)).status;
+    assert_eq!((status.reason.as_str(), short(&status, "Ready")), ("Draining", ("True", "AsDesired")));
+    let spec = json!({"scaling": {"minReplicas": 2, "maxReplicas": 2, "connectionsPerPod": 1}});
+    let full = crate::fixtures::desired(&spec);
+    let mut seen = observed(&full, &[5, 7], at(0));
+    seen.owned = around(&full, 2);
+    let status = plan(&full, &seen, at(0)).status;
+    assert_eq!(
+        (status.reason.as_str(), short(&status, "Ready")),
+        ("TooManyConnections", ("True", "AsDesired"))
+    );
+    let paused = crate::fixtures::desired(&json!({"replicas": 2, "paused": true}));
+    let (_, mut seen) = complete();
+    assert_eq!(short(&plan(&paused, &seen, at(0)).status, "Ready"), ("True", "AsDesired"));
+    seen.owned.pop_first();
+    assert_eq!(short(&plan(&paused, &seen, at(0)).status, "Ready"), ("False", "Reconciling"));
 }
 
 #[test]
@@ -89,6 +158,7 @@ fn an_object_of_any_kind_that_is_anothers_is_never_written_and_the_cluster_is_no
         assert_eq!(status.reason, "NameTaken");
         assert_eq!(short(&status, "ReplicaFailure"), ("True", "NameTaken"));
         assert_eq!(short(&status, "Progressing"), ("False", "NameTaken"));
+        assert_eq!(short(&status, "Ready"), ("False", "NameTaken"));
         let told = format!("{key} exists and is not this cluster's: delete it, or rename either");
         assert_eq!(condition(&status, "ReplicaFailure").message, told);
         let reachable = key != ObjectKey { kind: ObjectKind::Service, name: "chat".into() };
@@ -255,14 +325,15 @@ fn what_admission_changes_each_time_is_applied_when_its_time_has_come_or_somethi
     assert!(writes(&seen, 0), "what somebody else changed is not put right");
 }
 
-fn aside(count: usize) -> BTreeSet<PodName> {
-    (0..count).map(|index| PodName(format!("aside-{index}"))).collect()
+fn aside(desired: &Desired, count: usize) -> BTreeMap<PodName, PodView> {
+    let pod = |index| (PodName(format!("aside-{index}")), serving(&desired.revision, 3, at(0)));
+    (0..count).map(pod).collect()
 }
 
 #[test]
 fn a_pod_that_was_set_aside_is_replaced_and_told_and_the_cluster_is_ready() {
     let (desired, mut seen) = complete();
-    seen.aside = aside(1);
+    seen.aside = aside(&desired, 1);
     let status = plan(&desired, &seen, at(0)).status;
     assert_eq!(status.reason, "Ready");
     assert_eq!(short(&status, "ReplicaFailure"), ("False", "PodsSetAside"));
@@ -276,9 +347,9 @@ fn whatever_takes_the_labels_from_every_pod_does_not_make_pods_without_an_end() 
     let spec = |replicas: usize| desired(&json!({"replicas": replicas}));
     for (replicas, most) in [(1, 3), (3, 3), (5, 5)] {
         let desired = spec(replicas);
-        let mut seen = Observed { aside: aside(most - 1), ..Observed::default() };
+        let mut seen = Observed { aside: aside(&desired, most - 1), ..Observed::default() };
         assert_eq!(created(&plan(&desired, &seen, at(0))), replicas);
-        seen.aside = aside(most);
+        seen.aside = aside(&desired, most);
         let planned = plan(&desired, &seen, at(0));
         assert_eq!(created(&planned), 0);
         assert_eq!(short(&planned.status, "ReplicaFailure"), ("True", "PodsSetAside"));
@@ -386,7 +457,7 @@ fn a_pod_that_ends_after_it_lived_is_replaced_at_once_and_one_that_never_lived_s
 fn what_keeps_clients_away_weighs_more_than_what_keeps_pods_away_and_that_more_than_a_note() {
     let (desired, mut seen) = complete();
     taken(&mut seen, &ObjectKey { kind: ObjectKind::Service, name: "chat".into() }, Holder::Nobody);
-    seen.aside = aside(1);
+    seen.aside = aside(&desired, 1);
     let key = ObjectKey { kind: ObjectKind::Pod, name: "chat-1".into() };
     seen.refusals.insert(key, Refusal { cause: RefusalCause::Quota, message: "no".into() });
     let names: Vec<_> = plan(&desired, &seen, at(0)).reasons.iter().map(|reason| reason.name()).collect();

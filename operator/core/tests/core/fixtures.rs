@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use operator_core::crd::{WebSocketCluster, WebSocketClusterSpec};
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::{PodName, Revision};
-use operator_core::observed::{Observed, Phase, PodView, Report, Traffic, Troubles};
+use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic, Troubles};
+use operator_core::resources::{self, generated_secrets};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn defaults() -> Defaults {
     Defaults {
@@ -64,6 +65,7 @@ pub fn serving(revision: &Revision, connections: u32, now: Timestamp) -> PodView
         resource_version: "1".into(),
         phase: Phase::Running,
         ready: true,
+        ready_since: at(-1000),
         traffic: Traffic::Serving,
         revision: revision.clone(),
         pulls: None,
@@ -82,6 +84,17 @@ pub fn observed(desired: &Desired, connections: &[u32], now: Timestamp) -> Obser
         .enumerate()
         .map(|(i, connections)| (name(i), serving(&desired.revision, *connections, now)));
     Observed { pods: pods.collect(), ..Observed::default() }
+}
+
+/// Every object around the pods of a cluster of this size, as applied, and a Redis that is ready.
+pub fn around(desired: &Desired, size: u32) -> BTreeMap<ObjectKey, Value> {
+    let objects = resources::objects(desired, size).into_iter().map(|mut object| {
+        object.manifest["status"] = json!({"readyReplicas": 1});
+        (object.key, object.manifest)
+    });
+    let secrets = generated_secrets(desired).into_iter().map(|which| which.name(desired));
+    let secrets = secrets.map(|name| (ObjectKey { kind: ObjectKind::Secret, name }, json!({})));
+    objects.chain(secrets).collect()
 }
 
 pub fn name(index: usize) -> PodName {

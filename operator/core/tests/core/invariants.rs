@@ -1,6 +1,6 @@
 //! What holds whatever is seen.
 
-use crate::fixtures::{at, desired, draining_report, name, report, serving};
+use crate::fixtures::{around, at, desired, draining_report, name, report, serving};
 use gateway_core::control;
 use jiff::SignedDuration;
 use operator_core::desired::{Desired, Size};
@@ -92,6 +92,20 @@ fn others(desired: &Desired) -> impl Strategy<Value = BTreeMap<ObjectKey, Standi
     prop_oneof![3 => Just(BTreeMap::new()), 1 => some]
 }
 
+/// All that is around the pods, or all but some of it.
+fn owned(desired: &Desired) -> impl Strategy<Value = BTreeMap<ObjectKey, Value>> + use<> {
+    let all = (0..6_u32).prop_map({
+        let desired = desired.clone();
+        move |size| around(&desired, size)
+    });
+    let some = all.clone().prop_flat_map(|all| {
+        let all: Vec<_> = all.into_iter().collect();
+        let most = all.len();
+        proptest::sample::subsequence(all, 0..most).prop_map(|some| some.into_iter().collect())
+    });
+    prop_oneof![3 => all, 1 => some]
+}
+
 fn refusals() -> impl Strategy<Value = BTreeMap<ObjectKey, Refusal>> {
     let key = ObjectKey { kind: ObjectKind::Pod, name: "chat-1".into() };
     let refusal = Refusal { cause: RefusalCause::Quota, message: "exceeded quota".into() };
@@ -103,11 +117,14 @@ fn situation() -> impl Strategy<Value = (Desired, Observed)> {
         let desired = desired(&spec);
         let pods = proptest::collection::vec(pod(&desired), 0..9);
         let others = others(&desired);
-        (Just(desired), pods, others, refusals(), 0..6_usize).prop_map(
-            |(desired, pods, others, refusals, aside)| {
+        let aside = proptest::collection::vec(pod(&desired), 0..6);
+        (owned(&desired), Just(desired), pods, others, refusals(), aside).prop_map(
+            |(mut owned, desired, pods, others, refusals, aside)| {
+                owned.retain(|key, _| !others.contains_key(key));
                 let pods = pods.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
-                let aside = (0..aside).map(|i| PodName(format!("aside-{i}"))).collect();
-                (desired, Observed { pods, others, refusals, aside, ..Observed::default() })
+                let name = |i| PodName(format!("aside-{i}"));
+                let aside = aside.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
+                (desired, Observed { pods, others, owned, refusals, aside, ..Observed::default() })
             },
         )
     })
@@ -182,8 +199,8 @@ proptest! {
     #[test]
     fn the_rates_granted_and_in_force_never_exceed_the_budget((desired, observed) in situation()) {
         let planned = plan(&desired, &observed, at(0));
-        let before: f64 = observed.pods.values().map(in_force).sum();
-        let after: f64 = observed.pods.iter().map(|(name, pod)| {
+        let before: f64 = observed.pods.values().chain(observed.aside.values()).map(in_force).sum();
+        let after: f64 = observed.pods.iter().chain(&observed.aside).map(|(name, pod)| {
             let granted = planned.actions.iter().find_map(|action| match action {
                 Action::Drain { pod, rate, .. } if pod == name => Some(*rate),
                 _ => None,
@@ -209,7 +226,7 @@ proptest! {
                 }
                 Action::CreatePod(pod) => {
                     let name = PodName(pod.metadata.name.unwrap());
-                    prop_assert!(!lacks && !observed.aside.contains(&name), "{name}");
+                    prop_assert!(!lacks && !observed.aside.contains_key(&name), "{name}");
                 }
                 _ => {}
             }
@@ -224,6 +241,24 @@ proptest! {
         prop_assert!(!wrong || status.reason != "Ready");
         let fails = status.conditions.iter().any(|c| c.type_ == "ReplicaFailure" && c.status == "True");
         prop_assert!(!wrong || fails);
+    }
+
+    #[test]
+    fn a_cluster_that_is_called_ready_is_as_its_spec_asks((desired, observed) in situation()) {
+        let status = plan(&desired, &observed, at(0)).status;
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        if ready.status == "True" {
+            prop_assert!(status.ready_replicas >= status.desired_replicas);
+            let asked = around(&desired, u32::try_from(status.desired_replicas).unwrap());
+            for (key, mut object) in asked {
+                object["status"] = json!({"readyReplicas": 1});
+                let live = observed.owned.get(&key);
+                let is_secret = key.kind == ObjectKind::Secret;
+                prop_assert!(live.is_some_and(|live| is_secret || *live == object), "{key}");
+            }
+            let stays = |pod: &&PodView| pod.deletion.is_none();
+            prop_assert!(observed.pods.values().filter(stays).all(|pod| pod.revision == desired.revision));
+        }
     }
 
     #[test]

@@ -136,8 +136,8 @@ fn pod_names_are_new_and_the_same_each_time() {
     let view = crate::fixtures::serving(&desired.revision, 0, crate::fixtures::at(0));
     let taken = ObjectKey { kind: ObjectKind::Pod, name: names[2].to_string() };
     let seen = Observed {
-        pods: BTreeMap::from([(names[0].clone(), view)]),
-        aside: BTreeSet::from([names[1].clone()]),
+        pods: BTreeMap::from([(names[0].clone(), view.clone())]),
+        aside: BTreeMap::from([(names[1].clone(), view)]),
         others: BTreeMap::from([(taken, Standing::Taken(Holder::Nobody))]),
         ..Observed::default()
     };

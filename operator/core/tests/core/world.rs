@@ -286,6 +286,7 @@ impl World {
                 Phase::Running
             },
             ready: self.is_ready(pod),
+            ready_since: pod.created,
             traffic: pod.traffic,
             revision: pod.revision.clone(),
             pulls: None,
