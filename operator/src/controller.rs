@@ -8,6 +8,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use operator_core::crd::WebSocketClusterStatus;
 use operator_core::desired::{Desired, Stored};
+use operator_core::plan::Action::Drain;
 use operator_core::plan::{Plan, Reason, plan, refuse};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -89,7 +90,9 @@ async fn pass(cluster: &Stored, context: &Context, memory: &mut Memory) -> Resul
     let executor = Executor { context, desired: &desired, seen: &seen };
     let (done, failed) = executor.carry_out(plan.actions, memory).await;
     // 5. Report: the status and events, of what is so after that.
-    let (status, reasons) = if done.is_empty() && failed.is_empty() {
+    let mut tried = done.iter().chain(failed.iter().map(|failure| &failure.action));
+    // What a gateway is told, it tells itself in time.
+    let (status, reasons) = if tried.all(|action| matches!(action, Drain { .. })) {
         (plan.status, plan.reasons)
     } else {
         outcome(cluster, &desired, context, memory).await?

@@ -253,6 +253,24 @@ fn a_spec_that_cannot_work_leaves_the_rest_of_the_status_alone() {
 }
 
 #[test]
+fn at_its_largest_size_a_cluster_whose_connections_change_is_written_every_ten_seconds_alone() {
+    let desired = desired(&json!({"scaling": {"minReplicas": 2, "maxReplicas": 2, "connectionsPerPod": 10}}));
+    let status = |connections: u32| {
+        let mut seen = observed(&desired, &[connections, 90], at(0));
+        seen.owned = around(&desired, 2);
+        plan(&desired, &seen, at(0)).status
+    };
+    let (last, more) = (status(100), status(500));
+    assert_eq!(short(&last, "ScalingLimited"), ("True", "TooManyConnections"));
+    assert_ne!(condition(&last, "ScalingLimited").message, condition(&more, "ScalingLimited").message);
+    assert_eq!([1, 9, 10].map(|now| is_due(Some(&last), Some(at(0)), &more, at(now))), [false, false, true]);
+    // In other words it is news.
+    let mut other = last.clone();
+    other.conditions[0].message = "the cluster rests".into();
+    assert!(is_due(Some(&last), Some(at(0)), &other, at(1)));
+}
+
+#[test]
 fn a_change_of_the_counts_alone_is_written_every_ten_seconds_and_any_other_at_once() {
     let (desired, seen) = healthy();
     let last = WebSocketClusterStatus {
