@@ -132,7 +132,7 @@ pub struct WebSocketClusterSpec {
         "message": "spec.log: not a list of levels (off, error, warn, info, debug, trace) and module=level; write it like info,mooring_gateway::reactor=debug",
     }]))]
     pub log: Option<String>,
-    /// The operator reports the cluster's state and changes nothing.
+    /// The operator reports the cluster's state and changes nothing but the pace of drains that have begun.
     #[serde(default)]
     pub paused: bool,
 }

@@ -54,7 +54,9 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     if !missing.is_empty() || failure::holds(observed, size) || ends::holds(&memory, now) {
         moves.create = 0;
     }
-    let grants = memory.grants.clone();
+    if desired.paused {
+        moves = Moves { hold: true, ..Moves::default() };
+    }
     let steering = drain::steer(desired, &fleet, &moves, size, &mut memory, now);
     let outstanding = Outstanding::new(desired, observed, &fleet, size, now);
 
@@ -69,13 +71,13 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     reasons.extend(unmet(&fleet, size, steering.draining, silent));
     if desired.paused {
         reasons.push(Reason::Paused);
-        memory.grants = grants;
     }
     reasons.sort();
     let status = status::status(desired, observed, &fleet, size, &steering, &reasons, now);
     let wake = wake(&fleet, size, &steering, &reasons, now);
     let actions = if desired.paused {
-        Vec::new()
+        // Whatever is paused, clients are moved within the budget: pods that somebody deletes share it.
+        steering.actions.into_iter().filter(|action| matches!(action, Action::Drain { .. })).collect()
     } else {
         actions(desired, observed, &fleet, outstanding, moves, steering, now)
     };

@@ -277,7 +277,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSpec { message, .. } => f.write_str(message),
-            Self::Paused => f.write_str("spec.paused is true: nothing is changed until it is removed"),
+            Self::Paused => f.write_str(
+                "spec.paused is true: nothing but the pace of drains is changed until it is removed",
+            ),
             Self::SecretMissing { name, key } => {
                 write!(
                     f,

@@ -54,6 +54,14 @@ pub fn draining_report(rate: f64, moved: u64, remaining: u32) -> control::Report
     control::Report { drain: Some(drain), ..report(remaining) }
 }
 
+/// Of a gateway that got SIGTERM.
+pub fn terminated_report(rate: f64, remaining: u32) -> control::Report {
+    let trigger = DrainTrigger::Terminated;
+    let drain =
+        DrainProgress { trigger, connections_per_second: rate, moved: 0, remaining, seconds_left: 600 };
+    control::Report { drain: Some(drain), ..report(remaining) }
+}
+
 pub fn fresh(report: control::Report, now: Timestamp) -> Report {
     Report::Fresh { report, at: now }
 }
