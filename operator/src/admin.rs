@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -29,7 +28,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// What the admin server tells.
 #[derive(Clone)]
 pub struct Admin {
-    ready: Arc<AtomicBool>,
+    ready: Arc<Mutex<Result<(), String>>>,
     metrics: Metrics,
     totals: Arc<dyn Fn() -> Totals + Send + Sync>,
 }
@@ -37,12 +36,17 @@ pub struct Admin {
 impl Admin {
     /// Not ready yet; `totals` is asked at each scrape.
     pub fn new(metrics: Metrics, totals: impl Fn() -> Totals + Send + Sync + 'static) -> Self {
-        Self { ready: Arc::default(), metrics, totals: Arc::new(totals) }
+        let starting = Err("the API server has not said yet what the operator may do".into());
+        Self { ready: Arc::new(Mutex::new(starting)), metrics, totals: Arc::new(totals) }
     }
 
-    /// Ready to lead, or no longer.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    /// Ready to lead, or why not.
+    pub fn set_ready(&self, ready: Result<(), String>) {
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = ready;
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves for as long as the listener works.
@@ -86,11 +90,10 @@ impl Admin {
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "ok\n"),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ok\n"),
-            "/readyz" => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the API server has not answered yet, or this is ending\n",
-            ),
+            "/readyz" => match self.ready() {
+                Ok(()) => text(StatusCode::OK, "ok\n"),
+                Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
+            },
             "/metrics" => match self.metrics.encode(&(self.totals)()) {
                 Ok(body) => response(StatusCode::OK, metrics::CONTENT_TYPE, body.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
@@ -140,7 +143,7 @@ mod tests {
         let (admin, address) = served().await;
         assert_eq!(status(address, "GET /livez").await, "HTTP/1.1 200 OK");
         assert_eq!(status(address, "GET /readyz").await, "HTTP/1.1 503 Service Unavailable");
-        admin.set_ready(true);
+        admin.set_ready(Ok(()));
         assert_eq!(status(address, "GET /readyz").await, "HTTP/1.1 200 OK");
         assert_eq!(status(address, "GET /metrics").await, "HTTP/1.1 200 OK");
         assert_eq!(status(address, "POST /metrics").await, "HTTP/1.1 405 Method Not Allowed");

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use operator_core::observed::ObjectKey;
+use operator_core::refusal::Refusal;
 use tokio::time::Instant;
 
 use crate::error::Class;
@@ -15,6 +17,8 @@ pub struct Backoff(BTreeMap<String, Waiting>);
 struct Waiting {
     failures: u32,
     until: Instant,
+    /// What was refused, and why, if it was.
+    refusal: Option<(ObjectKey, Refusal)>,
 }
 
 impl Backoff {
@@ -25,9 +29,15 @@ impl Backoff {
     }
 
     /// An action failed once more.
-    pub fn failed(&mut self, action: String, class: Class) {
+    pub fn failed(&mut self, action: String, class: Class, refusal: Option<(ObjectKey, Refusal)>) {
         let failures = self.0.get(&action).map_or(1, |waiting| waiting.failures.saturating_add(1));
-        self.0.insert(action, Waiting { failures, until: Instant::now() + class.retry_after(failures) });
+        let until = Instant::now() + class.retry_after(failures);
+        self.0.insert(action, Waiting { failures, until, refusal });
+    }
+
+    /// What was refused last, of what is still to be done.
+    pub fn refusals(&self) -> impl Iterator<Item = (ObjectKey, Refusal)> {
+        self.0.values().filter_map(|waiting| waiting.refusal.clone())
     }
 
     /// Keeps the actions that are still planned; an action that worked or is not wanted any more starts anew next time.
@@ -46,17 +56,34 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use operator_core::observed::ObjectKind;
+    use operator_core::refusal::RefusalCause;
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_action_waits_longer_each_time_and_others_do_not() {
         let mut backoff = Backoff::default();
-        backoff.failed("a".into(), Class::Transient);
-        backoff.failed("a".into(), Class::Transient);
+        backoff.failed("a".into(), Class::Transient, None);
+        backoff.failed("a".into(), Class::Transient, None);
         assert!(backoff.holds("a") && !backoff.holds("b"));
         assert_eq!(backoff.soonest(), Some(Duration::from_secs(2)));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(!backoff.holds("a"));
         backoff.keep(|action| action != "a");
         assert_eq!(backoff.soonest(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_told_for_as_long_as_what_was_refused_is_to_be_done() {
+        let mut backoff = Backoff::default();
+        let key = ObjectKey { kind: ObjectKind::Pod, name: "chat-1".into() };
+        let refusal = |message: &str| Refusal { cause: RefusalCause::Quota, message: message.into() };
+        backoff.failed("CreatePod".into(), Class::Permanent, Some((key.clone(), refusal("one too many"))));
+        backoff.failed("Apply".into(), Class::Conflict, None);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert_eq!(backoff.refusals().collect::<Vec<_>>(), [(key.clone(), refusal("one too many"))]);
+        backoff.failed("CreatePod".into(), Class::Permanent, Some((key.clone(), refusal("two too many"))));
+        assert_eq!(backoff.refusals().collect::<Vec<_>>(), [(key, refusal("two too many"))]);
+        backoff.keep(|action| action != "CreatePod");
+        assert_eq!(backoff.refusals().count(), 0);
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
-use operator_core::desired::Stored;
-use operator_core::plan::{plan, refuse};
+use operator_core::crd::WebSocketClusterStatus;
+use operator_core::desired::{Desired, Stored};
+use operator_core::plan::Action::Drain;
+use operator_core::plan::{Plan, Reason, plan, refuse};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -78,13 +80,40 @@ async fn pass(cluster: &Stored, context: &Context, memory: &mut Memory) -> Resul
     debug!(cluster = %desired.name, namespace = desired.namespace, actions = ?plan.actions, reasons = ?plan.reasons, wake = ?plan.wake, "planned");
     memory.plan = plan.memory;
     memory.wake = plan.wake;
-    // 4. Execute: the status first, since it records the decision that a successor reads.
-    let status_changed =
-        write_status(context, cluster, seen.observed.status.as_ref(), &plan.status, memory).await?;
+    // 4. Execute: writes. A new size is recorded first; where that alone fails, clients are still to be moved.
+    let last = seen.observed.status.as_ref();
+    let recorded = if last.map_or(0, |last| last.desired_replicas) != plan.status.desired_replicas {
+        write_status(context, cluster, last, &plan.status, memory).await
+    } else {
+        Ok(false)
+    };
     let executor = Executor { context, desired: &desired, seen: &seen };
     let (done, failed) = executor.carry_out(plan.actions, memory).await;
-    // 5. Report: events.
-    let outcome = Outcome { reasons: &plan.reasons, status_changed, done: &done, failed: &failed };
+    // 5. Report: the status and events, of what is so after that.
+    let mut tried = done.iter().chain(failed.iter().map(|failure| &failure.action));
+    // What a gateway is told, it tells itself in time.
+    let (status, reasons) = if tried.all(|action| matches!(action, Drain { .. })) {
+        (plan.status, plan.reasons)
+    } else {
+        outcome(cluster, &desired, context, memory).await?
+    };
+    let last = newest(cluster, memory);
+    let written = write_status(context, cluster, last.status(), &status, memory).await;
+    let status_changed = [&recorded, &written].into_iter().any(|written| matches!(written, Ok(true)));
+    let outcome = Outcome { reasons: &reasons, status_changed, done: &done, failed: &failed };
     report(context, cluster, &outcome, memory).await;
+    written?;
     Ok([plan.wake, memory.backoff.soonest()].into_iter().flatten().min())
+}
+
+/// Status and reasons once a plan was carried out. Nothing else is decided anew: the next pass does that.
+async fn outcome(
+    cluster: &Stored,
+    desired: &Desired,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<(WebSocketClusterStatus, Vec<Reason>), Error> {
+    let seen = observe(cluster, desired, context, memory).await?;
+    let Plan { status, reasons, .. } = plan(desired, &seen.observed, Timestamp::now());
+    Ok((status, reasons))
 }

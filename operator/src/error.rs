@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use kube::core::Status;
+use operator_core::refusal::{Refusal, RefusalCause};
+
 use crate::gateways::GatewayError;
 
 /// The cause of refusals in a namespace that is being deleted: core/v1, NamespaceTerminatingCause.
@@ -12,7 +15,7 @@ const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 pub enum Class {
     /// Goes away by itself: tried again, ever more slowly.
     Transient,
-    /// Stays until someone changes something: the watch tells when; looked at again now and then.
+    /// Stays until someone changes something: tried again, ever more slowly.
     Permanent,
     /// The world was newer than our view of it: tried again at once, with the new view.
     Conflict,
@@ -35,7 +38,7 @@ impl Class {
         let doublings = failures.saturating_sub(1).min(6);
         match self {
             Self::Transient => Duration::from_secs(1 << doublings),
-            Self::Permanent => Duration::from_secs(60),
+            Self::Permanent => Duration::from_secs(2 << doublings.min(5)),
             Self::Conflict => Duration::from_millis(50 << doublings),
         }
     }
@@ -76,6 +79,20 @@ pub enum Error {
         /// The operation.
         doing: String,
     },
+    /// The object is not, or no longer, the cluster's.
+    #[error("cannot {doing}: it is not this cluster's")]
+    NotOurs {
+        /// The operation.
+        doing: String,
+    },
+    /// Admission took the labels from a pod by which it would have been found.
+    #[error("cannot {doing}: admission takes label {label} away")]
+    Relabelled {
+        /// The operation.
+        doing: String,
+        /// The label.
+        label: String,
+    },
     /// Another operator may be about to act; this one must not.
     #[error("this operator no longer leads")]
     NotLeading,
@@ -87,10 +104,28 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Kube { source, .. } => kube_class(source),
+            Self::NotOurs { .. } => Class::Conflict,
+            Self::Relabelled { .. } => Class::Permanent,
             Self::Timeout { .. } | Self::Gateway { .. } | Self::NoGateway { .. } | Self::NotLeading => {
                 Class::Transient
             }
         }
+    }
+
+    /// What the API server refused for good, or until somebody changes something, and why.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        let cause = match self {
+            Self::Kube { source, .. } => match &**source {
+                kube::Error::Api(status) if self.class() != Class::Conflict => {
+                    RefusalCause::of(status.code, &status.message)
+                }
+                _ => None,
+            },
+            Self::Relabelled { .. } => Some(RefusalCause::Relabelled),
+            _ => None,
+        };
+        cause.map(|cause| Refusal { cause, message: self.to_string() })
     }
 
     /// Whether it is the API server's answer with this HTTP status.
@@ -116,6 +151,8 @@ impl Error {
             Self::Timeout { .. } => "timeout",
             Self::Gateway { .. } => "gateway",
             Self::NoGateway { .. } => "no_gateway",
+            Self::NotOurs { .. } => "not_ours",
+            Self::Relabelled { .. } => "relabelled",
             Self::NotLeading => "not_leading",
         }
     }
@@ -132,6 +169,8 @@ fn words(error: &kube::Error) -> String {
 /// 409 and a 404 mean that our view is old; other 4xx but 408 and 429 stay until someone changes something.
 fn kube_class(error: &kube::Error) -> Class {
     match error {
+        // Another object has the name by now.
+        kube::Error::Api(status) if is_about_uid(status) => Class::Conflict,
         kube::Error::Api(status) => match status.code {
             404 | 409 => Class::Conflict,
             408 | 429 => Class::Transient,
@@ -143,10 +182,15 @@ fn kube_class(error: &kube::Error) -> Class {
     }
 }
 
+/// A uid that was given as a condition, and is another's: an immutable field, to the API server.
+fn is_about_uid(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.field == "metadata.uid")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::Status;
 
     fn answered(code: u16) -> Error {
         let status = Status { code, ..Status::default() };
@@ -179,8 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn transient_errors_back_off_up_to_a_bound() {
-        let waits = [1, 2, 3, 7, u32::MAX].map(|n| Class::Transient.retry_after(n).as_secs());
-        assert_eq!(waits, [1, 2, 4, 64, 64]);
+    fn transient_errors_and_refusals_back_off_up_to_a_bound() {
+        let waits = |class: Class| [1, 2, 3, 7, u32::MAX].map(|n| class.retry_after(n).as_secs());
+        assert_eq!(waits(Class::Transient), [1, 2, 4, 64, 64]);
+        assert_eq!(waits(Class::Permanent), [2, 4, 8, 64, 64]);
     }
 }

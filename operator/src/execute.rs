@@ -1,20 +1,22 @@
 //! The only writer: carries out a plan as it stands.
 
+mod fields;
+mod objects;
 mod pods;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use operator_core::crd::WebSocketClusterStatus;
 use operator_core::desired::{Desired, Stored};
 use operator_core::names::{MANAGER, PodName};
-use operator_core::observed::{ObjectKey, Observed};
+use operator_core::observed::{ObjectKey, ObjectKind, Observed};
 use operator_core::plan::{Action, is_due};
 use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secret;
 use rand::distr::{Alphanumeric, SampleString};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::{info, warn};
 
 use crate::context::Context;
@@ -22,7 +24,6 @@ use crate::error::Error;
 use crate::kubernetes::call;
 use crate::memory::Memory;
 use crate::observe::Observation;
-use crate::watches::api_resource;
 
 /// Characters of a generated Secret: 190 bits.
 const SECRET_LENGTH: usize = 32;
@@ -84,16 +85,17 @@ impl Executor<'_> {
     /// the others go on. Where the namespace is being deleted, nothing does.
     pub async fn carry_out(&self, actions: Vec<Action>, memory: &mut Memory) -> (Vec<Action>, Vec<Failure>) {
         let (mut done, mut failed) = (Vec::new(), Vec::<Failure>::new());
-        let planned: Vec<_> = actions.iter().map(identity).collect();
-        for (action, identity) in actions.into_iter().zip(&planned) {
+        let planned: Vec<_> = actions.iter().map(queue).collect();
+        for (action, queue) in actions.into_iter().zip(&planned) {
             let blocked =
                 pod_of(&action).is_some_and(|pod| failed.iter().any(|f| pod_of(&f.action) == Some(pod)));
-            if blocked || memory.backoff.holds(identity) {
+            if blocked || memory.backoff.holds(queue) {
                 continue;
             }
+            let identity = identity(&action);
             match self.act(&action, memory).await {
                 Ok(()) => {
-                    memory.backoff.keep(|held| held != identity);
+                    memory.backoff.keep(|held| held != queue);
                     self.context.metrics.acted(action.name());
                     info!(cluster = %self.desired.name, namespace = self.desired.namespace, action = identity, "done");
                     done.push(action);
@@ -103,13 +105,15 @@ impl Executor<'_> {
                     break;
                 }
                 Err(error) => {
-                    memory.backoff.failed(identity.clone(), error.class());
+                    let refusal = error.refusal().zip(key_of(&action, self.desired));
+                    let refusal = refusal.map(|(refusal, key)| (key, refusal));
+                    memory.backoff.failed(queue.clone(), error.class(), refusal);
                     warn!(cluster = %self.desired.name, namespace = self.desired.namespace, action = identity, %error, "failed");
                     failed.push(Failure { action, error });
                 }
             }
         }
-        memory.backoff.keep(|held| planned.iter().any(|identity| identity == held));
+        memory.backoff.keep(|held| planned.iter().any(|queue| queue == held));
         (done, failed)
     }
 
@@ -120,6 +124,7 @@ impl Executor<'_> {
             Action::Remove { key } => self.remove(key).await,
             Action::CreateSecret(which) => self.create_secret(*which).await,
             Action::CreatePod(pod) => self.create_pod(pod, memory).await,
+            Action::Relabel { pod, labels } => self.relabel(pod, labels.clone(), json!({}), memory).await,
             Action::MarkDraining { pod, cause, since, deadline } => {
                 self.mark_draining(pod, *cause, *since, *deadline, memory).await
             }
@@ -131,28 +136,6 @@ impl Executor<'_> {
         }
     }
 
-    async fn apply(&self, key: &ObjectKey, manifest: &Value, memory: &mut Memory) -> Result<(), Error> {
-        let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(manifest);
-        let api = self.objects(key);
-        let applied = call(|| self.doing("apply", key), api.patch(&key.name, &params, &patch)).await?;
-        if self.observed().owned.contains_key(key) {
-            memory.owned.changed(key.clone(), applied);
-        } else {
-            memory.owned.created(key.clone(), applied);
-        }
-        Ok(())
-    }
-
-    async fn remove(&self, key: &ObjectKey) -> Result<(), Error> {
-        let uid = self.observed().owned.get(key).and_then(|object| object["metadata"]["uid"].as_str());
-        let seen = Preconditions { uid: uid.map(ToOwned::to_owned), resource_version: None };
-        let params = DeleteParams::background().preconditions(seen);
-        let api = self.objects(key);
-        let removed = call(|| self.doing("remove", key), api.delete(&key.name, &params)).await;
-        unless_gone(removed.map(drop))
-    }
-
     async fn create_secret(&self, which: GeneratedSecret) -> Result<(), Error> {
         let name = which.name(self.desired);
         let value = Alphanumeric.sample_string(&mut rand::rng(), SECRET_LENGTH);
@@ -160,7 +143,7 @@ impl Executor<'_> {
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), &self.desired.namespace);
         let doing = || format!("create Secret {}/{name}", self.desired.namespace);
         let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-        // One that exists is left as it is: others may use its value already.
+        // One that exists is left as it is: ours is used already, and another's is told by the next pass.
         unless_there(call(doing, api.create(&params, &secret)).await.map(drop))
     }
 
@@ -168,16 +151,16 @@ impl Executor<'_> {
         &self.seen.observed
     }
 
-    fn objects(&self, key: &ObjectKey) -> Api<DynamicObject> {
-        Api::namespaced_with(self.context.client.clone(), &self.desired.namespace, &api_resource(key.kind))
-    }
-
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.context.client.clone(), &self.desired.namespace)
     }
+}
 
-    fn doing(&self, verb: &str, key: &ObjectKey) -> String {
-        format!("{verb} {} {}/{}", key.kind.as_str(), self.desired.namespace, key.name)
+/// What waits together when one of it fails: pods are all made alike, so that what keeps one from it keeps the others.
+fn queue(action: &Action) -> String {
+    match action {
+        Action::CreatePod(_) => action.name().to_owned(),
+        _ => identity(action),
     }
 }
 
@@ -197,11 +180,25 @@ pub fn identity(action: &Action) -> String {
 /// The existing pod that an action is about.
 pub fn pod_of(action: &Action) -> Option<&PodName> {
     match action {
-        Action::MarkDraining { pod, .. }
+        Action::Relabel { pod, .. }
+        | Action::MarkDraining { pod, .. }
         | Action::Drain { pod, .. }
         | Action::CancelDrain { pod }
         | Action::DeletePod { pod, .. } => Some(pod),
         Action::Apply { .. } | Action::Remove { .. } | Action::CreateSecret(_) | Action::CreatePod(_) => None,
+    }
+}
+
+/// The object that an action writes.
+fn key_of(action: &Action, desired: &Desired) -> Option<ObjectKey> {
+    let pod = |name: String| ObjectKey { kind: ObjectKind::Pod, name };
+    match action {
+        Action::Apply { key, .. } | Action::Remove { key } => Some(key.clone()),
+        Action::CreateSecret(which) => {
+            Some(ObjectKey { kind: ObjectKind::Secret, name: which.name(desired) })
+        }
+        Action::CreatePod(new) => Some(pod(new.name_any())),
+        _ => pod_of(action).map(|name| pod(name.0.clone())),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The operator's shell: watch, observe, execute, report. What to do is decided in `operator-core`.
 //!
-//! - [`runtime`] wires it up: [`args`], [`lease`], [`watches`], [`admin`], [`metrics`].
-//! - [`controller`] is one pass over a cluster. It reads through [`observe`] ([`gateways`], [`secrets`]), writes through
-//!   [`execute`] alone, says so through [`report`], and keeps what the next pass needs in [`memory`] ([`written`], [`backoff`], [`said`]);
+//! - [`runtime`] wires it up: [`args`], [`lease`], [`watches`], [`rights`], [`admin`], [`metrics`].
+//! - [`controller`] is one pass over a cluster. It reads through [`observe`] ([`gateways`], [`lookups`], [`secrets`]), writes through
+//!   [`execute`] alone, says so through [`report`], and keeps what the next pass needs in [`memory`] ([`written`], [`rewrites`], [`backoff`], [`said`]);
 //!   [`context`] is what every pass shares.
 //! - [`error`] says how each failure is treated.
 #![forbid(unsafe_code)]
@@ -17,10 +17,13 @@ pub mod execute;
 pub mod gateways;
 pub mod kubernetes;
 pub mod lease;
+pub mod lookups;
 pub mod memory;
 pub mod metrics;
 pub mod observe;
 pub mod report;
+pub mod rewrites;
+pub mod rights;
 pub mod runtime;
 pub mod said;
 pub mod secrets;

@@ -1,6 +1,6 @@
 //! What a pass over a cluster remembers for the next one. All of it may be lost: it delays, and never misleads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use operator_core::names::PodName;
 use operator_core::observed::ObjectKey;
 
 use crate::backoff::Backoff;
+use crate::lookups::Lookups;
+use crate::rewrites::Rewrites;
 use crate::said::Said;
 use crate::secrets::Secrets;
 use crate::written::Written;
@@ -32,6 +34,14 @@ pub struct Memory {
     pub reports: BTreeMap<String, (Report, Timestamp)>,
     /// Secrets as last read.
     pub secrets: Secrets,
+    /// Objects that the watches do not show, as last looked up.
+    pub lookups: Lookups,
+    /// Pods that the watch showed last, and that nobody had deleted: one that it shows no more may have lost the labels of the watch.
+    pub live_pods: BTreeSet<PodName>,
+    /// Names of pods that the API server knows, or may know, and the watch does not show.
+    pub unseen_pods: BTreeSet<PodName>,
+    /// Objects that admission changed when they were applied last.
+    pub rewrites: Rewrites,
     /// The cluster as its status was last written.
     pub cluster: Written<(), Stored>,
     /// Pods as last written.

@@ -1,5 +1,6 @@
 //! What is seen of one cluster: stores, Secrets, and the reports of its gateways. Reads, and writes nothing.
 
+pub(crate) mod names;
 mod pod;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,9 +11,11 @@ use futures::stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::DynamicObject;
 use operator_core::desired::{Desired, Stored};
 use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
 use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
+use operator_core::ownership::is_ours;
 use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secrets;
 use serde_json::{Value, json};
@@ -22,6 +25,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::gateways::Gateway;
 use crate::memory::Memory;
+use names::Names;
 
 /// Gateways of one cluster asked at once.
 const ASKED_AT_ONCE: usize = 64;
@@ -53,17 +57,30 @@ pub async fn observe(
     memory.secrets.refresh(&context.client, &desired.namespace, &names).await?;
 
     let pods = pods(desired, context, memory);
-    let gateways = gateways(desired, &pods, memory);
-    ask(&gateways, &pods, context, memory).await;
+    memory.unseen_pods.retain(|name| !pods.contains_key(name));
+    memory.unseen_pods.extend(memory.live_pods.iter().filter(|name| !pods.contains_key(*name)).cloned());
+    memory.live_pods = pods.iter().filter(|(_, pod)| is_live(pod)).map(|(name, _)| name.clone()).collect();
+    let names = names::names(desired, context, memory).await;
+    let all: BTreeMap<_, _> =
+        pods.iter().chain(&names.aside).map(|(name, pod)| (name.clone(), pod.clone())).collect();
+    let uids: BTreeSet<_> = all.values().filter_map(|pod| pod.uid()).collect();
+    memory.reports.retain(|uid, _| uids.contains(uid));
+    let gateways = gateways(desired, &all, &names, memory);
+    ask(&gateways, &all, context, memory).await;
 
     let now = Timestamp::now();
-    let views = pods.iter().filter_map(|(name, pod)| {
-        let report = report(pod, memory, now);
-        Some((name.clone(), pod::view(pod, report)?))
-    });
+    let view =
+        |(name, pod): (&PodName, &Arc<Pod>)| Some((name.clone(), pod::view(pod, report(pod, memory, now))?));
+    let (views, aside) =
+        (pods.iter().filter_map(view).collect(), names.aside.iter().filter_map(view).collect());
+    let owned = owned(desired, &names);
     let observed = Observed {
-        pods: views.collect(),
-        owned: owned(desired, &generated, context, memory),
+        pods: views,
+        aside,
+        rewritten: memory.rewrites.of(&owned),
+        owned,
+        others: names.others,
+        refusals: memory.backoff.refusals().chain(names.refusals).collect(),
         secrets: referenced
             .into_iter()
             .filter(|key| memory.secrets.value(&key.name, &key.key).is_some())
@@ -85,25 +102,25 @@ fn pods(desired: &Desired, context: &Context, memory: &mut Memory) -> BTreeMap<P
     let seen = context.stores.pods.state_filter(|pod| {
         pod.metadata.namespace.as_deref() == Some(&desired.namespace)
             && pod.labels().get(CLUSTER).map(String::as_str) == Some(desired.name.as_str())
-            && is_owned(pod, desired)
+            && is_ours(&pod.metadata, desired)
     });
-    let pods = memory.pods.newest(seen.into_iter().map(|pod| (PodName(pod.name_any()), pod)).collect());
-    let uids: BTreeSet<_> = pods.values().filter_map(|pod| pod.uid()).collect();
-    memory.reports.retain(|uid, _| uids.contains(uid));
-    pods
+    memory.pods.newest(seen.into_iter().map(|pod| (PodName(pod.name_any()), pod)).collect())
 }
 
-/// Made for this very cluster: one that was deleted may have left pods of the same name and labels behind.
-fn is_owned(object: &impl ResourceExt, desired: &Desired) -> bool {
-    object.owner_references().iter().any(|owner| owner.uid == desired.owner.uid)
+fn is_live(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
 }
 
 /// The pods whose gateway can be asked: it runs, has an address, and there is a token.
 fn gateways(
     desired: &Desired,
     pods: &BTreeMap<PodName, Arc<Pod>>,
+    names: &Names,
     memory: &Memory,
 ) -> BTreeMap<PodName, Gateway> {
+    if !names.secrets.contains(&GeneratedSecret::ControlToken) {
+        return BTreeMap::new();
+    }
     let (secret, key) = (GeneratedSecret::ControlToken.name(desired), GeneratedSecret::ControlToken.key());
     let Some(token) = memory.secrets.value(&secret, key).and_then(|token| std::str::from_utf8(token).ok())
     else {
@@ -157,25 +174,12 @@ fn report(pod: &Pod, memory: &Memory, now: Timestamp) -> Report {
     }
 }
 
-fn owned(
-    desired: &Desired,
-    generated: &[GeneratedSecret],
-    context: &Context,
-    memory: &mut Memory,
-) -> BTreeMap<ObjectKey, Value> {
-    let mut seen = BTreeMap::new();
-    for (&kind, store) in &context.stores.owned {
-        let objects = store.state_filter(|object| {
-            object.metadata.namespace.as_deref() == Some(&desired.namespace) && is_owned(object, desired)
-        });
-        seen.extend(objects.into_iter().map(|object| (ObjectKey { kind, name: object.name_any() }, object)));
-    }
-    let newest = memory.owned.newest(seen);
-    let objects =
-        newest.into_iter().filter_map(|(key, object)| Some((key, serde_json::to_value(&*object).ok()?)));
-    // That a Secret exists is all a plan may know of it.
-    let secrets =
-        generated.iter().map(|which| which.name(desired)).filter(|name| memory.secrets.exists(name));
+/// As JSON. That a Secret exists is all a plan may know of it.
+fn owned(desired: &Desired, names: &Names) -> BTreeMap<ObjectKey, Value> {
+    let json = |(key, object): (&ObjectKey, &Arc<DynamicObject>)| {
+        Some((key.clone(), serde_json::to_value(&**object).ok()?))
+    };
+    let secrets = names.secrets.iter().map(|which| which.name(desired));
     let secrets = secrets.map(|name| (ObjectKey { kind: ObjectKind::Secret, name }, json!({})));
-    objects.chain(secrets).collect()
+    names.owned.iter().filter_map(json).chain(secrets).collect()
 }

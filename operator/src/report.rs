@@ -5,6 +5,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Resource, ResourceExt};
 use operator_core::desired::Stored;
 use operator_core::names::{MANAGER, PodName};
+use operator_core::observed::ObjectKind;
 use operator_core::plan::{Action, Reason};
 use tracing::warn;
 
@@ -33,7 +34,10 @@ pub struct Outcome<'a> {
 pub async fn report(context: &Context, cluster: &Stored, outcome: &Outcome<'_>, memory: &mut Memory) {
     let &Outcome { reasons, status_changed, done, failed } = outcome;
     let states = reasons.iter().map(|reason| (subject(reason), of_reason(reason)));
-    let failures = failed.iter().filter(|failure| failure.error.class() == Class::Permanent);
+    // A refusal is a reason of the next plan.
+    let failures = failed
+        .iter()
+        .filter(|failure| failure.error.class() == Class::Permanent && failure.error.refusal().is_none());
     let failures = failures.map(|failure| (identity(&failure.action), of_failure(failure)));
     let (subjects, events): (Vec<_>, Vec<_>) = states.chain(failures).unzip();
     let news = memory
@@ -71,6 +75,10 @@ fn subject(reason: &Reason) -> String {
     match reason {
         Reason::InvalidSpec { message, .. } => format!("{name} {message}"),
         Reason::SecretMissing { name: secret, key } => format!("{name} {secret} {key}"),
+        Reason::NameTaken { key, .. } | Reason::ObjectRewritten { key, .. } => format!("{name} {key}"),
+        // All pods are made alike.
+        Reason::Refused { key, .. } if key.kind != ObjectKind::Pod => format!("{name} {key}"),
+        Reason::SidecarFailed { container, .. } => format!("{name} {container}"),
         Reason::ImagePullFailed { pod, .. }
         | Reason::ContainerFailed { pod, .. }
         | Reason::DrainBlocked { pod } => {
@@ -94,6 +102,10 @@ fn of_failure(failure: &Failure) -> Event {
 fn of_action(action: &Action, cluster: &Stored) -> Option<Event> {
     let (pod, note) = match action {
         Action::CreatePod(pod) => (PodName(pod.name_any()), "started".to_owned()),
+        Action::Relabel { pod, labels } => {
+            let labels: Vec<_> = labels.keys().map(String::as_str).collect();
+            (pod.clone(), format!("has its labels back: {}", labels.join(", ")))
+        }
         Action::MarkDraining { pod, cause, deadline, .. } => {
             let until =
                 deadline.map(|deadline| format!(", until {deadline} at the latest")).unwrap_or_default();

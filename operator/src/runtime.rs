@@ -28,6 +28,7 @@ use crate::gateways::Gateways;
 use crate::lease::{Election, Lost};
 use crate::memory::Memories;
 use crate::metrics::{ClusterCondition, Metrics, Totals};
+use crate::rights;
 use crate::watches::{Scope, Stores, watch};
 
 /// Passes under way may take this long to finish when the process is told to end.
@@ -73,15 +74,17 @@ pub async fn run(args: RunArgs) -> Result<(), Ended> {
     let admin = Admin::new(metrics.clone(), move || totals(&clusters));
     let listener = TcpListener::bind(args.metrics_listen).await;
     let listener = listener.map_err(|error| Ended::Listen(args.metrics_listen, error))?;
-    admin.set_ready(true);
+    let needed = rights::needed(&scopes, &args.lease_namespace, &args.lease_name);
+    let rights = rights::tell(admin.clone(), client.clone(), needed);
     info!(version = env!("CARGO_PKG_VERSION"), admin = %args.metrics_listen, ?scopes, "started");
     tokio::select! {
         ended = admin.clone().serve(listener) => {
             let Err(error): Result<Infallible, _> = ended;
             Err(Ended::Admin(error))
         }
+        never = rights => match never {},
         ended = lead(args, client, watches, metrics, stop) => {
-            admin.set_ready(false);
+            admin.set_ready(Err("this operator is ending".into()));
             ended
         }
     }

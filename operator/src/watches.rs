@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::future::{join, join_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
@@ -80,6 +80,8 @@ impl Stores {
 pub fn api_resource(kind: ObjectKind) -> ApiResource {
     match kind {
         ObjectKind::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+        ObjectKind::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ObjectKind::Pod => ApiResource::erase::<Pod>(&()),
         ObjectKind::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
         ObjectKind::Secret => ApiResource::erase::<Secret>(&()),
         ObjectKind::Service => ApiResource::erase::<Service>(&()),

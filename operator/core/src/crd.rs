@@ -127,9 +127,12 @@ pub struct WebSocketClusterSpec {
     pub pod_template: PodTemplate,
     /// What gateways log, as `tracing` filter directives like `info` or `info,mooring_gateway::reactor=debug`; `info` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 1024), extend("x-kubernetes-validations" = [{
+        "rule": "self.matches('^(([A-Za-z_][0-9A-Za-z_]*(::[A-Za-z_][0-9A-Za-z_]*)*=)?(?i:off|error|warn|info|debug|trace)(,|$))+$') && !self.endsWith(',')",
+        "message": "spec.log: not a list of levels (off, error, warn, info, debug, trace) and module=level; write it like info,mooring_gateway::reactor=debug",
+    }]))]
     pub log: Option<String>,
-    /// The operator reports the cluster's state and changes nothing.
+    /// The operator reports the cluster's state and changes nothing but the pace of drains that have begun.
     #[serde(default)]
     pub paused: bool,
 }

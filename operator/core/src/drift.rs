@@ -2,21 +2,36 @@
 
 use serde_json::Value;
 
-/// True unless every field of `desired` has the same value in `live`. Fields that only `live` has were set by Kubernetes or by
-/// others, and are theirs; arrays are compared element by element. A field that was applied once and is no longer desired shows
-/// through the annotation [`crate::names::APPLIED_HASH`].
+/// The fields of `desired` that have another value in `live`, with both values; none if it is as it was applied. Fields that only
+/// `live` has were set by Kubernetes or by others, and are theirs; arrays are compared element by element. A field that was
+/// applied once and is no longer desired shows through the annotation [`crate::names::APPLIED_HASH`].
 #[must_use]
-pub fn differs(desired: &Value, live: &Value) -> bool {
+pub fn differences(desired: &Value, live: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", desired, live, &mut found);
+    found
+}
+
+fn compare(path: &str, desired: &Value, live: &Value, found: &mut Vec<String>) {
     match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => desired
-            .iter()
-            .any(|(key, value)| live.get(key).map_or(!is_absent(value), |live| differs(value, live))),
-        (Value::Array(desired), Value::Array(live)) => {
-            desired.len() != live.len()
-                || desired.iter().zip(live).any(|(desired, live)| differs(desired, live))
+        (Value::Object(desired), Value::Object(live)) => {
+            for (key, value) in desired {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match live.get(key) {
+                    Some(live) => compare(&path, value, live, found),
+                    None if is_absent(value) => {}
+                    None => found.push(format!("{path} is absent where {value} was applied")),
+                }
+            }
         }
-        (Value::String(desired), Value::String(live)) => desired != live && !same_quantity(desired, live),
-        (desired, live) => desired != live,
+        (Value::Array(desired), Value::Array(live)) if desired.len() == live.len() => {
+            for (index, (desired, live)) in desired.iter().zip(live).enumerate() {
+                compare(&format!("{path}[{index}]"), desired, live, found);
+            }
+        }
+        (Value::String(desired), Value::String(live)) if same_quantity(desired, live) => {}
+        (desired, live) if desired == live => {}
+        (desired, live) => found.push(format!("{path} is {live} where {desired} was applied")),
     }
 }
 
@@ -64,8 +79,26 @@ fn is_absent(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::differs;
-    use serde_json::json;
+    use super::differences;
+    use serde_json::{Value, json};
+
+    fn differs(desired: &Value, live: &Value) -> bool {
+        !differences(desired, live).is_empty()
+    }
+
+    #[test]
+    fn a_difference_names_the_field_and_both_values() {
+        let desired = json!({"spec": {"containers": [{"image": "redis:8", "args": ["a"]}], "replicas": 1}});
+        let live = json!({"spec": {"containers": [{"image": "mirror/redis:8", "args": ["a", "b"]}]}});
+        assert_eq!(
+            differences(&desired, &live),
+            [
+                r#"spec.containers[0].args is ["a","b"] where ["a"] was applied"#,
+                r#"spec.containers[0].image is "mirror/redis:8" where "redis:8" was applied"#,
+                "spec.replicas is absent where 1 was applied",
+            ]
+        );
+    }
 
     #[test]
     fn what_others_added_is_no_drift() {

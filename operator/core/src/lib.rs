@@ -9,5 +9,7 @@ pub mod desired;
 pub mod drift;
 pub mod names;
 pub mod observed;
+pub mod ownership;
 pub mod plan;
+pub mod refusal;
 pub mod resources;

@@ -37,6 +37,10 @@ pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const GATEWAY: &str = "mooring-gateway";
 /// [`APP_NAME`] of the managed Redis.
 pub const REDIS: &str = "mooring-redis";
+/// The container of the gateway in its pod; others may have been put beside it.
+pub const GATEWAY_CONTAINER: &str = "gateway";
+/// The volume of the managed Redis, in its StatefulSet.
+pub const REDIS_VOLUME: &str = "data";
 
 /// Port that clients connect to, inside a gateway pod.
 pub const CLIENT_PORT: i32 = 8000;
@@ -97,6 +101,12 @@ impl ClusterName {
     #[must_use]
     pub fn redis(&self) -> String {
         format!("{self}-redis")
+    }
+
+    /// PersistentVolumeClaim of the managed Redis, as its StatefulSet names it.
+    #[must_use]
+    pub fn redis_claim(&self) -> String {
+        format!("{REDIS_VOLUME}-{self}-redis-0")
     }
 
     /// Selector of the gateway pods, as the scale sub-resource gives it.

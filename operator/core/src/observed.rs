@@ -3,17 +3,29 @@
 use crate::crd::WebSocketClusterStatus;
 use crate::desired::SecretKey;
 use crate::names::{PodName, Revision};
+use crate::ownership::Standing;
+use crate::refusal::Refusal;
 use gateway_core::control;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What was seen of one cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
     /// Gateway pods, those that terminate included.
     pub pods: BTreeMap<PodName, PodView>,
-    /// Live objects owned by the cluster, besides pods, as JSON.
+    /// Pods of the cluster that were set aside: somebody took the label from them by which they are its gateways. Their clients
+    /// move as they did before, and come to the others.
+    pub aside: BTreeMap<PodName, PodView>,
+    /// Live objects that the cluster controls, besides pods, as JSON.
     pub owned: BTreeMap<ObjectKey, serde_json::Value>,
+    /// Objects under names that the cluster needs, which are not the cluster's.
+    pub others: BTreeMap<ObjectKey, Standing>,
+    /// Of what earlier plans asked for and this one may ask for again, what the API server refused last.
+    pub refusals: BTreeMap<ObjectKey, Refusal>,
+    /// Objects that are not as they were applied since admission changed them.
+    pub rewritten: BTreeMap<ObjectKey, Rewritten>,
     /// Of [`crate::desired::Desired::referenced_secrets`], those that exist and have the key.
     pub secrets: BTreeSet<SecretKey>,
     /// The status as last written, or as read when the operator started.
@@ -22,11 +34,24 @@ pub struct Observed {
     pub memory: Memory,
 }
 
-/// Kind of an owned object besides pods.
+/// An object that came out of its application otherwise than it went in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// What differed, by [`crate::drift::differences`].
+    pub differences: Vec<String>,
+    /// When to apply it again, if nothing else changes.
+    pub again: Timestamp,
+}
+
+/// Kind of an object that the cluster needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ObjectKind {
     /// networking.k8s.io/v1.
     NetworkPolicy,
+    /// v1; made by the StatefulSet of the managed Redis.
+    PersistentVolumeClaim,
+    /// v1.
+    Pod,
     /// policy/v1.
     PodDisruptionBudget,
     /// v1.
@@ -45,6 +70,8 @@ impl ObjectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Pod => "Pod",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::Secret => "Secret",
             Self::Service => "Service",
@@ -54,13 +81,19 @@ impl ObjectKind {
     }
 }
 
-/// An owned object in the cluster's namespace.
+/// An object in the cluster's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectKey {
     /// Its kind.
     pub kind: ObjectKind,
     /// Its name.
     pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.as_str(), self.name)
+    }
 }
 
 /// A gateway pod.
@@ -74,6 +107,8 @@ pub struct PodView {
     pub phase: Phase,
     /// Condition Ready.
     pub ready: bool,
+    /// Since when that is so.
+    pub ready_since: Timestamp,
     /// Label mooring.dev/traffic.
     pub traffic: Traffic,
     /// Label mooring.dev/revision.
@@ -84,10 +119,25 @@ pub struct PodView {
     pub created: Timestamp,
     /// metadata.deletionTimestamp: when the kubelet kills it.
     pub deletion: Option<Timestamp>,
-    /// Why its container waits, when that is an error.
+    /// Why the gateway's container waits, when that is an error.
     pub waiting: Option<Waiting>,
+    /// What else is wrong with it.
+    pub troubles: Troubles,
     /// What its gateway says.
     pub report: Report,
+}
+
+/// What can be wrong with a pod besides its gateway's container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// Another container that waits for help, an injected one mostly: its name, and why it waits.
+    pub beside: Option<(String, Waiting)>,
+    /// Why no node takes it, in the scheduler's words.
+    pub unschedulable: Option<String>,
+    /// Why it has ended.
+    pub ended: Option<String>,
+    /// Labels that it was made with and has no more, those excepted by which it is found.
+    pub lost_labels: BTreeMap<String, String>,
 }
 
 /// A pod's phase.
@@ -220,6 +270,19 @@ pub struct Memory {
     pub target: Option<u32>,
     /// Drain rates granted since the pods' last reports.
     pub grants: BTreeMap<PodName, Grant>,
+    /// Pods that ended as soon as they were made.
+    pub ends: Option<Ends>,
+}
+
+/// Pods that ended as soon as they were made, time and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// How often in a row.
+    pub rounds: u32,
+    /// No pod is made before.
+    pub until: Timestamp,
+    /// Why the last one ended.
+    pub why: String,
 }
 
 /// A size that the connections asked for.

@@ -3,6 +3,8 @@
 mod action;
 mod backplane;
 mod drain;
+mod ends;
+mod failure;
 mod fleet;
 mod objects;
 mod reason;
@@ -24,6 +26,7 @@ use drain::Steering;
 use fleet::Fleet;
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource as _;
+use objects::Outstanding;
 use rollout::Moves;
 use scale::Target;
 use std::time::Duration;
@@ -46,29 +49,37 @@ pub fn plan(desired: &Desired, observed: &Observed, now: Timestamp) -> Plan {
     let Target { size, limit, silent } = scale::target(desired, &fleet, observed, &mut memory, now);
     let mut moves = rollout::moves(desired, &fleet, size, now);
     let missing = objects::missing_secrets(desired, observed);
-    if !missing.is_empty() {
+    let failures = failure::reasons(observed, &fleet, size);
+    let ended = ends::remember(&fleet, size, &mut memory, now);
+    if !missing.is_empty() || failure::holds(observed, size) || ends::holds(&memory, now) {
         moves.create = 0;
     }
-    let grants = memory.grants.clone();
+    if desired.paused {
+        moves = Moves { hold: true, ..Moves::default() };
+    }
     let steering = drain::steer(desired, &fleet, &moves, size, &mut memory, now);
+    let outstanding = Outstanding::new(desired, observed, &fleet, size, now);
 
     let mut reasons = missing;
+    reasons.extend(failures);
+    reasons.extend(ended);
     reasons.extend(pod_troubles(desired, &fleet, now));
     reasons.extend(backplane::trouble(desired, observed, &fleet, now));
     reasons.extend(limit);
     reasons.extend(steering.blocked.clone());
+    reasons.extend(outstanding.reason(desired, observed));
     reasons.extend(unmet(&fleet, size, steering.draining, silent));
     if desired.paused {
         reasons.push(Reason::Paused);
-        memory.grants = grants;
     }
     reasons.sort();
     let status = status::status(desired, observed, &fleet, size, &steering, &reasons, now);
-    let wake = wake(&fleet, size, &steering, now);
+    let wake = wake(&fleet, size, &steering, &reasons, now);
     let actions = if desired.paused {
-        Vec::new()
+        // Whatever is paused, clients are moved within the budget: pods that somebody deletes share it.
+        steering.actions.into_iter().filter(|action| matches!(action, Action::Drain { .. })).collect()
     } else {
-        actions(desired, observed, &fleet, size, moves, steering, now)
+        actions(desired, observed, &fleet, outstanding, moves, steering, now)
     };
     Plan { actions, status, memory, wake, reasons }
 }
@@ -86,15 +97,16 @@ fn actions(
     desired: &Desired,
     observed: &Observed,
     fleet: &Fleet<'_>,
-    size: u32,
+    outstanding: Outstanding,
     moves: Moves,
     steering: Steering,
     now: Timestamp,
 ) -> Vec<Action> {
-    let mut actions = objects::actions(desired, observed, fleet, size);
+    let mut actions = outstanding.actions(desired, observed);
+    actions.extend(fleet.all().filter_map(relabel));
     let needless = fleet.all().filter(|m| m.drains_needlessly() && !moves.takes_away(m.name)).map(|m| m.name);
     actions.extend(moves.back.iter().chain(needless).map(|pod| Action::CancelDrain { pod: pod.clone() }));
-    let created = resources::pod_names(desired, &observed.pods, moves.create);
+    let created = resources::pod_names(desired, observed, moves.create);
     actions.extend(created.iter().map(|name| Action::CreatePod(Box::new(resources::pod(desired, name)))));
     actions.extend(moves.retire.into_iter().map(|(pod, cause)| Action::MarkDraining {
         pod,
@@ -112,6 +124,14 @@ fn actions(
     actions
 }
 
+/// Labels decide where clients come; whoever wants a pod set aside takes the one by which it is found.
+fn relabel(member: fleet::Member<'_>) -> Option<Action> {
+    let labels = &member.view.troubles.lost_labels;
+    let lives = !member.terminating() && !member.ended();
+    (lives && !labels.is_empty())
+        .then(|| Action::Relabel { pod: member.name.clone(), labels: labels.clone() })
+}
+
 /// What keeps pods from serving.
 fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Reason> {
     let mut troubles = Vec::new();
@@ -126,7 +146,7 @@ fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Rea
     }
     let deadline = SignedDuration::try_from(desired.progress_deadline).unwrap_or(SignedDuration::MAX);
     let late = |m: fleet::Member<'_>| {
-        m.updated && m.serving() && !m.view.ready && now.duration_since(m.view.created) >= deadline
+        m.updated && m.serving() && !m.view.ready && now.duration_since(m.view.ready_since) >= deadline
     };
     let waiting = fleet.count(late);
     troubles.extend((waiting > 0).then_some(Reason::ProgressDeadlineExceeded { waiting }));
@@ -149,11 +169,18 @@ fn unmet(fleet: &Fleet<'_>, size: u32, draining: usize, silent: Vec<PodName>) ->
     .collect()
 }
 
-/// With the gateways' reports, while there are any or should be; earlier if something is due by then.
-fn wake(fleet: &Fleet<'_>, size: u32, steering: &Steering, now: Timestamp) -> Option<Duration> {
+/// With the gateways' reports, while there are any or should be, or anything else is missing; earlier if something is due by then.
+fn wake(
+    fleet: &Fleet<'_>,
+    size: u32,
+    steering: &Steering,
+    reasons: &[Reason],
+    now: Timestamp,
+) -> Option<Duration> {
     let deadlines = fleet.all().filter_map(fleet::Member::leaving).filter_map(|leaving| leaving.deadline);
     let due = deadlines.map(|deadline| deadline + OVERTIME).chain(steering.next).filter(|at| *at > now).min();
     let due = due.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-    let reports = (size > 0 || fleet.all().count() > 0).then_some(REPORT_PERIOD);
+    let waits = size > 0 || fleet.all().count() > 0 || reasons.iter().any(Reason::is_in_the_way);
+    let reports = waits.then_some(REPORT_PERIOD);
     [due, reports].into_iter().flatten().min()
 }

@@ -63,6 +63,32 @@ pub fn objects(desired: &Desired, size: u32) -> Vec<Object> {
     objects
 }
 
+/// Every object that [`objects`] gives, and what it makes in turn.
+#[must_use]
+pub fn keys(desired: &Desired) -> Vec<ObjectKey> {
+    use ObjectKind::{
+        NetworkPolicy, PersistentVolumeClaim, PodDisruptionBudget, Service, ServiceAccount, StatefulSet,
+    };
+    let name = &desired.name;
+    let mut keys = vec![
+        (ServiceAccount, name.gateway()),
+        (NetworkPolicy, name.gateway()),
+        (PodDisruptionBudget, name.gateway()),
+        (Service, name.to_string()),
+        (Service, name.gateway()),
+        (Service, name.control()),
+    ];
+    if matches!(desired.backplane, Backplane::Managed(_)) {
+        keys.extend([
+            (NetworkPolicy, name.redis()),
+            (Service, name.redis()),
+            (StatefulSet, name.redis()),
+            (PersistentVolumeClaim, name.redis_claim()),
+        ]);
+    }
+    keys.into_iter().map(|(kind, name)| ObjectKey { kind, name }).collect()
+}
+
 /// The Secrets that the operator makes for this spec.
 #[must_use]
 pub fn generated_secrets(desired: &Desired) -> Vec<GeneratedSecret> {

@@ -117,6 +117,9 @@ fn refused() -> Vec<(Value, [&'static str; 2])> {
         (json!({"disruption": {"drainTimeout": "soon"}}), ["spec.disruption.drainTimeout", "[0-9]"]),
         (json!({"rollout": {"maxSurge": 0}}), ["spec.rollout.maxSurge", "give at least 1"]),
         (json!({"expose": {"service": {"nodePort": 30_080}}}), ["spec.expose.service.nodePort", "set type"]),
+        (json!({"log": "verbose"}), ["spec.log", "write it like info,mooring_gateway::reactor=debug"]),
+        (json!({"log": "info,"}), ["spec.log", "not a list of levels"]),
+        (json!({"log": "info mooring_gateway=debug"}), ["spec.log", "not a list of levels"]),
         (
             json!({"podTemplate": {"labels": {"mooring.dev/x": "y"}}}),
             ["spec.podTemplate.labels", "remove them"],
@@ -186,7 +189,13 @@ async fn a_name_too_long_for_pods_is_refused(client: &Client) {
 }
 
 async fn the_smallest_spec_gets_its_defaults(client: &Client) {
-    let cluster = create(client, "defaults", json!({"scaling": {"maxReplicas": 3}})).await.unwrap();
+    let cluster = create(
+        client,
+        "defaults",
+        json!({"scaling": {"maxReplicas": 3}, "log": "WARN,mooring_gateway::reactor=debug"}),
+    )
+    .await
+    .unwrap();
     let spec = &cluster.data["spec"];
     let given =
         [&spec["scaling"]["minReplicas"], &spec["listener"]["port"], &spec["protocols"], &spec["paused"]];

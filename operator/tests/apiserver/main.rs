@@ -6,12 +6,17 @@
     reason = "a test may panic and say so, its helpers too"
 )]
 
+mod cluster;
 mod crd;
+mod failures;
 mod lease;
 mod namespace;
 mod namespaces;
 mod operator;
+mod ownership;
+mod pods;
 mod process;
 mod release;
+mod rights;
 mod server;
 mod undecodable;

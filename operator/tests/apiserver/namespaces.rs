@@ -87,4 +87,9 @@ async fn with_roles_in_some_namespaces_clusters_run_there_nothing_is_refused_and
         operator.metric(WATCH_ERRORS).await.is_some_and(|errors| errors >= 3)
     })
     .await;
+    let expected = "the operator may not list websocketclusters.mooring.dev in namespace team-c";
+    until("it to say that it is not ready", || async {
+        operator.readiness().await.is_some_and(|(ready, said)| !ready && said.starts_with(expected))
+    })
+    .await;
 }

@@ -72,11 +72,21 @@ impl Operator {
 
     /// A metric's value, once it answers.
     pub async fn metric(&self, name: &str) -> Option<u64> {
-        let http: Http<_, Empty<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
-        let answer = http.get(format!("http://{}/metrics", self.admin).parse().unwrap()).await.ok()?;
-        let body = answer.into_body().collect().await.ok()?.to_bytes();
-        let text = String::from_utf8(body.to_vec()).unwrap();
+        let (_, text) = self.get("/metrics").await?;
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Whether it is ready, and its words, once it answers.
+    pub async fn readiness(&self) -> Option<(bool, String)> {
+        self.get("/readyz").await
+    }
+
+    async fn get(&self, path: &str) -> Option<(bool, String)> {
+        let http: Http<_, Empty<Bytes>> = Http::builder(TokioExecutor::new()).build_http();
+        let answer = http.get(format!("http://{}{path}", self.admin).parse().unwrap()).await.ok()?;
+        let is_ok = answer.status().is_success();
+        let body = answer.into_body().collect().await.ok()?.to_bytes();
+        Some((is_ok, String::from_utf8(body.to_vec()).unwrap()))
     }
 }
 

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::cached_program;
 
@@ -47,6 +47,19 @@ impl Release {
             let params = PatchParams::apply("test");
             api.patch(&object.name_any(), &params, &Patch::Apply(object)).await.unwrap();
         }
+    }
+
+    /// What the operator may do where it acts, without the Lease: group, resource and verbs.
+    pub fn rights(&self) -> Vec<(String, String, Vec<String>)> {
+        let of_cluster = |object: &&DynamicObject| gvk(object).kind == "ClusterRole";
+        let role = self.0.iter().find(of_cluster).unwrap();
+        let texts = |value: &Value| serde_json::from_value::<Vec<String>>(value.clone()).unwrap();
+        let rules = role.data["rules"].as_array().unwrap().iter().flat_map(|rule| {
+            let (groups, verbs) = (texts(&rule["apiGroups"]), texts(&rule["verbs"]));
+            let resources = texts(&rule["resources"]);
+            resources.into_iter().map(move |resource| (groups.join(","), resource, verbs.clone()))
+        });
+        rules.collect()
     }
 
     /// Kinds of its objects.

@@ -35,7 +35,7 @@ pub struct WebSocketClusterStatus {
     /// The drain under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainStatus>,
-    /// Available, Progressing, BackplaneReady, ScalingActive, ScalingLimited and Draining.
+    /// Ready, Available, Progressing, BackplaneReady, ScalingActive, ScalingLimited, Draining and ReplicaFailure.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -94,6 +94,10 @@ pub enum Invalid {
         "spec.expose.service.nodePort {port}: a ClusterIP Service has none; set type: NodePort or LoadBalancer"
     )]
     NodePortOfClusterIp { port: i32 },
+    #[error(
+        "spec.log {directive:?}: neither a level (off, error, warn, info, debug, trace) nor a module=level; write it like info,mooring_gateway::reactor=debug"
+    )]
+    Log { directive: String },
     #[error("{field}: {error}; correct it, or upgrade the operator if the definition is newer")]
     Undecodable { field: String, error: String },
     #[error("{field} {key:?}: belongs to the operator; remove it")]
@@ -133,6 +137,7 @@ impl Invalid {
             Self::DrainTimeout { .. } => "InvalidDrainTimeout",
             Self::MaxSurge { .. } => "InvalidMaxSurge",
             Self::NodePortOfClusterIp { .. } => "NodePortOfClusterIP",
+            Self::Log { .. } => "InvalidLog",
             Self::Undecodable { .. } => "UndecodableSpec",
             Self::Reserved { .. } => "ReservedName",
         }

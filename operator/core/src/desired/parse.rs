@@ -89,7 +89,7 @@ impl Desired {
             listener_port: port("spec.listener.port", spec.listener.port)?,
             service: service(&spec.expose.service)?,
             pod_template: spec.pod_template.clone(),
-            log: spec.log.clone(),
+            log: log(spec.log.as_deref())?,
             paused: spec.paused,
         };
         desired.revision = super::revision::of(&desired, spec);
@@ -230,6 +230,25 @@ fn channels(channels: &Channels) -> Result<(), Invalid> {
         in_range("spec.channels.*.history.ttlSeconds", history.ttl_seconds.into(), 1, 31_536_000)?;
     }
     Ok(())
+}
+
+/// A word that is no level would be the name of a module, of which there is none: nothing would be logged.
+fn log(directives: Option<&str>) -> Result<Option<String>, Invalid> {
+    let wrong = directives.into_iter().flat_map(|list| list.split(',')).find(|one| !is_directive(one));
+    match wrong {
+        Some(directive) => Err(Invalid::Log { directive: directive.into() }),
+        None => Ok(directives.map(ToOwned::to_owned)),
+    }
+}
+
+fn is_directive(text: &str) -> bool {
+    let (module, level) = text.split_once('=').map_or((None, text), |(module, level)| (Some(module), level));
+    let word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    ["off", "error", "warn", "info", "debug", "trace"].iter().any(|one| one.eq_ignore_ascii_case(level))
+        && module.is_none_or(|module| module.split("::").all(word))
 }
 
 fn pod_template(template: &crd::PodTemplate) -> Result<(), Invalid> {

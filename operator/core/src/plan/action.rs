@@ -7,12 +7,13 @@ use crate::plan::Reason;
 use crate::resources::GeneratedSecret;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What to do now, and what to say about it.
 ///
-/// The shell writes `status` first, when it differs from the one last written, and carries out `actions` after that, in order:
-/// `status.desiredReplicas` is the record of the scaling decision that a successor reads.
+/// The shell carries out `actions` in order, and writes after that the `status` of a plan made with what came of them. Only where
+/// the size has changed is this plan's `status` written first: `status.desiredReplicas` is the record that a successor reads.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -31,22 +32,29 @@ pub struct Plan {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Apply an object by server-side apply, with force.
+    /// Make an object, or apply it by server-side apply, with force, on condition that it is still the one that was seen.
     Apply {
         /// Which.
         key: ObjectKey,
         /// The whole manifest.
         manifest: serde_json::Value,
     },
-    /// Remove an object that the spec no longer asks for.
+    /// Remove an object that the spec no longer asks for, on the same condition.
     Remove {
         /// Which.
         key: ObjectKey,
     },
     /// Make a Secret with a new random value ([`crate::resources::generated_secret`]); one that exists is left as it is.
     CreateSecret(GeneratedSecret),
-    /// Create a gateway pod; one that exists already under this name is the same pod.
+    /// Create a gateway pod; one of this cluster that exists already under this name is the same pod.
     CreatePod(Box<Pod>),
+    /// Put labels back on a pod, on condition that it is still the one that was seen.
+    Relabel {
+        /// Which.
+        pod: PodName,
+        /// The labels.
+        labels: BTreeMap<String, String>,
+    },
     /// Take a pod out of the endpoints: label and annotations.
     MarkDraining {
         /// Which.
@@ -107,6 +115,7 @@ impl Action {
             Self::Remove { .. } => "Remove",
             Self::CreateSecret(_) => "CreateSecret",
             Self::CreatePod(_) => "CreatePod",
+            Self::Relabel { .. } => "Relabel",
             Self::MarkDraining { .. } => "MarkDraining",
             Self::Drain { .. } => "Drain",
             Self::CancelDrain { .. } => "CancelDrain",

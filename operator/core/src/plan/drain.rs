@@ -1,7 +1,7 @@
 //! Moves clients within one budget of the whole cluster, whatever the reason they are moved for.
 //!
 //! A rate counts as spent while a gateway reports it, and from the moment it is granted until a later report says less; so a rate
-//! is raised only by what no other gateway can still be using.
+//! is raised only by what no other gateway can still be using. A pod that was set aside goes on as it was told, and counts as before.
 
 use super::action::DeleteCause;
 use super::fleet::{Fleet, Leaving, Member};
@@ -61,11 +61,13 @@ pub(super) fn steer(
     now: Timestamp,
 ) -> Steering {
     memory.grants.retain(|name, grant| {
-        fleet.all().any(|m| m.name == name && m.view.report.last().is_none_or(|(_, at)| at <= grant.at))
+        fleet
+            .with_aside()
+            .any(|m| m.name == name && m.view.report.last().is_none_or(|(_, at)| at <= grant.at))
     });
     let mut steering = Steering::default();
     let mut drains = drains(desired, fleet, moves, memory, &mut steering, now);
-    let spent: f64 = fleet.all().map(|m| in_force(desired, m, memory, now)).sum();
+    let spent: f64 = fleet.with_aside().map(|m| in_force(desired, m, memory, now)).sum();
     let room = if size == 0 { u64::MAX } else { fleet.room(desired, |m| !moves.takes_away(m.name)) };
     grant(desired, moves, room, spent, &mut drains, &mut steering, now);
     for drain in &drains {

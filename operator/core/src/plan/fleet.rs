@@ -103,6 +103,8 @@ impl<'a> Member<'a> {
 /// All gateway pods, by name.
 pub(super) struct Fleet<'a> {
     members: Vec<Member<'a>>,
+    /// Those that were set aside: they take nobody and are told nothing, and may still be moving clients.
+    aside: Vec<Member<'a>>,
 }
 
 impl<'a> Fleet<'a> {
@@ -112,7 +114,15 @@ impl<'a> Fleet<'a> {
             view,
             updated: view.revision == desired.revision,
         };
-        Self { members: observed.pods.iter().map(member).collect() }
+        Self {
+            members: observed.pods.iter().map(member).collect(),
+            aside: observed.aside.iter().map(member).collect(),
+        }
+    }
+
+    /// Those whose clients may be moving, whoever they belong to by now.
+    pub fn with_aside(&self) -> impl Iterator<Item = Member<'a>> + '_ {
+        self.members.iter().chain(&self.aside).copied()
     }
 
     pub fn all(&self) -> impl Iterator<Item = Member<'a>> + '_ {

@@ -1,8 +1,14 @@
 //! Why the cluster is not as it should be.
 
 use crate::names::PodName;
+use crate::observed::ObjectKey;
+use crate::ownership::Holder;
+use crate::refusal::RefusalCause;
 use gateway_core::control::BackplaneTrouble;
 use std::fmt;
+
+/// Pods told by name.
+const NAMED: usize = 5;
 
 /// What is not as it should be, and why: the source of conditions, the Reason column, events and log lines. The order of the
 /// variants is their weight: the column shows the first.
@@ -24,6 +30,29 @@ pub enum Reason {
         /// The key.
         key: String,
     },
+    /// An object of a name that the cluster needs is not the cluster's.
+    NameTaken {
+        /// Which.
+        key: ObjectKey,
+        /// Whose it is.
+        holder: Holder,
+    },
+    /// The API server refused what the cluster needs.
+    Refused {
+        /// Why.
+        cause: RefusalCause,
+        /// What was refused.
+        key: ObjectKey,
+        /// The API server's words.
+        message: String,
+    },
+    /// Pods end as soon as they are made, and are made anew ever more slowly.
+    PodsEnd {
+        /// How often that happened in a row.
+        rounds: u32,
+        /// The kubelet's words.
+        why: String,
+    },
     /// A pod's image can't be pulled.
     ImagePullFailed {
         /// Which pod.
@@ -37,6 +66,31 @@ pub enum Reason {
         pod: PodName,
         /// The kubelet's reason and words.
         message: String,
+    },
+    /// A container beside the gateway can't run, so that the pod does not get ready.
+    SidecarFailed {
+        /// In which pod.
+        pod: PodName,
+        /// The container.
+        container: String,
+        /// The kubelet's reason and words.
+        message: String,
+    },
+    /// No node takes pods.
+    Unschedulable {
+        /// How many.
+        pods: usize,
+        /// One of them.
+        pod: PodName,
+        /// The scheduler's words about it.
+        message: String,
+    },
+    /// Pods were set aside, and others made in their place.
+    PodsSetAside {
+        /// Which.
+        pods: Vec<PodName>,
+        /// They are so many that no more are replaced.
+        too_many: bool,
     },
     /// Gateways can't reach the backplane.
     BackplaneUnreachable {
@@ -54,7 +108,7 @@ pub enum Reason {
         /// Its StatefulSet.
         set: String,
     },
-    /// A rollout makes no progress.
+    /// Pods that should be ready have not been for too long.
     ProgressDeadlineExceeded {
         /// Pods of the new revision that are not ready.
         waiting: usize,
@@ -63,6 +117,13 @@ pub enum Reason {
     DrainBlocked {
         /// Which.
         pod: PodName,
+    },
+    /// Objects around the pods are not there yet, or not as the spec asks.
+    Reconciling {
+        /// The first of them.
+        key: ObjectKey,
+        /// How many there are besides.
+        more: usize,
     },
     /// Pods are not ready yet.
     WaitingForPods {
@@ -83,6 +144,13 @@ pub enum Reason {
     WaitingForReports {
         /// Which.
         pods: Vec<PodName>,
+    },
+    /// Admission changes an object each time it is applied.
+    ObjectRewritten {
+        /// Which.
+        key: ObjectKey,
+        /// The first difference, and how many there are.
+        differs: (String, usize),
     },
     /// The connections ask for more pods than maxReplicas.
     TooManyConnections {
@@ -115,8 +183,15 @@ impl Reason {
             Self::InvalidSpec { .. } => "InvalidSpec",
             Self::Paused => "Paused",
             Self::SecretMissing { .. } => "SecretMissing",
+            Self::NameTaken { .. } => "NameTaken",
+            Self::Refused { cause, .. } => cause.reason(),
+            Self::PodsEnd { .. } => "PodsEnd",
             Self::ImagePullFailed { .. } => "ImagePullFailed",
             Self::ContainerFailed { .. } => "ContainerFailed",
+            Self::SidecarFailed { .. } => "SidecarFailed",
+            Self::Unschedulable { .. } => "Unschedulable",
+            Self::PodsSetAside { .. } => "PodsSetAside",
+            Self::ObjectRewritten { .. } => "ObjectRewritten",
             Self::BackplaneUnreachable { trouble, .. } => match trouble {
                 BackplaneTrouble::UnknownAuthority => "BackplaneUnknownAuthority",
                 BackplaneTrouble::WrongName => "BackplaneWrongName",
@@ -127,6 +202,7 @@ impl Reason {
             },
             Self::BackplaneNotReady { .. } => "BackplaneNotReady",
             Self::ProgressDeadlineExceeded { .. } => "ProgressDeadlineExceeded",
+            Self::Reconciling { .. } => "Reconciling",
             Self::WaitingForPods { .. } => "WaitingForPods",
             Self::WaitingForReports { .. } => "WaitingForReports",
             Self::TooManyConnections { .. } => "TooManyConnections",
@@ -145,13 +221,55 @@ impl Reason {
             self,
             Self::InvalidSpec { .. }
                 | Self::SecretMissing { .. }
+                | Self::NameTaken { .. }
+                | Self::Refused { .. }
+                | Self::PodsEnd { .. }
                 | Self::ImagePullFailed { .. }
                 | Self::ContainerFailed { .. }
+                | Self::SidecarFailed { .. }
+                | Self::Unschedulable { .. }
+                | Self::PodsSetAside { too_many: true, .. }
                 | Self::BackplaneUnreachable { .. }
                 | Self::ProgressDeadlineExceeded { .. }
                 | Self::TooManyConnections { .. }
                 | Self::DrainBlocked { .. }
         )
+    }
+
+    /// Worth to be told, and nothing to wait for: with it alone the cluster is as it should be.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(
+            self,
+            Self::ScaleDownHeld { .. }
+                | Self::ScaleUpHeld { .. }
+                | Self::ObjectRewritten { .. }
+                | Self::PodsSetAside { too_many: false, .. }
+        )
+    }
+
+    /// The cluster is not what the spec asks for while it is so. What the spec's own bounds hold back, and clients that are moved,
+    /// are no part of that.
+    #[must_use]
+    pub fn is_in_the_way(&self) -> bool {
+        let goes_on = matches!(
+            self,
+            Self::Paused
+                | Self::DrainBlocked { .. }
+                | Self::Draining { .. }
+                | Self::WaitingForReports { .. }
+                | Self::TooManyConnections { .. }
+        );
+        !goes_on && !self.is_note()
+    }
+
+    /// The object that can't be made, or can't be changed.
+    #[must_use]
+    pub fn refused(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::NameTaken { key, .. } | Self::Refused { key, .. } => Some(key),
+            _ => None,
+        }
     }
 }
 
@@ -159,12 +277,41 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidSpec { message, .. } => f.write_str(message),
-            Self::Paused => f.write_str("spec.paused is true: nothing is changed until it is removed"),
+            Self::Paused => f.write_str(
+                "spec.paused is true: nothing but the pace of drains is changed until it is removed",
+            ),
             Self::SecretMissing { name, key } => {
                 write!(
                     f,
                     "Secret {name} with key {key} does not exist: create it, or correct the reference in spec"
                 )
+            }
+            Self::NameTaken { key, holder } => write!(f, "{key} {holder}"),
+            Self::Refused { cause, message, key: _ } => write!(f, "{message}: {}", cause.remedy()),
+            Self::PodsEnd { rounds, why } => {
+                write!(f, "pods end as soon as they are made (rounds so far: {rounds}): {why}")
+            }
+            Self::SidecarFailed { pod, container, message } => {
+                write!(f, "container {container} beside the gateway of pod {pod} can't run: {message}")
+            }
+            Self::Unschedulable { pods, pod, message } => {
+                write!(f, "no node takes {pods} pods; of {pod} the scheduler says: {message}")
+            }
+            Self::PodsSetAside { pods, too_many } => {
+                let names = some_of(pods);
+                let end = if *too_many {
+                    "they are too many for others to be made in their place"
+                } else {
+                    "others serve in their place"
+                };
+                write!(
+                    f,
+                    "the labels of {names} no longer say that they are gateways of this cluster: {end}; delete them when you are through, or put label mooring.dev/cluster back"
+                )
+            }
+            Self::ObjectRewritten { key, differs: (first, count) } => {
+                write!(f, "{key} is changed by admission as it is applied: {first}")?;
+                if *count > 1 { write!(f, ", and {} more", count - 1) } else { Ok(()) }
             }
             Self::ImagePullFailed { pod, image } => {
                 write!(
@@ -183,7 +330,7 @@ impl fmt::Display for Reason {
             Self::ProgressDeadlineExceeded { waiting } => {
                 write!(
                     f,
-                    "{waiting} pods of the updated revision did not get ready in spec.rollout.progressDeadlineSeconds"
+                    "{waiting} pods of the updated revision have not been ready for spec.rollout.progressDeadlineSeconds"
                 )
             }
             Self::DrainBlocked { pod } => {
@@ -191,6 +338,13 @@ impl fmt::Display for Reason {
                     f,
                     "no ready pod has room for the clients of {pod}: add pods, or raise spec.limits.maxConnections"
                 )
+            }
+            Self::Reconciling { key, more } => {
+                write!(f, "{key}")?;
+                match more {
+                    0 => f.write_str(" is not yet as the spec asks"),
+                    more => write!(f, " and {more} more objects are not yet as the spec asks"),
+                }
             }
             Self::WaitingForPods { pods } => write!(f, "{pods} serving pods are not ready yet"),
             Self::RollingOut { left } => write!(f, "{left} pods of an older revision are left"),
@@ -215,6 +369,15 @@ impl fmt::Display for Reason {
                 )
             }
         }
+    }
+}
+
+/// Names, as many as anybody reads.
+fn some_of(pods: &[PodName]) -> String {
+    let first: Vec<_> = pods.iter().take(NAMED).map(ToString::to_string).collect();
+    match pods.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

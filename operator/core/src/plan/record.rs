@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 const COUNTS_PERIOD: SignedDuration = SignedDuration::from_secs(10);
 
 /// Whether to write `status` now, where `last` is what was written last, at `written` if that is known: any change at once, but for
-/// one of the counts alone.
+/// one of the counts alone, those in words included.
 #[must_use]
 pub fn is_due(
     last: Option<&WebSocketClusterStatus>,
@@ -20,8 +20,18 @@ pub fn is_due(
     last != status && (rested || without_counts(last) != without_counts(status))
 }
 
-/// Without the connections, and how many of them a drain has moved.
+/// Without the connections, how many of them a drain has moved, and the numbers that messages tell: pods that the connections ask
+/// for, say.
 fn without_counts(status: &WebSocketClusterStatus) -> WebSocketClusterStatus {
     let pace = |drain: &DrainStatus| DrainStatus { per_second: drain.per_second, ..DrainStatus::default() };
-    WebSocketClusterStatus { connections: 0, drain: status.drain.as_ref().map(pace), ..status.clone() }
+    let mut conditions = status.conditions.clone();
+    for condition in &mut conditions {
+        condition.message.retain(|character| !character.is_ascii_digit());
+    }
+    WebSocketClusterStatus {
+        connections: 0,
+        drain: status.drain.as_ref().map(pace),
+        conditions,
+        ..status.clone()
+    }
 }

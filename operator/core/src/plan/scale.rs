@@ -33,6 +33,7 @@ pub(super) fn target(
             *memory = Memory {
                 target: Some(*size),
                 grants: std::mem::take(&mut memory.grants),
+                ends: memory.ends.take(),
                 ..Memory::default()
             };
             Target { size: *size, limit: None, silent }

@@ -5,7 +5,7 @@ use super::drain::Steering;
 use super::fleet::{Fleet, Member};
 use crate::crd::WebSocketClusterStatus;
 use crate::desired::{Backplane, Desired, Size};
-use crate::observed::{Observed, Report};
+use crate::observed::{ObjectKey, ObjectKind, Observed, Report};
 use crate::plan::backplane;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -24,14 +24,18 @@ pub(super) fn status(
     let ready = count(|m| m.ready_serving());
     let wanted = i32::try_from(size).unwrap_or(i32::MAX);
     let updated = desired.revision.to_string();
-    let complete = count(|m| m.updated && m.ready_serving()) >= wanted && fleet.count(|m| !m.updated) == 0;
+    let complete = count(|m| m.updated && m.ready_serving()) >= wanted
+        && fleet.count(|m| !m.updated) == 0
+        && !reasons.iter().any(|r| r.refused().is_some() || matches!(r, Reason::Reconciling { .. }));
     let mut conditions =
         Conditions { previous: &previous.conditions, generation: desired.generation, now, list: vec![] };
-    available(&mut conditions, ready, wanted, reasons);
+    ready_condition(&mut conditions, reasons);
+    available(&mut conditions, ready, wanted, without_service(desired, observed, reasons), reasons);
     progressing(&mut conditions, complete, reasons);
     backplane_ready(&mut conditions, desired, fleet, reasons);
     scaling(&mut conditions, desired, reasons);
     draining(&mut conditions, reasons);
+    replica_failure(&mut conditions, reasons);
     WebSocketClusterStatus {
         observed_generation: desired.generation,
         replicas: i32::try_from(fleet.all().count()).unwrap_or(i32::MAX),
@@ -74,10 +78,13 @@ pub(super) fn refused(
         other => other.name(),
     };
     let mut conditions = Conditions { previous: &previous.conditions, generation, now, list: vec![] };
-    conditions.set("Progressing", "False", kind, reason.to_string());
-    let others = previous.conditions.iter().filter(|condition| condition.type_ != "Progressing").cloned();
-    let mut list: Vec<_> = others.collect();
-    list.append(&mut conditions.list);
+    for type_ in ["Ready", "Progressing"] {
+        conditions.set(type_, "False", kind, reason.to_string());
+    }
+    let mut list = conditions.list;
+    let is_said = |type_: &str| list.iter().any(|said| said.type_ == type_);
+    let others: Vec<_> = previous.conditions.iter().filter(|one| !is_said(&one.type_)).cloned().collect();
+    list.extend(others);
     WebSocketClusterStatus {
         observed_generation: generation,
         reason: reason.name().into(),
@@ -86,10 +93,19 @@ pub(super) fn refused(
     }
 }
 
-/// What the Reason column shows: the weightiest, but for sizes held back by the behaviour that was asked for.
+/// What the Reason column shows: the weightiest that is more than a note.
 fn headline(reasons: &[Reason]) -> String {
-    let held = |reason: &&Reason| matches!(reason, Reason::ScaleDownHeld { .. } | Reason::ScaleUpHeld { .. });
-    reasons.iter().find(|reason| !held(reason)).map_or("Ready", Reason::name).into()
+    reasons.iter().find(|reason| !reason.is_note()).map_or("Ready", Reason::name).into()
+}
+
+/// Why the cluster has no client Service, if it can't be made: nobody gets to its pods.
+fn without_service<'a>(desired: &Desired, observed: &Observed, reasons: &'a [Reason]) -> Option<&'a Reason> {
+    let is_missing = |key: &ObjectKey| {
+        key.kind == ObjectKind::Service
+            && key.name == desired.name.as_str()
+            && !observed.owned.contains_key(key)
+    };
+    reasons.iter().find(|reason| reason.refused().is_some_and(is_missing))
 }
 
 struct Conditions<'a> {
@@ -117,7 +133,25 @@ impl Conditions<'_> {
     }
 }
 
-fn available(conditions: &mut Conditions<'_>, ready: i32, wanted: i32, reasons: &[Reason]) {
+/// For tools that wait: everything that the spec asks for is there, as it asks for it.
+fn ready_condition(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
+    match reasons.iter().find(|reason| reason.is_in_the_way()) {
+        Some(reason) => conditions.set_by("Ready", "False", reason),
+        None => conditions.set("Ready", "True", "AsDesired", "the cluster is as the spec asks".into()),
+    }
+}
+
+fn available(
+    conditions: &mut Conditions<'_>,
+    ready: i32,
+    wanted: i32,
+    without_service: Option<&Reason>,
+    reasons: &[Reason],
+) {
+    if let Some(reason) = without_service {
+        conditions.set_by("Available", "False", reason);
+        return;
+    }
     if ready > 0 || wanted == 0 {
         conditions.set(
             "Available",
@@ -138,6 +172,9 @@ fn progressing(conditions: &mut Conditions<'_>, complete: bool, reasons: &[Reaso
         matches!(
             reason,
             Reason::SecretMissing { .. }
+                | Reason::NameTaken { .. }
+                | Reason::Refused { .. }
+                | Reason::PodsEnd { .. }
                 | Reason::ImagePullFailed { .. }
                 | Reason::ProgressDeadlineExceeded { .. }
         )
@@ -154,8 +191,12 @@ fn progressing(conditions: &mut Conditions<'_>, complete: bool, reasons: &[Reaso
     } else if let Some(reason) = reasons.iter().find(blocker) {
         conditions.set_by("Progressing", "False", reason);
     } else {
-        let under_way =
-            reasons.iter().find(|r| matches!(r, Reason::RollingOut { .. } | Reason::WaitingForPods { .. }));
+        let under_way = reasons.iter().find(|r| {
+            matches!(
+                r,
+                Reason::RollingOut { .. } | Reason::WaitingForPods { .. } | Reason::Reconciling { .. }
+            )
+        });
         match under_way {
             Some(reason) => conditions.set_by("Progressing", "True", reason),
             None => conditions.set("Progressing", "True", "Scaling", "pods are coming or going".into()),
@@ -223,5 +264,32 @@ fn draining(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
         None => {
             conditions.set("Draining", "False", "NothingToMove", "no pod's clients are being moved".into())
         }
+    }
+}
+
+/// Named as in apps/v1; said also where there is none, with what is only worth to know.
+fn replica_failure(conditions: &mut Conditions<'_>, reasons: &[Reason]) {
+    let fails = |reason: &&Reason| {
+        matches!(
+            reason,
+            Reason::NameTaken { .. }
+                | Reason::Refused { .. }
+                | Reason::PodsEnd { .. }
+                | Reason::ImagePullFailed { .. }
+                | Reason::ContainerFailed { .. }
+                | Reason::SidecarFailed { .. }
+                | Reason::Unschedulable { .. }
+                | Reason::PodsSetAside { too_many: true, .. }
+        )
+    };
+    let tells =
+        |reason: &&Reason| matches!(reason, Reason::PodsSetAside { .. } | Reason::ObjectRewritten { .. });
+    let type_ = "ReplicaFailure";
+    if let Some(reason) = reasons.iter().find(fails) {
+        conditions.set_by(type_, "True", reason);
+    } else if let Some(reason) = reasons.iter().find(tells) {
+        conditions.set_by(type_, "False", reason);
+    } else {
+        conditions.set(type_, "False", "NothingInTheWay", "pods and objects are made and run".into());
     }
 }

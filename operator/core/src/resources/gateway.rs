@@ -6,9 +6,10 @@ mod secrets;
 use super::labels;
 use crate::desired::{Backplane, Desired, RedisUrl};
 use crate::names::{
-    CLIENT_PORT, CONTROL_PORT, GATEWAY, PULLS, PodName, REDIS_PORT, REVISION, SERVING, TRAFFIC,
+    CLIENT_PORT, CONTROL_PORT, GATEWAY, GATEWAY_CONTAINER, PULLS, PodName, REDIS_PORT, REVISION, SERVING,
+    TRAFFIC,
 };
-use crate::observed::PodView;
+use crate::observed::{ObjectKey, ObjectKind, Observed};
 use crate::resources::{label_selector, pull_secrets, selector};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, Pod, PodSecurityContext, PodSpec,
@@ -16,7 +17,6 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
-use std::collections::BTreeMap;
 
 /// Hex digits that tell the pods of a revision apart.
 const SUFFIX_LENGTH: usize = 5;
@@ -26,14 +26,21 @@ const USER: i64 = 65_532;
 pub(crate) const MARGIN_SECONDS: i64 = 30;
 
 /// Names for `count` more pods. The same pods give the same names, so that a pod that was made and not seen yet is not made twice.
+/// A name that another's pod has, or one that was set aside, is passed over.
 #[must_use]
-pub fn pod_names(desired: &Desired, existing: &BTreeMap<PodName, PodView>, count: u32) -> Vec<PodName> {
+pub fn pod_names(desired: &Desired, observed: &Observed, count: u32) -> Vec<PodName> {
     let candidates = (0_u32..).map(|index| {
         let seed = json!([desired.owner.uid, desired.revision, index]);
         let suffix = &crate::desired::hash(&seed)[..SUFFIX_LENGTH];
         PodName(format!("{}-{}-{suffix}", desired.name, desired.revision))
     });
-    candidates.filter(|name| !existing.contains_key(name)).take(count as usize).collect()
+    let is_free = |name: &PodName| {
+        let key = ObjectKey { kind: ObjectKind::Pod, name: name.to_string() };
+        !observed.pods.contains_key(name)
+            && !observed.aside.contains_key(name)
+            && !observed.others.contains_key(&key)
+    };
+    candidates.filter(is_free).take(count as usize).collect()
 }
 
 /// The pod named `name`, of the desired revision, serving.
@@ -119,7 +126,7 @@ fn container(desired: &Desired, name: &PodName) -> Container {
     args.extend(secrets::arguments(desired));
     args.extend(desired.log.iter().map(|directives| format!("--log={}", literal(directives))));
     Container {
-        name: "gateway".into(),
+        name: GATEWAY_CONTAINER.into(),
         image: Some(desired.image.clone()),
         command: Some(vec!["/mooring-gateway".into()]),
         args: Some(args),

@@ -3,7 +3,7 @@
 use super::secret::REDIS_CONFIG;
 use super::{Object, label_selector, labels, metadata, pull_secrets, selector};
 use crate::desired::{Desired, Managed};
-use crate::names::{REDIS, REDIS_PORT};
+use crate::names::{REDIS, REDIS_PORT, REDIS_VOLUME};
 use crate::observed::ObjectKind;
 use crate::resources::GeneratedSecret;
 use crate::resources::gateway::{container_security, pod_security};
@@ -19,7 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use std::collections::BTreeMap;
 
-const DATA: &str = "data";
+const DATA: &str = REDIS_VOLUME;
 const DATA_PATH: &str = "/data";
 const CONFIG: &str = "config";
 const CONFIG_PATH: &str = "/etc/mooring";

@@ -150,6 +150,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"rollout": {"maxSurge": 0}}), "InvalidMaxSurge", "spec.rollout.maxSurge 0"),
         (json!({"rollout": {"maxSurge": "0%"}}), "InvalidMaxSurge", "\"0%\""),
         (json!({"expose": {"service": {"nodePort": 30080}}}), "NodePortOfClusterIP", "nodePort 30080"),
+        (json!({"log": "info,mooring_gateway=loud"}), "InvalidLog", "spec.log \"mooring_gateway=loud\""),
         (
             json!({"podTemplate": {"labels": {"mooring.dev/x": "y"}}}),
             "ReservedName",
@@ -183,7 +184,7 @@ fn each_refusal_names_the_field_the_value_and_the_remedy() {
 fn every_way_to_be_refused_is_tested() {
     let tested: BTreeSet<_> = refusals().into_iter().map(|(_, reason, _)| reason).collect();
     // The two that are about metadata are below, and what can't even be read.
-    assert_eq!(tested.len() + 3, 30);
+    assert_eq!(tested.len() + 3, 31);
 }
 
 #[test]
@@ -232,6 +233,30 @@ fn a_spec_that_cannot_be_read_is_refused_and_says_where() {
 fn a_spec_without_a_size_is_one_pod_with_a_redis_of_its_own() {
     let desired = Desired::parse(&cluster(&json!({})), &defaults()).unwrap();
     insta::assert_debug_snapshot!(desired);
+}
+
+#[test]
+fn what_gateways_log_is_levels_and_levels_of_modules() {
+    for (log, is_right) in [
+        ("info", true),
+        ("WARN,mooring_gateway::reactor=debug", true),
+        ("off,_a1::b=trace,error", true),
+        ("verbose", false),
+        ("info,", false),
+        (",info", false),
+        ("info, debug", false),
+        ("info debug", false),
+        ("a:b=info", false),
+        ("a::=info", false),
+        ("=info", false),
+        ("a=b=info", false),
+        ("1a=info", false),
+        ("[span]=info", false),
+    ] {
+        let parsed = Desired::parse(&cluster(&json!({ "log": log })), &defaults());
+        let is_taken = parsed.as_ref().is_ok_and(|desired| desired.log.as_deref() == Some(log));
+        assert_eq!(is_taken, is_right, "{log}: {parsed:?}");
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Who goes first, how fast, and when it is over.
 
-use crate::fixtures::{at, desired, draining_report, fresh, name, observed, report};
+use crate::fixtures::{at, desired, draining_report, fresh, name, observed, report, terminated_report};
 use jiff::{SignedDuration, Timestamp};
 use operator_core::desired::Desired;
 use operator_core::observed::{DrainCause, Grant, Observed, Report, Traffic, Waiting};
 use operator_core::plan::{Action, DeleteCause, OVERTIME, Reason, SETTLE, plan};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 const CAUSE: DrainCause = DrainCause::ScaleDown;
 
@@ -155,6 +156,52 @@ fn a_gateway_that_falls_silent_before_its_turn_gets_a_deadline_and_nothing_of_th
         let expected = [mark(2, -20, Some(600)), drain(2, 50.0, 600), mark(0, -20, Some(600))];
         assert_eq!(orders(&desired, &seen, at(0)), expected);
     }
+}
+
+#[test]
+fn a_pod_that_is_set_aside_while_it_drains_counts_until_it_is_through() {
+    let desired = fixed(1);
+    let mut seen = observed(&desired, &[80, 200, 90], at(0));
+    for pod in [0, 2] {
+        seen.pods.get_mut(&name(pod)).unwrap().traffic = left(0, Some(600));
+    }
+    seen.pods.get_mut(&name(0)).unwrap().report = fresh(draining_report(50.0, 20, 80), at(10));
+    seen.pods.get_mut(&name(1)).unwrap().report = fresh(report(200), at(10));
+    seen.pods.get_mut(&name(2)).unwrap().report = fresh(report(90), at(10));
+    let (aside, view) = seen.pods.pop_first().unwrap();
+    seen.aside.insert(aside.clone(), view);
+    assert_eq!(orders(&desired, &seen, at(10)), []);
+    // What it was granted and has not told of counts as well, and what it does by itself once somebody deletes it.
+    let view = seen.aside.get_mut(&aside).unwrap();
+    view.report = fresh(draining_report(10.0, 20, 80), at(10));
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 40.0, 600)]);
+    seen.memory.grants.insert(aside.clone(), Grant { at: at(10), rate: 30.0 });
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 20.0, 600)]);
+    seen.memory.grants.clear();
+    let view = seen.aside.get_mut(&aside).unwrap();
+    (view.deletion, view.report) = (Some(at(600)), fresh(report(80), at(10)));
+    assert_eq!(orders(&desired, &seen, at(10)), []);
+    seen.aside.clear();
+    assert_eq!(orders(&desired, &seen, at(10)), [drain(2, 50.0, 600)]);
+}
+
+#[test]
+fn pods_of_a_paused_cluster_that_somebody_deletes_share_the_budget_and_nothing_else_is_done() {
+    let spec = json!({"replicas": 1, "paused": true, "disruption": {"maxReconnectsPerSecond": 50}});
+    let desired = desired(&spec);
+    let mut seen = observed(&desired, &[80, 90, 10, 20], at(0));
+    for pod in [0, 1] {
+        let view = seen.pods.get_mut(&name(pod)).unwrap();
+        (view.deletion, view.ready) = (Some(at(630)), false);
+        view.report = fresh(terminated_report(50.0, 80), at(0));
+    }
+    // One that was chosen before the pause, whose turn has not come, and one whose last client has moved.
+    seen.pods.get_mut(&name(2)).unwrap().traffic = left(-60, None);
+    let view = seen.pods.get_mut(&name(3)).unwrap();
+    (view.traffic, view.report) = (left(-60, Some(600)), fresh(draining_report(0.0, 20, 0), at(0)));
+    let planned = plan(&desired, &seen, at(0));
+    assert_eq!(planned.actions, [drain(1, 0.0, 600)]);
+    assert_eq!(planned.memory.grants, BTreeMap::from([(name(1), Grant { at: at(0), rate: 0.0 })]));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use operator_core::crd::{WebSocketCluster, WebSocketClusterSpec};
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::{PodName, Revision};
-use operator_core::observed::{Observed, Phase, PodView, Report, Traffic};
+use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic, Troubles};
+use operator_core::resources::{self, generated_secrets};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub fn defaults() -> Defaults {
     Defaults {
@@ -56,6 +57,14 @@ pub fn draining_report(rate: f64, moved: u64, remaining: u32) -> control::Report
     control::Report { drain: Some(drain), ..report(remaining) }
 }
 
+/// Of a gateway that got SIGTERM.
+pub fn terminated_report(rate: f64, remaining: u32) -> control::Report {
+    let trigger = DrainTrigger::Terminated;
+    let drain =
+        DrainProgress { trigger, connections_per_second: rate, moved: 0, remaining, seconds_left: 600 };
+    control::Report { drain: Some(drain), ..report(remaining) }
+}
+
 pub fn fresh(report: control::Report, now: Timestamp) -> Report {
     Report::Fresh { report, at: now }
 }
@@ -67,12 +76,14 @@ pub fn serving(revision: &Revision, connections: u32, now: Timestamp) -> PodView
         resource_version: "1".into(),
         phase: Phase::Running,
         ready: true,
+        ready_since: at(-1000),
         traffic: Traffic::Serving,
         revision: revision.clone(),
         pulls: None,
         created: at(-1000),
         deletion: None,
         waiting: None,
+        troubles: Troubles::default(),
         report: fresh(report(connections), now),
     }
 }
@@ -84,6 +95,17 @@ pub fn observed(desired: &Desired, connections: &[u32], now: Timestamp) -> Obser
         .enumerate()
         .map(|(i, connections)| (name(i), serving(&desired.revision, *connections, now)));
     Observed { pods: pods.collect(), ..Observed::default() }
+}
+
+/// Every object around the pods of a cluster of this size, as applied, and a Redis that is ready.
+pub fn around(desired: &Desired, size: u32) -> BTreeMap<ObjectKey, Value> {
+    let objects = resources::objects(desired, size).into_iter().map(|mut object| {
+        object.manifest["status"] = json!({"readyReplicas": 1});
+        (object.key, object.manifest)
+    });
+    let secrets = generated_secrets(desired).into_iter().map(|which| which.name(desired));
+    let secrets = secrets.map(|name| (ObjectKey { kind: ObjectKind::Secret, name }, json!({})));
+    objects.chain(secrets).collect()
 }
 
 pub fn name(index: usize) -> PodName {

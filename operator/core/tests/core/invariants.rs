@@ -1,14 +1,20 @@
 //! What holds whatever is seen.
 
-use crate::fixtures::{at, desired, draining_report, name, report, serving};
+use crate::fixtures::{around, at, desired, draining_report, name, report, serving};
 use gateway_core::control;
 use jiff::SignedDuration;
 use operator_core::desired::{Desired, Size};
-use operator_core::names::Revision;
-use operator_core::observed::{DrainCause, Observed, Phase, PodView, Report, Traffic, Waiting};
+use operator_core::names::{PodName, Revision};
+use operator_core::observed::{
+    DrainCause, ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic, Troubles, Waiting,
+};
+use operator_core::ownership::{Holder, Standing};
 use operator_core::plan::{Action, OVERTIME, Plan, Reason, plan};
+use operator_core::refusal::{Refusal, RefusalCause};
+use operator_core::resources::{generated_secrets, keys};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const BUDGET: u32 = 50;
 
@@ -51,25 +57,76 @@ fn pod(desired: &Desired) -> impl Strategy<Value = PodView> + use<> {
         1 => Just(Phase::Pending), 8 => Just(Phase::Running), 1 => Just(Phase::Ended), 1 => Just(Phase::Unknown)
     ];
     let deletion = prop_oneof![4 => Just(None), 1 => (1..60_i64).prop_map(|s| Some(at(s)))];
-    (any::<bool>(), any::<bool>(), any::<bool>(), phase, deletion, traffic(), said()).prop_map(
-        move |(new, ready, waits, phase, deletion, traffic, report)| {
+    (any::<bool>(), any::<bool>(), any::<bool>(), phase, deletion, traffic(), said(), troubles()).prop_map(
+        move |(new, ready, waits, phase, deletion, traffic, report, troubles)| {
             let revision = if new { updated.clone() } else { Revision("old".into()) };
             let ready = ready && phase == Phase::Running;
             let waiting = (waits && !ready)
                 .then(|| Waiting { reason: "CrashLoopBackOff".into(), message: "exit 1".into() });
-            PodView { ready, phase, deletion, traffic, report, waiting, ..serving(&revision, 0, at(0)) }
+            let view = serving(&revision, 0, at(0));
+            PodView { ready, phase, deletion, traffic, report, waiting, troubles, ..view }
         },
     )
+}
+
+fn troubles() -> impl Strategy<Value = Troubles> {
+    let waiting = || Waiting { reason: "CrashLoopBackOff".into(), message: "exit 1".into() };
+    let labels = BTreeMap::from([("mooring.dev/traffic".to_owned(), "serving".to_owned())]);
+    prop_oneof![
+        6 => Just(Troubles::default()),
+        1 => Just(Troubles { beside: Some(("proxy".into(), waiting())), ..Troubles::default() }),
+        1 => Just(Troubles { unschedulable: Some("0/3 nodes".into()), ..Troubles::default() }),
+        1 => Just(Troubles { lost_labels: labels, ..Troubles::default() }),
+    ]
+}
+
+/// What stands under the names that the cluster needs and is not the cluster's.
+fn others(desired: &Desired) -> impl Strategy<Value = BTreeMap<ObjectKey, Standing>> + use<> {
+    let secrets = generated_secrets(desired).into_iter().map(|which| which.name(desired));
+    let secrets = secrets.map(|name| ObjectKey { kind: ObjectKind::Secret, name });
+    let keys: Vec<_> = keys(desired).into_iter().chain(secrets).collect();
+    let standing = prop_oneof![Just(Standing::Taken(Holder::Nobody)), Just(Standing::Unknown)];
+    let some = (proptest::sample::subsequence(keys, 1..4), standing).prop_map(|(keys, standing)| {
+        keys.into_iter().map(|key| (key, standing.clone())).collect::<BTreeMap<_, _>>()
+    });
+    prop_oneof![3 => Just(BTreeMap::new()), 1 => some]
+}
+
+/// All that is around the pods, or all but some of it.
+fn owned(desired: &Desired) -> impl Strategy<Value = BTreeMap<ObjectKey, Value>> + use<> {
+    let all = (0..6_u32).prop_map({
+        let desired = desired.clone();
+        move |size| around(&desired, size)
+    });
+    let some = all.clone().prop_flat_map(|all| {
+        let all: Vec<_> = all.into_iter().collect();
+        let most = all.len();
+        proptest::sample::subsequence(all, 0..most).prop_map(|some| some.into_iter().collect())
+    });
+    prop_oneof![3 => all, 1 => some]
+}
+
+fn refusals() -> impl Strategy<Value = BTreeMap<ObjectKey, Refusal>> {
+    let key = ObjectKey { kind: ObjectKind::Pod, name: "chat-1".into() };
+    let refusal = Refusal { cause: RefusalCause::Quota, message: "exceeded quota".into() };
+    prop_oneof![3 => Just(BTreeMap::new()), 1 => Just(BTreeMap::from([(key, refusal)]))]
 }
 
 fn situation() -> impl Strategy<Value = (Desired, Observed)> {
     spec().prop_flat_map(|spec| {
         let desired = desired(&spec);
         let pods = proptest::collection::vec(pod(&desired), 0..9);
-        (Just(desired), pods).prop_map(|(desired, pods)| {
-            let pods = pods.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
-            (desired, Observed { pods, ..Observed::default() })
-        })
+        let others = others(&desired);
+        let aside = proptest::collection::vec(pod(&desired), 0..6);
+        (owned(&desired), Just(desired), pods, others, refusals(), aside).prop_map(
+            |(mut owned, desired, pods, others, refusals, aside)| {
+                owned.retain(|key, _| !others.contains_key(key));
+                let pods = pods.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
+                let name = |i| PodName(format!("aside-{i}"));
+                let aside = aside.into_iter().enumerate().map(|(i, pod)| (name(i), pod)).collect();
+                (desired, Observed { pods, others, owned, refusals, aside, ..Observed::default() })
+            },
+        )
     })
 }
 
@@ -142,8 +199,8 @@ proptest! {
     #[test]
     fn the_rates_granted_and_in_force_never_exceed_the_budget((desired, observed) in situation()) {
         let planned = plan(&desired, &observed, at(0));
-        let before: f64 = observed.pods.values().map(in_force).sum();
-        let after: f64 = observed.pods.iter().map(|(name, pod)| {
+        let before: f64 = observed.pods.values().chain(observed.aside.values()).map(in_force).sum();
+        let after: f64 = observed.pods.iter().chain(&observed.aside).map(|(name, pod)| {
             let granted = planned.actions.iter().find_map(|action| match action {
                 Action::Drain { pod, rate, .. } if pod == name => Some(*rate),
                 _ => None,
@@ -151,6 +208,57 @@ proptest! {
             in_force(pod).max(granted.unwrap_or(0.0))
         }).sum();
         prop_assert!(after <= before.max(BUDGET.into()) + 0.001, "{after} after {before}");
+    }
+
+    #[test]
+    fn what_is_not_the_clusters_is_never_written_and_no_pod_is_made_on_it((desired, observed) in situation()) {
+        let others = |kind, name: &str| observed.others.contains_key(&ObjectKey { kind, name: name.into() });
+        let lacks = observed.others.keys().any(|key| {
+            matches!(key.kind, ObjectKind::Secret | ObjectKind::ServiceAccount)
+        });
+        for action in plan(&desired, &observed, at(0)).actions {
+            match action {
+                Action::Apply { key, .. } | Action::Remove { key } => {
+                    prop_assert!(!others(key.kind, &key.name), "{key}");
+                }
+                Action::CreateSecret(which) => {
+                    prop_assert!(!others(ObjectKind::Secret, &which.name(&desired)), "{which:?}");
+                }
+                Action::CreatePod(pod) => {
+                    let name = PodName(pod.metadata.name.unwrap());
+                    prop_assert!(!lacks && !observed.aside.contains_key(&name), "{name}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_to_see_to_is_never_called_ready((desired, observed) in situation()) {
+        let taken = observed.others.values().any(|standing| matches!(standing, Standing::Taken(_)));
+        let wrong = taken || !observed.refusals.is_empty();
+        let status = plan(&desired, &observed, at(0)).status;
+        prop_assert!(!wrong || status.reason != "Ready");
+        let fails = status.conditions.iter().any(|c| c.type_ == "ReplicaFailure" && c.status == "True");
+        prop_assert!(!wrong || fails);
+    }
+
+    #[test]
+    fn a_cluster_that_is_called_ready_is_as_its_spec_asks((desired, observed) in situation()) {
+        let status = plan(&desired, &observed, at(0)).status;
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        if ready.status == "True" {
+            prop_assert!(status.ready_replicas >= status.desired_replicas);
+            let asked = around(&desired, u32::try_from(status.desired_replicas).unwrap());
+            for (key, mut object) in asked {
+                object["status"] = json!({"readyReplicas": 1});
+                let live = observed.owned.get(&key);
+                let is_secret = key.kind == ObjectKind::Secret;
+                prop_assert!(live.is_some_and(|live| is_secret || *live == object), "{key}");
+            }
+            let stays = |pod: &&PodView| pod.deletion.is_none();
+            prop_assert!(observed.pods.values().filter(stays).all(|pod| pod.revision == desired.revision));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod crd;
 mod desired;
 mod drains;
+mod failures;
 mod fixtures;
 mod invariants;
 mod resources;

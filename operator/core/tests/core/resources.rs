@@ -5,6 +5,8 @@ use gateway_core::config::GatewayConfig;
 use k8s_openapi::api::core::v1::Container;
 use operator_core::desired::{Defaults, Desired};
 use operator_core::names::PodName;
+use operator_core::observed::{ObjectKey, ObjectKind, Observed};
+use operator_core::ownership::{Holder, Standing};
 use operator_core::resources;
 use operator_core::resources::GeneratedSecret;
 use serde_json::{Value, json};
@@ -183,12 +185,29 @@ fn every_object_belongs_to_the_cluster_and_shows_when_a_field_was_removed() {
 }
 
 #[test]
+fn the_names_that_a_cluster_needs_are_those_of_its_objects() {
+    for (spec, claim) in [(json!({}), Some("chat-redis")), (json!({"backplane": {"memory": {}}}), None)] {
+        let desired = desired(&spec);
+        let made = resources::objects(&desired, 1).into_iter().map(|object| object.key);
+        let claim = claim
+            .map(|set| ObjectKey { kind: ObjectKind::PersistentVolumeClaim, name: format!("data-{set}-0") });
+        assert_eq!(resources::keys(&desired), made.chain(claim).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn pod_names_are_new_and_the_same_each_time() {
     let desired = desired(&json!({}));
-    let names = resources::pod_names(&desired, &BTreeMap::new(), 5);
-    assert_eq!(names, resources::pod_names(&desired, &BTreeMap::new(), 5));
+    let names = resources::pod_names(&desired, &Observed::default(), 5);
+    assert_eq!(names, resources::pod_names(&desired, &Observed::default(), 5));
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 5);
     let view = crate::fixtures::serving(&desired.revision, 0, crate::fixtures::at(0));
-    let existing = BTreeMap::from([(names[0].clone(), view)]);
-    assert_eq!(resources::pod_names(&desired, &existing, 4), names[1..]);
+    let taken = ObjectKey { kind: ObjectKind::Pod, name: names[2].to_string() };
+    let seen = Observed {
+        pods: BTreeMap::from([(names[0].clone(), view.clone())]),
+        aside: BTreeMap::from([(names[1].clone(), view)]),
+        others: BTreeMap::from([(taken, Standing::Taken(Holder::Nobody))]),
+        ..Observed::default()
+    };
+    assert_eq!(resources::pod_names(&desired, &seen, 2), names[3..]);
 }

@@ -1,11 +1,11 @@
 //! What a person sees.
 
-use crate::fixtures::{at, cluster, defaults, desired, fresh, name, observed, report};
+use crate::fixtures::{around, at, cluster, defaults, desired, fresh, name, observed, report};
 use gateway_core::control::{BackplaneHealth, BackplaneTrouble, Report};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_core::crd::{DrainStatus, WebSocketClusterStatus};
 use operator_core::desired::{Desired, SecretKey, Stored};
-use operator_core::observed::{ObjectKey, ObjectKind, Observed, Phase, Waiting};
+use operator_core::observed::{Observed, Phase, Waiting};
 use operator_core::plan::{Action, DeleteCause, is_due, plan, refuse};
 use serde_json::json;
 
@@ -13,10 +13,7 @@ use serde_json::json;
 fn healthy() -> (Desired, Observed) {
     let desired = desired(&json!({"replicas": 2}));
     let mut seen = observed(&desired, &[5, 7], at(0));
-    seen.owned.insert(
-        ObjectKey { kind: ObjectKind::StatefulSet, name: "chat-redis".into() },
-        json!({"status": {"readyReplicas": 1}}),
-    );
+    seen.owned = around(&desired, 2);
     (desired, seen)
 }
 
@@ -173,7 +170,7 @@ fn a_gateway_that_has_just_started_is_waited_for_before_its_backplane_is_called_
         seconds: 0,
     };
     let pod = seen.pods.get_mut(&name(1)).unwrap();
-    (pod.created, pod.ready) = (at(0), false);
+    (pod.created, pod.ready, pod.ready_since) = (at(0), false, at(0));
     let mut reason = |now| {
         let report = Report { backplane: backplane.clone(), ..report(0) };
         seen.pods.get_mut(&name(1)).unwrap().report = fresh(report, at(now));
@@ -187,10 +184,39 @@ fn a_gateway_that_has_just_started_is_waited_for_before_its_backplane_is_called_
 fn a_rollout_without_progress_shows_after_its_deadline() {
     let (desired, mut seen) = healthy();
     let pod = seen.pods.get_mut(&name(0)).unwrap();
-    (pod.ready, pod.created) = (false, at(0));
+    (pod.ready, pod.created, pod.ready_since) = (false, at(0), at(0));
     assert_eq!(short(&plan(&desired, &seen, at(599)).status, "Progressing"), ("True", "WaitingForPods"));
     let status = plan(&desired, &seen, at(600)).status;
     assert_eq!(short(&status, "Progressing"), ("False", "ProgressDeadlineExceeded"));
+}
+
+#[test]
+fn pods_of_a_node_that_was_paused_are_waited_for_as_new_ones_are_and_forgiven_once_they_are_back() {
+    let (desired, mut seen) = healthy();
+    for pod in seen.pods.values_mut() {
+        (pod.ready, pod.ready_since) = (false, at(0));
+    }
+    let said = |seen: &Observed, now| {
+        let status = plan(&desired, seen, at(now)).status;
+        let (progressing, reason) = short(&status, "Progressing");
+        (progressing.to_owned(), reason.to_owned(), status.reason)
+    };
+    let all =
+        |progressing: &str, reason: &str, column: &str| (progressing.into(), reason.into(), column.into());
+    for now in [0, 599] {
+        assert_eq!(said(&seen, now), all("True", "WaitingForPods", "WaitingForPods"), "after {now} s");
+    }
+    let exceeded = "ProgressDeadlineExceeded";
+    assert_eq!(said(&seen, 600), all("False", exceeded, exceeded));
+    seen.status = Some(plan(&desired, &seen, at(600)).status);
+    for pod in seen.pods.values_mut() {
+        (pod.ready, pod.ready_since) = (true, at(601));
+    }
+    assert_eq!(said(&seen, 602), all("True", "Complete", "Ready"));
+    // One that has been there for long, and is not ready for a moment.
+    let pod = seen.pods.get_mut(&name(0)).unwrap();
+    (pod.ready, pod.ready_since) = (false, at(5000));
+    assert_eq!(said(&seen, 5001), all("True", "WaitingForPods", "WaitingForPods"));
 }
 
 #[test]
@@ -220,9 +246,28 @@ fn a_spec_that_cannot_work_leaves_the_rest_of_the_status_alone() {
     assert_eq!(planned.actions, []);
     assert_eq!((planned.status.reason.as_str(), planned.status.observed_generation), ("InvalidSpec", 2));
     assert_eq!(short(&planned.status, "Progressing"), ("False", "InvalidBackplane"));
+    assert_eq!(short(&planned.status, "Ready"), ("False", "InvalidBackplane"));
     assert_eq!(condition(&planned.status, "Available"), condition(&before, "Available"));
     cluster.status = Some(planned.status.clone());
     assert_eq!(refuse(&Stored(Ok(cluster)), &invalid, at(9)).status, planned.status);
+}
+
+#[test]
+fn at_its_largest_size_a_cluster_whose_connections_change_is_written_every_ten_seconds_alone() {
+    let desired = desired(&json!({"scaling": {"minReplicas": 2, "maxReplicas": 2, "connectionsPerPod": 10}}));
+    let status = |connections: u32| {
+        let mut seen = observed(&desired, &[connections, 90], at(0));
+        seen.owned = around(&desired, 2);
+        plan(&desired, &seen, at(0)).status
+    };
+    let (last, more) = (status(100), status(500));
+    assert_eq!(short(&last, "ScalingLimited"), ("True", "TooManyConnections"));
+    assert_ne!(condition(&last, "ScalingLimited").message, condition(&more, "ScalingLimited").message);
+    assert_eq!([1, 9, 10].map(|now| is_due(Some(&last), Some(at(0)), &more, at(now))), [false, false, true]);
+    // In other words it is news.
+    let mut other = last.clone();
+    other.conditions[0].message = "the cluster rests".into();
+    assert!(is_due(Some(&last), Some(at(0)), &other, at(1)));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use operator_core::crd::{WebSocketCluster, WebSocketClusterStatus};
 use operator_core::desired::Desired;
 use operator_core::names::{PodName, REVISION, Revision};
-use operator_core::observed::{Memory, ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic};
+use operator_core::observed::{
+    Memory, ObjectKey, ObjectKind, Observed, Phase, PodView, Report, Traffic, Troubles,
+};
 use operator_core::plan::{Action, Plan, plan};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -284,12 +286,14 @@ impl World {
                 Phase::Running
             },
             ready: self.is_ready(pod),
+            ready_since: pod.created,
             traffic: pod.traffic,
             revision: pod.revision.clone(),
             pulls: None,
             created: pod.created,
             deletion: pod.deletion,
             waiting: None,
+            troubles: Troubles::default(),
             report: pod.report.clone(),
         };
         Observed {
@@ -298,6 +302,7 @@ impl World {
             secrets: self.desired().referenced_secrets().into_iter().collect(),
             status: self.status.clone(),
             memory: self.memory.clone(),
+            ..Observed::default()
         }
     }
 
@@ -341,6 +346,7 @@ impl World {
                 let before = self.pods.insert(PodName(pod.metadata.name.unwrap()), created);
                 assert!(before.is_none(), "a pod was made twice");
             }
+            Action::Relabel { pod, labels } => panic!("{pod} has lost {labels:?}"),
             Action::MarkDraining { pod, cause, since, deadline } => {
                 self.pods.get_mut(&pod).unwrap().traffic = Traffic::Draining { cause, since, deadline };
             }
