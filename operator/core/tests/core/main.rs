@@ -9,7 +9,4 @@ mod invariants;
 mod resources;
 mod revision;
 mod scaling;
-mod simulation;
 mod status;
-mod stories;
-mod world;
