@@ -5,6 +5,7 @@ mod crd;
 mod desired;
 mod drains;
 mod fixtures;
+mod hpa;
 mod invariants;
 mod resources;
 mod revision;

@@ -50,14 +50,18 @@ impl World {
             Event::StopOperator { seconds } => self.down_until = now + Second::from(*seconds),
             Event::TakeOver { late } => {
                 let mut deposed = self.operator.take().unwrap();
-                let actions = deposed.decide(self);
-                self.operator = Some(Operator::new(deposed.planner.clone()));
-                self.later.push((now + Second::from(*late), Late::Pass(Box::new(deposed), actions)));
+                let mut actions = deposed.decide(self);
+                let done = self.chance.below(actions.len() + 1, [now, 0, 6]);
+                let mut begun = actions.split_off(done);
+                begun.truncate(1);
+                deposed.carry_out(self, actions);
+                self.operator = Some(Operator::new(deposed.planner.clone(), now));
+                self.later.push((now + Second::from(*late), Late::Pass(Box::new(deposed), begun)));
                 self.unable_at = now;
             }
             Event::StepClock { seconds } => self.skew += seconds,
             Event::Trouble { writes, orders, lag } => {
-                self.trouble = Trouble { writes: *writes, orders: *orders, lag: usize::from(*lag) };
+                self.trouble = Trouble { writes: *writes, orders: *orders, lag: Second::from(*lag) };
             }
             Event::Upgrade => {
                 self.defaults.gateway_image = "gateway:2".into();
@@ -121,7 +125,7 @@ impl World {
 
     fn replace_operator(&mut self) {
         let planner = self.operator.take().unwrap().planner;
-        self.operator = Some(Operator::new(planner));
+        self.operator = Some(Operator::new(planner, self.now));
         self.unable_at = self.now;
     }
 

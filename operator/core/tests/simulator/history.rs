@@ -75,7 +75,7 @@ pub enum Event {
     StopOperator {
         seconds: u16,
     },
-    /// Another operator leads; what the first had begun is done so many seconds later.
+    /// Another operator leads in the middle of a pass; the one thing that the first had begun is done so many seconds later.
     TakeOver {
         late: u8,
     },

@@ -23,7 +23,7 @@ fn search(name: &str, events: Vec<BoxedStrategy<Event>>) {
     let cases = given("MOORING_SIMULATIONS").unwrap_or(CASES);
     let seed: u64 = given("MOORING_SIMULATION_SEED").unwrap_or(SEED);
     println!("{name}: {cases} histories, MOORING_SIMULATION_SEED={seed}");
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 3000, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_time: 20_000, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));

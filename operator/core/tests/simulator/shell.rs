@@ -40,13 +40,15 @@ pub struct Operator {
     status_written: Option<Timestamp>,
     /// Failures and the end of the wait, by action.
     waiting: BTreeMap<String, (u32, Second)>,
+    /// How old the cache is: it may stand still, and never goes back.
+    seen_at: Second,
     /// What the last decision was made from.
     spec: Option<Rc<Spec>>,
     pods: BTreeMap<String, PodObject>,
 }
 
 impl Operator {
-    pub fn new(planner: Planner) -> Self {
+    pub fn new(planner: Planner, now: Second) -> Self {
         Self {
             planner,
             memory: Memory::default(),
@@ -54,6 +56,7 @@ impl Operator {
             written: BTreeMap::new(),
             status_written: None,
             waiting: BTreeMap::new(),
+            seen_at: now,
             spec: None,
             pods: BTreeMap::new(),
         }
@@ -66,10 +69,11 @@ impl Operator {
 
     /// Looks, asks the gateways, plans, and writes the status.
     pub fn decide(&mut self, world: &mut World) -> Vec<Action> {
-        let lag = world.trouble.lag;
-        let spec = world.specs[lag.min(world.specs.len() - 1)].clone();
+        self.seen_at = self.seen_at.max(world.now - world.trouble.lag);
+        let behind = usize::try_from(world.now - self.seen_at).unwrap();
+        let spec = world.specs[behind.min(world.specs.len() - 1)].clone();
         let Ok(desired) = &spec.parsed else { return Vec::new() };
-        self.pods = self.newest(world, lag);
+        self.pods = self.newest(world, behind);
         self.ask(world);
         let wall = seam::wall(world);
         let observed = seam::observe(world, desired, self, wall);
@@ -85,10 +89,10 @@ impl Operator {
     }
 
     /// What the cache shows, and what was written and it does not show yet.
-    fn newest(&mut self, world: &World, lag: usize) -> BTreeMap<String, PodObject> {
+    fn newest(&mut self, world: &World, behind: usize) -> BTreeMap<String, PodObject> {
         let mut seen = world
             .pods_seen
-            .get(lag.min(world.pods_seen.len().saturating_sub(1)))
+            .get(behind.min(world.pods_seen.len().saturating_sub(1)))
             .cloned()
             .unwrap_or_default();
         let now = world.now;

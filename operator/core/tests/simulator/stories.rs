@@ -2,6 +2,7 @@
 
 use crate::history::{Edit, Event, History, Placement};
 use crate::play::{Play, honest};
+use crate::referee::settled;
 use crate::world::{Fact, World};
 use operator_core::observed::ObjectKind;
 use serde_json::{Value, json};
@@ -97,10 +98,10 @@ fn a_rollout_moves_each_client_once_within_its_surge() {
         story.edit(Edit::Image(1));
         let within =
             |world: &World| world.pods.values().filter(|pod| pod.object.deletion.is_none()).count() <= most;
-        while crate::referee::settled(story.world()).is_err() {
-            story.run(1);
-            assert!(within(story.world()), "{replicas} pods");
-        }
+        story.run_until("the rollout", |world| {
+            assert!(within(world), "{replicas} pods");
+            settled(world).is_ok()
+        });
         assert_eq!(story.moves(), vec![1; 800], "{replicas} pods");
     }
 }
@@ -194,10 +195,11 @@ fn a_managed_redis_goes_only_when_no_pod_uses_it_any_more() {
     let old = story.names();
     let has_redis = |world: &World| world.objects.owned.keys().any(|key| key.kind == ObjectKind::StatefulSet);
     story.edit(Edit::ExternalRedis);
-    while story.names().iter().any(|name| old.contains(name)) {
-        assert!(has_redis(story.world()));
-        story.run(1);
-    }
+    story.run_until("the rollout", |world| {
+        let old_ones = world.pods.keys().any(|name| old.contains(name));
+        assert!(has_redis(world) || !old_ones);
+        !old_ones
+    });
     story.settle();
     story.run(10);
     assert!(!has_redis(story.world()));

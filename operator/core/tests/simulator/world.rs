@@ -62,7 +62,7 @@ pub struct Node {
 pub struct Trouble {
     pub writes: u8,
     pub orders: u8,
-    pub lag: usize,
+    pub lag: Second,
 }
 
 pub struct World {
@@ -105,7 +105,7 @@ pub enum Late {
         uid: u64,
         order: Order,
     },
-    /// The rest of a pass of an operator that leads no more.
+    /// What an operator had begun that leads no more.
     Pass(Box<Operator>, Vec<operator_core::plan::Action>),
 }
 
@@ -157,7 +157,7 @@ impl World {
             specs: VecDeque::from([Rc::new(Spec { cluster, parsed })]),
             pods_seen: VecDeque::new(),
             trouble: Trouble::default(),
-            operator: Some(Operator::new(planner)),
+            operator: Some(Operator::new(planner, 0)),
             down_until: 0,
             unschedulable_until: 0,
             defaults,

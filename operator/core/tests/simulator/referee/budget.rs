@@ -57,7 +57,7 @@ impl Invariant for Budget {
 
 /// The highest budget that the operator may know of.
 pub fn in_force(world: &World) -> f64 {
-    let horizon = world.now - REACTION - i64::try_from(world.trouble.lag).unwrap();
+    let horizon = world.now - REACTION - world.trouble.lag;
     let mut highest = world.budgets.last().map_or(0.0, |(_, budget)| *budget);
     for pair in world.budgets.windows(2) {
         if pair[1].0 >= horizon {

@@ -37,7 +37,7 @@ impl Invariant for Paused {
             return Ok(());
         }
         let since = *self.since.get_or_insert(world.now);
-        let known = world.now - since > REACTION + i64::try_from(world.trouble.lag).unwrap();
+        let known = world.now - since > REACTION + world.trouble.lag;
         let done = |fact: &&Fact| {
             matches!(fact, Fact::Created(_) | Fact::Marked(_) | Fact::Unmarked(_) | Fact::Deleted { .. })
         };

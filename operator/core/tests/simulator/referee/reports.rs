@@ -15,7 +15,7 @@ impl Invariant for NothingUnknownIsScaledDown {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        let behind = i64::try_from(world.trouble.lag).unwrap();
+        let behind = world.trouble.lag;
         let slack = if world.able_for() > REACTION { 0 } else { REACTION };
         let for_size = |name: &str| {
             let mark = world.pods.get(name).and_then(|pod| pod.object.mark.as_ref());
