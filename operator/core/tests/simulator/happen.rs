@@ -57,7 +57,7 @@ impl World {
                 deposed.carry_out(self, actions);
                 self.operator = Some(Operator::new(deposed.planner.clone(), now));
                 self.later.push((now + Second::from(*late), Late::Pass(Box::new(deposed), begun)));
-                self.unable_at = now;
+                self.mute_at = now;
             }
             Event::StepClock { seconds } => self.skew += seconds,
             Event::Trouble { writes, orders, lag } => {
@@ -126,7 +126,7 @@ impl World {
     fn replace_operator(&mut self) {
         let planner = self.operator.take().unwrap().planner;
         self.operator = Some(Operator::new(planner, self.now));
-        self.unable_at = self.now;
+        self.mute_at = self.now;
     }
 
     fn lose_interest(&mut self, count: usize) {

@@ -14,6 +14,9 @@ pub struct History {
     /// A Service of somebody else has the cluster's name.
     #[serde(default)]
     pub foreign: bool,
+    /// An admission webhook has its own mind about the image of the managed Redis.
+    #[serde(default)]
+    pub webhook: bool,
     /// Each with the seconds after it.
     pub steps: Vec<(Event, u16)>,
 }

@@ -126,6 +126,7 @@ impl Operator {
         let (answered, done) = world.luck();
         if done {
             world.facts.push(Fact::StatusWritten);
+            world.status_writes += 1;
             world.status = Some(status);
         }
         if answered {

@@ -29,7 +29,8 @@ struct Story(Play);
 impl Story {
     fn new(spec: Value, clients: usize) -> Self {
         let placement = Placement::LeastLoaded;
-        let history = History { seed: 1, placement, clients, spec, foreign: false, steps: Vec::new() };
+        let history =
+            History { seed: 1, placement, clients, spec, foreign: false, webhook: false, steps: Vec::new() };
         let mut story = Self(Play::new(&history, honest()));
         story.settle();
         story

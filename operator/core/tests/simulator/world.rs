@@ -91,6 +91,10 @@ pub struct World {
     pub later: Vec<(Second, Late)>,
     /// When the operator could last not do its work.
     pub unable_at: Second,
+    /// When it could last not tell gateways how fast to go.
+    pub mute_at: Second,
+    pub status_writes: usize,
+    pub webhook: bool,
     /// When what the spec asks for changed last.
     pub edited_at: Second,
     /// Budgets in force, with the times since when.
@@ -165,6 +169,9 @@ impl World {
             draining_nodes: BTreeSet::new(),
             later: Vec::new(),
             unable_at: 0,
+            mute_at: 0,
+            status_writes: 0,
+            webhook: history.webhook,
             edited_at: 0,
             budgets: vec![(0, budget)],
             counter: 0,
@@ -192,17 +199,22 @@ impl World {
 
     /// For how long the operator has been able to do its work without hindrance.
     pub fn able_for(&self) -> Second {
-        self.now - self.unable_at
+        self.now - self.unable_at.max(self.mute_at)
+    }
+
+    /// The same, for telling gateways how fast to go: a cluster that is paused is steered.
+    pub fn steers_for(&self) -> Second {
+        self.now - self.mute_at
     }
 
     /// One second.
     pub fn tick(&mut self) {
         self.now += 1;
-        if self.now < self.down_until
-            || self.trouble != Trouble::default()
-            || self.paused()
-            || self.desired().is_none()
-        {
+        let hindered = self.trouble != Trouble::default() || self.desired().is_none();
+        if self.now < self.down_until || hindered {
+            self.mute_at = self.now;
+        }
+        if self.paused() {
             self.unable_at = self.now;
         }
         self.what_was_late();

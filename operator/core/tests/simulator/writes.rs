@@ -20,6 +20,9 @@ impl World {
         if done {
             let foreign = self.objects.foreign.contains(&key);
             if key.kind == ObjectKind::StatefulSet {
+                if self.webhook {
+                    manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror/redis");
+                }
                 let template = |set: &Value| set.pointer("/spec/template").cloned();
                 let before = self.objects.owned.get(&key).map(&template);
                 if before.is_some_and(|before| before != template(&manifest)) {

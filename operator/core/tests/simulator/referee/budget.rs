@@ -48,7 +48,7 @@ impl Invariant for Budget {
             .pods
             .values()
             .any(|pod| pod.gateway.rate(now) > 0.0 && now - pod.gateway.silent_until > REACTION);
-        if now - since > REACTION && world.able_for() > REACTION && steerable {
+        if now - since > REACTION && world.steers_for() > REACTION && steerable {
             return Err(format!("all together do {all}/s since second {since}"));
         }
         Ok(())
