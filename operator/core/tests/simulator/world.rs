@@ -332,7 +332,18 @@ impl World {
         })
     }
 
-    /// Nobody can connect, and nobody has to wait: clients for whom there is room when the cluster is as large as it may be.
+    /// The pods that nobody has set aside by their label.
+    pub fn own_pods(&self) -> impl Iterator<Item = (&String, &Pod)> {
+        self.pods.iter().filter(|(_, pod)| pod.object.labelled)
+    }
+
+    /// Clients besides those of pods that were set aside.
+    pub fn own_clients(&self) -> usize {
+        let aside = self.pods.values().filter(|pod| !pod.object.labelled);
+        self.clients.present().count() - aside.map(|pod| pod.gateway.clients.len()).sum::<usize>()
+    }
+
+    /// Clients for whom there is room when the cluster is as large as it may be.
     pub fn capacity(&self) -> usize {
         use operator_core::desired::Size;
         self.desired().map_or(0, |desired| {

@@ -27,7 +27,7 @@ impl Invariant for MissingPodsCome {
             let dead = pod.node.and_then(|node| world.nodes[node].dead_since);
             dead.is_some_and(|since| world.now - since > NODE_LOST)
         };
-        let rolls = world.pods.values().any(|pod| pod.object.revision != desired.revision.0);
+        let rolls = world.own_pods().any(|(_, pod)| pod.object.revision != desired.revision.0);
         let there = world.pods.values().filter(|pod| pod.stays() && !lost(pod)).count();
         let wanted = match &desired.size {
             Size::Fixed(_) => size::asked(desired, 0),
@@ -58,7 +58,7 @@ impl Invariant for DrainsGoOn {
     fn look(&mut self, world: &World) -> Result<(), String> {
         let Some(desired) = world.desired() else { return Ok(()) };
         let now = world.now;
-        let rolls = world.pods.values().any(|pod| pod.object.revision != desired.revision.0);
+        let rolls = world.own_pods().any(|(_, pod)| pod.object.revision != desired.revision.0);
         let can_go_on = |pod: &&Pod| {
             let told = pod.turn_at.or(pod.marked_at.filter(|_| !rolls)).or(pod.ended_at);
             let reachable = pod.gateway.reachable(now) && now - pod.gateway.silent_until > REACTION;

@@ -10,13 +10,13 @@ pub fn settled(world: &World) -> Result<(), String> {
     if !world.clients.are_all_connected() {
         return Err("clients wait for a connection".into());
     }
-    for (name, pod) in &world.pods {
+    for (name, pod) in world.own_pods() {
         let old = pod.object.revision != desired.revision.0;
         if !pod.stays() || !pod.object.ready || pod.gateway.drain.is_some() || old {
             return Err(format!("{name} is {:?}, old {old}, drains {:?}", pod.object, pod.gateway.drain));
         }
     }
-    let (pods, clients) = (world.pods.len(), world.clients.present().count());
+    let (pods, clients) = (world.own_pods().count(), world.own_clients());
     let wanted = size::asked(desired, clients);
     let tolerated = match &desired.size {
         Size::Fixed(_) => false,
@@ -40,7 +40,7 @@ pub fn rests(world: &World) -> Result<(), Violation> {
 pub fn tells_the_truth(world: &World) -> Result<(), Violation> {
     let said =
         world.status.as_ref().map(|status| (status.ready_replicas, status.replicas, status.connections));
-    let (pods, clients) = (world.pods.len(), world.clients.present().count());
+    let (pods, clients) = (world.own_pods().count(), world.own_clients());
     let true_ones =
         (i32::try_from(pods).unwrap(), i32::try_from(pods).unwrap(), i64::try_from(clients).unwrap());
     if said == Some(true_ones) {

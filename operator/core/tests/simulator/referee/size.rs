@@ -33,7 +33,7 @@ impl Invariant for NoMoreThanIsAskedFor {
 
     fn look(&mut self, world: &World) -> Result<(), String> {
         let Some(desired) = world.desired() else { return Ok(()) };
-        let size = asked(desired, world.clients.present().count());
+        let size = asked(desired, world.own_clients());
         if self.asked.back().is_none_or(|(_, last)| *last != size) {
             self.asked.push_back((world.now, size));
         }
