@@ -24,6 +24,7 @@ const MEMORY: usize = 12;
 
 /// What happened since the referee looked last.
 #[derive(Clone, Debug)]
+#[expect(dead_code, reason = "printed in violations")]
 pub enum Fact {
     Closed(Closed),
     /// A gateway took an order.
