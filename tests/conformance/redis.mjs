@@ -5,19 +5,22 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { freePort } from "../js/ports.mjs";
+import { freePorts } from "../js/ports.mjs";
 
 const READY_WITHIN_MS = 10000;
 
 export async function startRedis() {
-  const port = await freePort();
+  const [port] = await freePorts(1);
   const flags = ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
   const child = spawn("redis-server", flags, { stdio: ["ignore", "ignore", "inherit"] });
   const exited = once(child, "exit");
   const deadline = Date.now() + READY_WITHIN_MS;
   while ((await command(port, "PING").catch(() => "")) !== "+PONG") {
     if (child.exitCode !== null) throw new Error(`redis-server ended with ${child.exitCode} before it was ready`);
-    if (Date.now() > deadline) throw new Error(`redis-server was not ready within ${READY_WITHIN_MS} ms`);
+    if (Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`redis-server was not ready within ${READY_WITHIN_MS} ms`);
+    }
     await delay(50);
   }
   return {

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 
-import { freePort } from "./ports.mjs";
+import { freePorts } from "./ports.mjs";
 
 const READY_WITHIN_MS = 15000;
 
@@ -14,7 +14,7 @@ async function answers(url) {
 
 // `config` is the gateway's configuration as an object, `flags` are further arguments.
 export async function startGateway(binary, name, { config = {}, flags = [] } = {}) {
-  const [client, control] = [await freePort(), await freePort()];
+  const [client, control] = await freePorts(2);
   const child = spawn(
     binary,
     ["--listen", `127.0.0.1:${client}`, "--control", `127.0.0.1:${control}`, "--node-name", name, "--shards", "2", "--insecure-api", ...flags],
@@ -28,7 +28,11 @@ export async function startGateway(binary, name, { config = {}, flags = [] } = {
   const deadline = Date.now() + READY_WITHIN_MS;
   while (!(await answers(`${controlUrl}/readyz`))) {
     if (child.exitCode !== null) throw new Error(`${binary} ended with ${child.exitCode} before it was ready`);
-    if (Date.now() > deadline) throw new Error(`${binary} was not ready within ${READY_WITHIN_MS} ms`);
+    if (Date.now() > deadline) {
+      // Nobody else knows of it, and the runner waits for it.
+      child.kill("SIGKILL");
+      throw new Error(`${binary} was not ready within ${READY_WITHIN_MS} ms`);
+    }
     await delay(50);
   }
   return {

@@ -3,12 +3,12 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 
-// A port that nothing listens on just now.
-export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+// Ports, all different, that nothing listens on just now.
+export async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => server.address().port);
+  servers.forEach((server) => server.close());
+  await Promise.all(servers.map((server) => once(server, "close")));
+  return ports;
 }

@@ -38,10 +38,10 @@ async fn a_user_with_the_documented_rights_and_no_others_does_everything_a_gatew
     for database in [0, 1] {
         let mut nodes =
             [1, 2].map(|id| Node::start(&url(&server, database), RedisAccess::default(), "mooring", id));
-        for node in &mut nodes {
+        for (node, client) in nodes.iter_mut().zip(["goes", "stays"]) {
             node.healthy().await;
             node.shards[0].subscribe("c", None).await;
-            node.shards[0].call(enter("p", "stays")).await.unwrap();
+            node.shards[0].call(enter("p", client)).await.unwrap();
         }
         let [mut dying, mut other] = nodes;
         for (stored, passing) in [(None, None), (Some("a"), Some("b"))] {
@@ -52,8 +52,8 @@ async fn a_user_with_the_documented_rights_and_no_others_does_everything_a_gatew
         texts.sort();
         assert_eq!(texts, ["passing", "passing", "stored", "stored"]);
         assert_eq!(other.history("c").await, ["stored", "stored"]);
-        dying.shards[1].call(enter("p", "gone")).await.unwrap();
-        until("both are there", async || other.presence("p").await == ["gone", "stays"]).await;
+        dying.shards[1].call(enter("p", "goes too")).await.unwrap();
+        until("all are there", async || other.presence("p").await == ["goes", "goes too", "stays"]).await;
         drop(dying);
         until("cleared up after", async || other.presence("p").await == ["stays"]).await;
         other.healthy().await;
