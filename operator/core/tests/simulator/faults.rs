@@ -119,8 +119,8 @@ pub const FAULTS: &[Fault] = &[
         name: "leaves terminating pods out of the ledger",
         plant: || seeing(|_, observed, _| observed.pods.retain(|_, pod| pod.deletion.is_none())),
         history: || {
-            let steps = json!([[{"Edit": {"Replicas": 3}}, 14], [{"Delete": {"pod": 1, "grace": null}}, 60]]);
-            history(fixed(4, 20), 2000, steps)
+            let end = |pod: u8, pause: u8| json!([{"Delete": {"pod": pod, "grace": null}}, pause]);
+            history(fixed(4, 20), 2000, json!([end(0, 0), end(1, 60)]))
         },
         found_by: BUDGET,
     },
@@ -179,7 +179,7 @@ pub const FAULTS: &[Fault] = &[
                 for action in &mut plan.actions {
                     if let Action::MarkDraining { pod, deadline: None, .. } = action {
                         let (pod, deadline) = (pod.clone(), in_ten_minutes(now));
-                        *action = Action::Drain { pod, rate: 20.0, deadline };
+                        *action = Action::Drain { pod, rate: 5.0, deadline };
                     }
                 }
             })
@@ -196,10 +196,11 @@ pub const FAULTS: &[Fault] = &[
                     marks += u32::from(is_first_mark(action));
                     !is_first_mark(action) || marks == 1
                 });
+                plan.actions.retain(|action| !matches!(action, Action::Drain { .. }));
                 plan.actions.extend(drains_at_once(observed, now, 5.0));
             })
         },
-        history: rolls,
+        history: || history(fixed(8, 20), 400, json!([[{"Connect": 0}, 20], [{"Edit": {"Image": 1}}, 60]])),
         found_by: TOGETHER,
     },
     Fault {

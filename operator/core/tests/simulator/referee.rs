@@ -65,6 +65,11 @@ impl Referee {
         ])
     }
 
+    /// Lets go what begins with one of these names.
+    pub fn dismiss(&mut self, names: &[&str]) {
+        self.0.retain(|invariant| !names.iter().any(|name| invariant.name().starts_with(name)));
+    }
+
     pub fn look(&mut self, world: &World) -> Result<(), Violation> {
         self.0.iter_mut().try_for_each(|invariant| {
             invariant.look(world).map_err(|what| {

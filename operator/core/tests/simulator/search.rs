@@ -1,7 +1,7 @@
 //! Looks for histories that the planner does not stand, and makes them small.
 
 use crate::history::{Edit, Event, History, Placement};
-use crate::play::{honest, judge};
+use crate::play::{honest, judge, judge_besides};
 use proptest::prelude::*;
 use proptest::strategy::Union;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
@@ -14,12 +14,13 @@ const CASES: u32 = 60;
 const SEED: u64 = 1;
 
 fn given<T: std::str::FromStr>(variable: &str) -> Option<T> {
-    env::var(variable).ok().map(|value| value.parse().ok().expect("a number"))
+    env::var(variable).ok().map(|value| value.parse().ok().expect("a value of its kind"))
 }
 
-/// The smallest history found that breaks the same invariant as the first one found.
+/// The smallest history found that breaks the same invariant as the first one found. Invariants that open defects break in such
+/// histories (`defects.rs`) are left out, each by the beginning of its name.
 #[expect(clippy::print_stdout, reason = "a run is repeated by what it printed")]
-fn search(name: &str, events: Vec<BoxedStrategy<Event>>) {
+fn search(name: &str, events: Vec<BoxedStrategy<Event>>, unjudged: &[&str]) {
     let cases = given("MOORING_SIMULATIONS").unwrap_or(CASES);
     let seed: u64 = given("MOORING_SIMULATION_SEED").unwrap_or(SEED);
     println!("{name}: {cases} histories, MOORING_SIMULATION_SEED={seed}");
@@ -28,13 +29,14 @@ fn search(name: &str, events: Vec<BoxedStrategy<Event>>) {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let broken = Cell::new(None::<&'static str>);
-    let outcome = runner.run(&histories(events), |history| match judge(&history, honest()) {
-        Err(violation) if broken.get().is_none_or(|first| first == violation.invariant) => {
-            broken.set(Some(violation.invariant));
-            Err(TestCaseError::fail(violation.to_string()))
-        }
-        _ => Ok(()),
-    });
+    let outcome =
+        runner.run(&histories(events), |history| match judge_besides(&history, honest(), unjudged) {
+            Err(violation) if broken.get().is_none_or(|first| first == violation.invariant) => {
+                broken.set(Some(violation.invariant));
+                Err(TestCaseError::fail(violation.to_string()))
+            }
+            _ => Ok(()),
+        });
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(reason, history)) => {
@@ -75,12 +77,14 @@ fn spec() -> impl Strategy<Value = Value> {
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": window}},
         }})),
     ];
-    (size, limit, surge, prop_oneof![Just(50), Just(20)]).prop_map(|(mut spec, limit, surge, budget)| {
-        spec["limits"] = json!({"maxConnections": limit});
-        spec["rollout"] = json!({"maxSurge": surge});
-        spec["disruption"] = json!({"maxReconnectsPerSecond": budget, "drainTimeout": "10m"});
-        spec
-    })
+    (size, limit, surge, prop_oneof![Just(50), Just(20), Just(5)]).prop_map(
+        |(mut spec, limit, surge, budget)| {
+            spec["limits"] = json!({"maxConnections": limit});
+            spec["rollout"] = json!({"maxSurge": surge});
+            spec["disruption"] = json!({"maxReconnectsPerSecond": budget, "drainTimeout": "10m"});
+            spec
+        },
+    )
 }
 
 fn pod() -> impl Strategy<Value = usize> {
@@ -173,47 +177,66 @@ fn all() -> Vec<BoxedStrategy<Event>> {
     [usual(), edits(), pauses(), ends(), losses(), troubles(), steps_of_the_clock(), upgrade].concat()
 }
 
+/// Defects 1 and 2.
+const ENDS: &[&str] = &["short time", "evictions"];
+/// Defects 4, 7, 9, 10 and 11, and nodes that are lost.
+const LOSSES: &[&str] = &[
+    "a pod that is missing",
+    "no pod is deleted",
+    "it ends as it should",
+    "no more pods serve",
+    "a drain that can go on",
+];
+/// Defect 18.
+const CLOCKS: &[&str] = &["5:", "no pod is deleted", "a drain that can go on", "the status says what is"];
+/// Defect 13.
+const UPGRADES: &[&str] = &["11:"];
+
 #[test]
 fn the_planner_stands_what_happens_every_day() {
-    search("usual", usual());
+    search("usual", usual(), &[]);
 }
 
 #[test]
 fn the_planner_stands_edits_of_each_field_at_any_moment() {
-    search("edits", [usual(), edits()].concat());
+    search("edits", [usual(), edits()].concat(), &[]);
 }
 
 #[test]
-#[ignore = "defect 17"]
 fn the_planner_stands_pauses_at_any_moment() {
-    search("pauses", [usual(), pauses()].concat());
+    search("pauses", [usual(), pauses()].concat(), &[]);
 }
 
 #[test]
-#[ignore = "defects 1 and 2"]
 fn the_planner_stands_pods_that_are_ended_with_little_time() {
-    search("ends", [usual(), ends()].concat());
+    search("ends", [usual(), ends()].concat(), ENDS);
 }
 
 #[test]
-#[ignore = "defects 4, 7, 9, 10 and 11"]
 fn the_planner_stands_what_breaks() {
-    search("losses", [usual(), losses()].concat());
+    search("losses", [usual(), losses()].concat(), LOSSES);
 }
 
 #[test]
 fn the_planner_stands_old_news_lost_words_and_two_leaders() {
-    search("troubles", [usual(), troubles()].concat());
+    search("troubles", [usual(), troubles()].concat(), &[]);
 }
 
 #[test]
-#[ignore = "defect 18"]
 fn the_planner_stands_clocks_that_are_set() {
-    search("clocks", [usual(), steps_of_the_clock()].concat());
+    search("clocks", [usual(), steps_of_the_clock()].concat(), CLOCKS);
 }
 
 #[test]
-#[ignore = "all of the above"]
 fn the_planner_stands_everything() {
-    search("all", all());
+    search("all", all(), &[ENDS, LOSSES, CLOCKS, UPGRADES].concat());
+}
+
+#[test]
+#[ignore = "plays the history in MOORING_SIMULATION_HISTORY"]
+fn the_planner_stands_the_history_given() {
+    let history: String = given("MOORING_SIMULATION_HISTORY").expect("a history");
+    if let Err(violation) = judge(&serde_json::from_str(&history).unwrap(), honest()) {
+        panic!("{violation}");
+    }
 }

@@ -84,8 +84,11 @@ fn pods_are_added_as_connections_come_and_nobody_is_moved() {
 
 #[test]
 fn pods_go_as_connections_go_and_each_client_is_moved_once() {
-    let mut story = Story::new(scaled(), 600);
+    let mut spec = scaled();
+    spec["scaling"]["minReplicas"] = json!(6);
+    let mut story = Story::new(spec, 600);
     story.happens(Event::Disconnect(430));
+    story.edit(Edit::Scaling { min: 1, max: 8, per_pod: 100, window: 20 });
     story.settle();
     assert_eq!((story.names().len(), story.moves().into_iter().max()), (2, Some(1)));
 }

@@ -1,8 +1,12 @@
 //! The PodDisruptionBudget is a number that the plan sets.
 
 use super::{Invariant, REACTION};
+use crate::gateway::Second;
 use crate::pod::Pod;
 use crate::world::{Fact, World};
+
+/// Two passes: a watch tells of an eviction at once, nobody has to be asked.
+const HEARD: Second = 4;
 
 pub struct OneAtATime;
 
@@ -15,9 +19,9 @@ impl Invariant for OneAtATime {
         if world.able_for() <= REACTION {
             return Ok(());
         }
-        let early = |at: Option<i64>| at.is_some_and(|at| world.now - at > REACTION);
+        let known = |at: Option<Second>| at.is_some_and(|at| world.now - at > HEARD);
         let moving =
-            |pod: &Pod| pod.gateway.rate(world.now) > 0.0 && (early(pod.ended_at) || early(pod.turn_at));
+            |pod: &Pod| pod.gateway.rate(world.now) > 0.0 && (known(pod.ended_at) || known(pod.turn_at));
         for fact in &world.facts {
             let Fact::Evicted(name) = fact else { continue };
             let harmless = world.pods.get(name).is_none_or(|pod| pod.gateway.clients.is_empty());

@@ -33,7 +33,7 @@ impl Invariant for MissingPodsCome {
             Size::Fixed(_) => size::asked(desired, 0),
             Size::Scaled(scaling) => scaling.min as usize,
         };
-        if rolls || there >= wanted || world.able_for() <= PATIENCE {
+        if rolls || there >= wanted || world.able_for() <= REACTION {
             self.since = None;
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl Invariant for DrainsGoOn {
         let rate: f64 = world.pods.values().map(|pod| pod.gateway.rate(now)).sum();
         #[expect(clippy::cast_precision_loss, reason = "a small count")]
         let slow = rate < budget::in_force(world).min(to_move as f64) / 2.0;
-        if !slow || to_move == 0 || room < to_move || world.able_for() <= PATIENCE {
+        if !slow || to_move == 0 || room < to_move || world.able_for() <= REACTION {
             self.since = None;
             return Ok(());
         }
