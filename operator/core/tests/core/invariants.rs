@@ -9,6 +9,7 @@ use operator_core::observed::{DrainCause, Observed, Phase, PodView, Report, Traf
 use operator_core::plan::{Action, OVERTIME, Plan, Reason, plan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const BUDGET: u32 = 50;
 
@@ -115,13 +116,34 @@ proptest! {
     }
 
     #[test]
+    fn orders_raise_what_gateways_say_that_they_do_to_no_more_than_the_budget((desired, observed) in situation()) {
+        let mut orders = BTreeMap::new();
+        for action in plan(&desired, &observed, at(0)).actions {
+            if let Action::Drain { pod, rate, .. } = action {
+                orders.insert(pod, rate);
+            }
+        }
+        let (mut before, mut after) = (0.0, 0.0);
+        for (name, pod) in &observed.pods {
+            let moves = pod.report.fresh().filter(|report| report.connections.total() > 0);
+            // One that is told to terminate begins by itself.
+            let unsteered = if pod.deletion.is_some() { f64::from(BUDGET) } else { 0.0 };
+            let drains = |report: &control::Report| report.drain.map(|drain| drain.connections_per_second);
+            let says = moves.map_or(0.0, |report| drains(report).unwrap_or(unsteered));
+            before += says;
+            after += moves.and_then(|_| orders.get(name)).copied().unwrap_or(says);
+        }
+        prop_assert!(after <= f64::max(before, BUDGET.into()) + 0.001, "{after} after {before}");
+    }
+
+    #[test]
     fn the_same_input_gives_the_same_plan((desired, observed) in situation()) {
         prop_assert_eq!(plan(&desired, &observed, at(0)), plan(&desired, &observed, at(0)));
     }
 
     #[test]
     fn each_pod_gets_one_kind_of_order((desired, observed) in situation()) {
-        let mut fates = std::collections::BTreeMap::new();
+        let mut fates = BTreeMap::new();
         for action in plan(&desired, &observed, at(0)).actions {
             let (pod, fate) = match action {
                 Action::DeletePod { pod, .. } => (pod, "go"),

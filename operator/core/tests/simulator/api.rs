@@ -1,9 +1,10 @@
 //! What the API server stores.
 
 use crate::gateway::Second;
+use crate::wish::Wish;
 use jiff::Timestamp;
 use operator_core::crd::WebSocketCluster;
-use operator_core::desired::{Desired, Invalid};
+use operator_core::desired::{Defaults, Desired, Invalid};
 use operator_core::observed::{ObjectKey, ObjectKind};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +46,15 @@ pub struct PodObject {
 pub struct Spec {
     pub cluster: WebSocketCluster,
     pub parsed: Result<Desired, Invalid>,
+    pub wish: Wish,
+}
+
+impl Spec {
+    pub fn new(cluster: WebSocketCluster, defaults: &Defaults) -> Self {
+        let parsed = Desired::parse(&cluster, defaults);
+        let wish = Wish::of(&cluster.spec);
+        Self { cluster, parsed, wish }
+    }
 }
 
 /// No answer, or a refusal.

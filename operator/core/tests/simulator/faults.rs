@@ -358,6 +358,30 @@ pub const FAULTS: &[Fault] = &[
         found_by: "the operator takes no last pod",
     },
     Fault {
+        name: "lets the fullest pod go and makes another",
+        plant: || {
+            let begun = Cell::new(None);
+            seeing(move |desired, observed, now| {
+                let begun_at = begun.get().unwrap_or(now);
+                begun.set(Some(begun_at));
+                let second = now.duration_since(begun_at).as_secs();
+                let (30..400, 0..25, Size::Fixed(size)) = (second, second % 60, &mut desired.size) else {
+                    return;
+                };
+                *size -= 1;
+                for pod in observed.pods.values_mut() {
+                    if let Report::Fresh { report, .. } = &mut pod.report
+                        && report.drain.is_none()
+                    {
+                        report.connections.centrifuge = 1000 - report.connections.centrifuge;
+                    }
+                }
+            })
+        },
+        history: || history(fixed(3, 50), 150, json!([[{"Connect": 0}, 500]])),
+        found_by: "a client is moved once",
+    },
+    Fault {
         name: "acts while the cluster is paused",
         plant: || seeing(|desired, _, _| desired.paused = false),
         history: || {

@@ -4,8 +4,8 @@ use crate::api::Spec;
 use crate::gateway::Second;
 use crate::history::{Edit, Event};
 use crate::shell::Operator;
+use crate::wish::Wish;
 use crate::world::{Late, Trouble, World};
-use operator_core::desired::Desired;
 use std::rc::Rc;
 
 impl World {
@@ -72,8 +72,8 @@ impl World {
         }
     }
 
-    /// Whatever went wrong is over, and the user wants something that can be.
-    pub fn calm(&mut self) {
+    /// Whatever went wrong is over, and the user wants something that can be. Tells how often that can move one client.
+    pub fn calm(&mut self) -> u32 {
         self.trouble = Trouble::default();
         self.down_until = self.now;
         self.unschedulable_until = self.now;
@@ -85,42 +85,44 @@ impl World {
         for pod in self.pods.values_mut() {
             (pod.gateway.silent_until, pod.sidecar_until) = (0, 0);
         }
+        let mut edits = Vec::new();
         if self.paused() {
-            self.edit(&Edit::Pause(false));
+            edits.push(Edit::Pause(false));
         }
-        if self.desired().is_none() {
-            self.edit(&Edit::DrainTimeout(600));
+        let cluster = &self.specs[0].cluster;
+        if cluster.spec.disruption.drain_timeout == "soon" {
+            edits.push(Edit::DrainTimeout(600));
         }
-        if self.desired().is_none() {
+        if cluster.spec.image.as_ref().is_some_and(|image| image.starts_with("missing")) {
+            edits.push(Edit::Image(9));
+        }
+        edits.iter().for_each(|edit| self.edit(edit));
+        if self.wish().is_none() {
             self.edit(&Edit::Replicas(3));
-        }
-        if self.specs[0].cluster.spec.image.as_ref().is_some_and(|image| image.starts_with("missing")) {
-            self.edit(&Edit::Image(9));
+            edits.push(Edit::Replicas(3));
         }
         let surplus = self.clients.present().count().saturating_sub(self.capacity());
         self.lose_interest(surplus);
+        u32::try_from(edits.len()).unwrap() + u32::from(surplus > 0)
     }
 
     pub fn edit(&mut self, edit: &Edit) {
-        let before = self.desired().cloned();
+        let before = self.wish().cloned();
         self.restore(|spec| edit.apply(spec), true);
         let now = self.now;
-        let after = self.desired().cloned();
-        let meaning = |desired: Option<&Desired>| desired.map(|d| (d.revision.clone(), d.size.clone()));
+        let after = self.wish().cloned();
+        let meaning = |wish: Option<&Wish>| wish.map(|wish| (wish.pods.clone(), wish.size.clone()));
         if meaning(before.as_ref()) != meaning(after.as_ref()) {
             self.edited_at = now;
         }
-        if let Some(desired) = after {
-            self.budgets.push((now, f64::from(desired.max_reconnects_per_second)));
-        }
+        self.budgets.extend(after.map(|wish| (now, wish.budget)));
     }
 
     fn restore(&mut self, change: impl FnOnce(&mut operator_core::crd::WebSocketClusterSpec), edited: bool) {
         let mut cluster = self.specs[0].cluster.clone();
         change(&mut cluster.spec);
         *cluster.metadata.generation.get_or_insert(1) += i64::from(edited);
-        let parsed = Desired::parse(&cluster, &self.defaults);
-        self.specs[0] = Rc::new(Spec { cluster, parsed });
+        self.specs[0] = Rc::new(Spec::new(cluster, &self.defaults));
     }
 
     fn replace_operator(&mut self) {

@@ -19,5 +19,6 @@ mod seam;
 mod search;
 mod shell;
 mod stories;
+mod wish;
 mod world;
 mod writes;

@@ -1,8 +1,7 @@
 //! A gateway pod: what the API server has of it, the process in it, and what the referee has to know.
 
-use crate::api::{Mark, PodObject};
+use crate::api::{Mark, PodObject, Spec};
 use crate::gateway::{ClientId, Gateway, Pace, Second};
-use operator_core::desired::Desired;
 
 #[derive(Clone, Debug)]
 pub struct Pod {
@@ -14,8 +13,8 @@ pub struct Pod {
     pub limit: usize,
     pub grace: Second,
     pub image: String,
-    /// Generation of the spec that it was made for.
-    pub generation: i64,
+    /// What the spec that it was made for asked of pods.
+    pub made_for: String,
     pub marked_at: Option<Second>,
     /// When its drain first got a deadline.
     pub turn_at: Option<Second>,
@@ -54,11 +53,10 @@ pub enum How {
 }
 
 impl Pod {
-    pub fn new(object: PodObject, spec: &Desired, grace: Second, image: String) -> Self {
-        let rate = spec.max_reconnects_per_second.into();
-        let timeout = spec.drain_timeout.as_secs().cast_signed();
-        let limit = spec.gateway.limits.max_connections as usize;
-        let generation = spec.generation;
+    pub fn new(object: PodObject, spec: &Spec, grace: Second, image: String) -> Self {
+        let wish = &spec.wish;
+        let (rate, timeout, limit) = (wish.budget, wish.drain_timeout, wish.limit);
+        let made_for = wish.pods.clone();
         Self {
             object,
             gateway: Gateway::new(Pace { rate, timeout }),
@@ -67,7 +65,7 @@ impl Pod {
             limit,
             grace,
             image,
-            generation,
+            made_for,
             marked_at: None,
             turn_at: None,
             ended_at: None,

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::env;
 
 /// Histories of each search, and what they are drawn from; the environment says otherwise.
-const CASES: u32 = 60;
+const CASES: u32 = 50;
 const SEED: u64 = 1;
 
 fn given<T: std::str::FromStr>(variable: &str) -> Option<T> {

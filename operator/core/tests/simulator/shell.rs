@@ -79,9 +79,9 @@ impl Operator {
         let observed = seam::observe(world, desired, self, wall);
         let Plan { actions, status, memory, .. } = (self.planner)(desired, &observed, wall);
         self.memory = memory;
-        self.write_status(world, status, wall);
         self.spec = Some(spec.clone());
-        actions
+        // The status comes first, since it records the decision that a successor reads.
+        if self.write_status(world, status, wall).is_ok() { actions } else { Vec::new() }
     }
 
     pub fn pods(&self) -> impl Iterator<Item = (&String, &PodObject)> {
@@ -119,9 +119,14 @@ impl Operator {
         }
     }
 
-    fn write_status(&mut self, world: &mut World, status: WebSocketClusterStatus, wall: Timestamp) {
+    fn write_status(
+        &mut self,
+        world: &mut World,
+        status: WebSocketClusterStatus,
+        wall: Timestamp,
+    ) -> Result<(), Failed> {
         if !is_due(world.status.as_ref(), self.status_written, &status, wall) {
-            return;
+            return Ok(());
         }
         let (answered, done) = world.luck();
         if done {
@@ -132,6 +137,7 @@ impl Operator {
         if answered {
             self.status_written = Some(wall);
         }
+        answered.then_some(()).ok_or(Failed)
     }
 
     pub fn carry_out(&mut self, world: &mut World, actions: Vec<Action>) {
@@ -165,7 +171,7 @@ impl Operator {
             Action::CreateSecret(which) => world.apply(seam::secret(which, desired), serde_json::json!({})),
             Action::CreatePod(pod) => {
                 let (revision, pulls) = seam::labels(&pod);
-                let created = world.create_pod(&pod, revision, pulls, desired)?;
+                let created = world.create_pod(&pod, revision, pulls, &spec)?;
                 self.remember(world.now, pod.metadata.name.as_ref().unwrap(), created, true);
                 Ok(())
             }

@@ -6,6 +6,7 @@ use crate::referee::settled;
 use crate::world::{Fact, World};
 use operator_core::observed::ObjectKind;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const BUDGET: usize = 50;
 
@@ -73,6 +74,10 @@ fn somebody_moved(world: &World) -> bool {
     world.clients.all.iter().any(|client| client.moves > 0)
 }
 
+fn revisions(world: &World) -> BTreeSet<String> {
+    world.pods.values().map(|pod| pod.object.revision.clone()).collect()
+}
+
 #[test]
 fn pods_are_added_as_connections_come_and_nobody_is_moved() {
     let mut story = Story::new(scaled(), 100);
@@ -80,6 +85,8 @@ fn pods_are_added_as_connections_come_and_nobody_is_moved() {
     story.happens(Event::Connect(500));
     story.settle();
     assert_eq!((story.names().len(), somebody_moved(story.world())), (6, false));
+    story.run(4);
+    assert_eq!(story.world().status.as_ref().unwrap().ready, "6/6");
 }
 
 #[test]
@@ -95,9 +102,11 @@ fn pods_go_as_connections_go_and_each_client_is_moved_once() {
 
 #[test]
 fn a_rollout_moves_each_client_once_within_its_surge() {
-    for (replicas, surge, most) in [(1, 25, 2), (3, 25, 4), (8, 25, 10), (4, 100, 8)] {
+    for (replicas, surge, most) in
+        [(1, json!(1), 2), (3, json!("25%"), 4), (8, json!("25%"), 10), (4, json!("100%"), 8)]
+    {
         let mut spec = fixed(replicas);
-        spec["rollout"] = json!({"maxSurge": format!("{surge}%")});
+        spec["rollout"] = json!({"maxSurge": surge});
         let mut story = Story::new(spec, 800);
         story.edit(Edit::Image(1));
         let within =
@@ -117,9 +126,88 @@ fn a_rollout_together_with_a_smaller_size_moves_each_client_once() {
         for edit in [Edit::Replicas(3), Edit::Image(1), Edit::Limit(limit)] {
             story.edit(edit);
         }
-        story.settle();
+        story.run_until("the rollout", |world| {
+            assert!(world.pods.len() <= 7, "{limit}: {} pods", world.pods.len());
+            settled(world).is_ok()
+        });
         assert_eq!((story.names().len(), story.moves()), (3, vec![1; 600]), "{limit}");
     }
+}
+
+#[test]
+fn a_rollout_goes_on_where_the_new_pod_has_no_room_for_any_old_one() {
+    let mut spec = fixed(3);
+    spec["limits"] = json!({"maxConnections": 130});
+    let mut story = Story::new(spec, 200);
+    story.edit(Edit::Image(1));
+    story.run(6);
+    story.edit(Edit::Replicas(2));
+    story.edit(Edit::Image(2));
+    story.settle();
+    assert_eq!((story.names().len(), revisions(story.world()).len()), (2, 1));
+}
+
+#[test]
+fn a_rollout_takes_every_old_pod_out_of_the_endpoints_before_the_first_client_is_moved() {
+    let mut story = Story::new(fixed(8), 400);
+    let old = story.names();
+    story.edit(Edit::Image(1));
+    story.run_until("the first move", somebody_moved);
+    let marked = |name: &&String| story.world().pods[*name].object.mark.is_some();
+    assert_eq!(old.iter().filter(marked).count(), 8);
+}
+
+#[test]
+fn a_pod_that_is_deleted_in_the_middle_of_a_drain_is_replaced_at_once_and_shares_the_budget_with_it() {
+    let mut story = Story::new(fixed(4), 1600);
+    story.edit(Edit::Replicas(3));
+    story.run_until("the drain", somebody_moved);
+    let victim = story.world().pods.values().position(|pod| pod.stays()).unwrap();
+    story.happens(Event::Delete { pod: victim, grace: None });
+    story.run(6);
+    assert_eq!(story.world().pods.values().filter(|pod| pod.stays()).count(), 3);
+    story.settle();
+    assert_eq!(story.names().len(), 3);
+}
+
+#[test]
+fn a_drain_goes_on_while_no_operator_runs() {
+    let mut story = Story::new(fixed(2), 2000);
+    story.edit(Edit::Replicas(1));
+    story.run_until("the drain", somebody_moved);
+    let moved = |story: &Story| story.moves().into_iter().filter(|moves| *moves > 0).count();
+    story.run(4);
+    let before = moved(&story);
+    story.happens(Event::StopOperator { seconds: 10 });
+    story.run(10);
+    let meanwhile = moved(&story) - before;
+    assert!((450..=500).contains(&meanwhile), "{meanwhile} in ten seconds");
+    story.happens(Event::RestartOperator);
+    story.settle();
+    assert_eq!((story.names().len(), story.moves().into_iter().max()), (1, Some(1)));
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_holds_back_a_scale_down_until_it_does() {
+    let mut story = Story::new(scaled(), 300);
+    story.happens(Event::Silence { pod: 0, seconds: 130 });
+    story.run(8);
+    story.happens(Event::Disconnect(250));
+    story.run(110);
+    assert_eq!(story.names().len(), 3);
+    story.settle();
+    assert_eq!(story.names().len(), 1);
+}
+
+#[test]
+fn a_paused_cluster_is_left_as_it_is_and_says_so() {
+    let mut story = Story::new(fixed(2), 10);
+    let before = story.names();
+    story.edit(Edit::Pause(true));
+    story.edit(Edit::Replicas(4));
+    story.run(30);
+    let reason = story.world().status.as_ref().unwrap().reason.clone();
+    assert_eq!((story.names(), reason.as_str()), (before, "Paused"));
 }
 
 #[test]
@@ -127,14 +215,13 @@ fn a_rollout_that_is_taken_back_in_its_middle_leaves_nothing_behind() {
     let mut spec = fixed(4);
     spec["image"] = json!("image:0");
     let mut story = Story::new(spec, 800);
-    let before = story.world().desired().unwrap().revision.clone();
+    let before = revisions(story.world());
     story.edit(Edit::Image(1));
     story.run_until("the first move", somebody_moved);
     story.run(4);
     story.edit(Edit::Image(0));
     story.settle();
-    let after = story.world().desired().unwrap().revision.clone();
-    assert_eq!((after, story.names().len()), (before, 4));
+    assert_eq!((revisions(story.world()), story.names().len()), (before, 4));
 }
 
 #[test]
@@ -206,7 +293,8 @@ fn a_managed_redis_goes_only_when_no_pod_uses_it_any_more() {
     });
     story.settle();
     story.run(10);
-    assert!(!has_redis(story.world()));
+    let left = story.world().objects.owned.keys().filter(|key| key.name == "chat-redis");
+    assert_eq!(left.map(|key| key.kind).collect::<Vec<_>>(), [ObjectKind::Secret]);
 }
 
 #[test]

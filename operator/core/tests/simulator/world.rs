@@ -7,9 +7,10 @@ use crate::gateway::Second;
 use crate::history::{History, Placement};
 use crate::pod::{Closed, How, Pod};
 use crate::shell::{Operator, Planner};
+use crate::wish::Wish;
 use jiff::{SignedDuration, Timestamp};
 use operator_core::crd::WebSocketClusterStatus;
-use operator_core::desired::{Defaults, Desired};
+use operator_core::desired::Defaults;
 use operator_core::observed::{ObjectKey, ObjectKind};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -142,9 +143,8 @@ impl World {
             redis_image: "redis:8".into(),
             image_pull_secrets: BTreeSet::new(),
         };
-        let cluster = cluster(&history.spec);
-        let parsed = Desired::parse(&cluster, &defaults);
-        let budget = f64::from(cluster.spec.disruption.max_reconnects_per_second);
+        let spec = Spec::new(cluster(&history.spec), &defaults);
+        let budget = spec.wish.budget;
         let mut objects = Objects::default();
         if history.foreign {
             objects.foreign.insert(ObjectKey { kind: ObjectKind::Service, name: "chat".into() });
@@ -159,7 +159,7 @@ impl World {
             clients: Clients::default(),
             objects,
             status: None,
-            specs: VecDeque::from([Rc::new(Spec { cluster, parsed })]),
+            specs: VecDeque::from([Rc::new(spec)]),
             pods_seen: VecDeque::new(),
             trouble: Trouble::default(),
             operator: Some(Operator::new(planner, 0)),
@@ -180,12 +180,9 @@ impl World {
     }
 
     /// What the user wants, unless the spec can't work.
-    pub fn desired(&self) -> Option<&Desired> {
-        self.specs[0].parsed.as_ref().ok()
-    }
-
-    pub fn generation(&self) -> i64 {
-        self.specs[0].cluster.metadata.generation.unwrap_or_default()
+    pub fn wish(&self) -> Option<&Wish> {
+        let spec = &self.specs[0];
+        spec.parsed.as_ref().ok().map(|_| &spec.wish)
     }
 
     pub fn paused(&self) -> bool {
@@ -211,7 +208,7 @@ impl World {
     /// One second.
     pub fn tick(&mut self) {
         self.now += 1;
-        let hindered = self.trouble != Trouble::default() || self.desired().is_none();
+        let hindered = self.trouble != Trouble::default() || self.wish().is_none();
         if self.now < self.down_until || hindered {
             self.mute_at = self.now;
         }
@@ -346,14 +343,7 @@ impl World {
 
     /// Clients for whom there is room when the cluster is as large as it may be.
     pub fn capacity(&self) -> usize {
-        use operator_core::desired::Size;
-        self.desired().map_or(0, |desired| {
-            let most = match &desired.size {
-                Size::Fixed(size) => *size,
-                Size::Scaled(scaling) => scaling.max,
-            };
-            most as usize * desired.gateway.limits.max_connections as usize
-        })
+        self.wish().map_or(0, |wish| wish.most() * wish.limit)
     }
 
     /// A pod as the operator's manifest asks for.

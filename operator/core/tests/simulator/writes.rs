@@ -1,9 +1,8 @@
 //! What the operator writes to the API server.
 
-use crate::api::{Failed, Mark, PodObject};
+use crate::api::{Failed, Mark, PodObject, Spec};
 use crate::pod::Pod;
 use crate::world::{Fact, World};
-use operator_core::desired::Desired;
 use operator_core::observed::{ObjectKey, ObjectKind};
 use serde_json::{Value, json};
 
@@ -52,7 +51,7 @@ impl World {
         pod: &k8s_openapi::api::core::v1::Pod,
         revision: String,
         pulls: Option<String>,
-        spec: &Desired,
+        spec: &Spec,
     ) -> Result<Option<PodObject>, Failed> {
         let name = pod.metadata.name.clone().unwrap();
         let (answered, done) = self.luck();

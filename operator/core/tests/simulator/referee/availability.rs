@@ -4,7 +4,6 @@ use super::{Invariant, REACTION};
 use crate::gateway::Second;
 use crate::pod::How;
 use crate::world::{Fact, World};
-use operator_core::desired::Size;
 
 #[derive(Default)]
 pub struct NeverWithoutEndpoints {
@@ -25,7 +24,7 @@ impl Invariant for NeverWithoutEndpoints {
         }
         let before = std::mem::replace(&mut self.before, world.endpoints(0).count());
         let marked = world.facts.iter().any(|fact| matches!(fact, Fact::Marked(_)));
-        let wanted = world.desired().is_some_and(|desired| desired.size != Size::Fixed(0));
+        let wanted = world.wish().is_some_and(|wish| wish.most() > 0);
         let quiet = world.now - self.lost_at > REACTION;
         if before > 0 && self.before == 0 && marked && wanted && quiet {
             return Err("nobody is left".into());

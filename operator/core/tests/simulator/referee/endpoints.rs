@@ -43,8 +43,8 @@ impl Invariant for OldPodsLeaveTogether {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        let Some(desired) = world.desired().filter(|_| world.able_for() > REACTION) else { return Ok(()) };
-        let old = |pod: &Pod| pod.object.revision != desired.revision.0;
+        let Some(wish) = world.wish().filter(|_| world.able_for() > REACTION) else { return Ok(()) };
+        let old = |pod: &Pod| pod.made_for != wish.pods;
         let can_take_over = world.endpoints(0).any(|(_, pod)| !old(pod));
         for (name, pod) in drained_by_request(world) {
             let rolls = pod.object.mark.as_ref().is_some_and(|mark| mark.cause == "Rollout");

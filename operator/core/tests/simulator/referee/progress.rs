@@ -1,10 +1,9 @@
 //! What is to be done is done in time.
 
-use super::{Invariant, REACTION, budget, size};
+use super::{Invariant, REACTION, budget};
 use crate::gateway::Second;
 use crate::pod::Pod;
 use crate::world::World;
-use operator_core::desired::Size;
 
 /// Seconds until a pod that is missing is there, and until a drain that stands still goes on.
 const PATIENCE: Second = 60;
@@ -22,17 +21,14 @@ impl Invariant for MissingPodsCome {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        let Some(desired) = world.desired() else { return Ok(()) };
+        let Some(wish) = world.wish() else { return Ok(()) };
         let lost = |pod: &Pod| {
             let dead = pod.node.and_then(|node| world.nodes[node].dead_since);
             dead.is_some_and(|since| world.now - since > NODE_LOST)
         };
-        let rolls = world.own_pods().any(|(_, pod)| pod.object.revision != desired.revision.0);
+        let rolls = world.own_pods().any(|(_, pod)| pod.made_for != wish.pods);
         let there = world.pods.values().filter(|pod| pod.stays() && !lost(pod)).count();
-        let wanted = match &desired.size {
-            Size::Fixed(_) => size::asked(desired, 0),
-            Size::Scaled(scaling) => scaling.min as usize,
-        };
+        let wanted = wish.least();
         if rolls || there >= wanted || world.able_for() <= REACTION {
             self.since = None;
             return Ok(());
@@ -56,9 +52,9 @@ impl Invariant for DrainsGoOn {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        let Some(desired) = world.desired() else { return Ok(()) };
+        let Some(wish) = world.wish() else { return Ok(()) };
         let now = world.now;
-        let rolls = world.own_pods().any(|(_, pod)| pod.object.revision != desired.revision.0);
+        let rolls = world.own_pods().any(|(_, pod)| pod.made_for != wish.pods);
         let can_go_on = |pod: &&Pod| {
             let told = pod.turn_at.or(pod.marked_at.filter(|_| !rolls)).or(pod.ended_at);
             let reachable = pod.gateway.reachable(now) && now - pod.gateway.silent_until > REACTION;

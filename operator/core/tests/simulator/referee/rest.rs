@@ -1,29 +1,27 @@
 //! Invariants 2 and 7, and the end of every history: all is as the user wants it, the status says so, and nothing is done any more.
 
-use super::{Violation, size};
+use super::Violation;
+use crate::wish::Size;
 use crate::world::{Fact, World};
-use operator_core::desired::Size;
 
 /// Why the cluster is not yet as it should be.
 pub fn settled(world: &World) -> Result<(), String> {
-    let Some(desired) = world.desired() else { return Err("the spec can't work".into()) };
+    let Some(wish) = world.wish() else { return Err("the spec can't work".into()) };
     if !world.clients.are_all_connected() {
         return Err("clients wait for a connection".into());
     }
     for (name, pod) in world.own_pods() {
-        let old = pod.object.revision != desired.revision.0;
+        let old = pod.made_for != wish.pods;
         if !pod.stays() || !pod.object.ready || pod.gateway.drain.is_some() || old {
             return Err(format!("{name} is {:?}, old {old}, drains {:?}", pod.object, pod.gateway.drain));
         }
     }
     let (pods, clients) = (world.own_pods().count(), world.own_clients());
-    let wanted = size::asked(desired, clients);
-    let tolerated = match &desired.size {
+    let wanted = wish.asked(clients);
+    let tolerated = match wish.size {
         Size::Fixed(_) => false,
         // Fewer are not worth the trouble within the tolerance of a scale-down, 10 %.
-        Size::Scaled(scaling) => {
-            pods > wanted && clients * 10 >= pods * scaling.connections_per_pod as usize * 9
-        }
+        Size::Scaled { per_pod, .. } => pods > wanted && clients * 10 >= pods * per_pod * 9,
     };
     if pods == wanted || tolerated { Ok(()) } else { Err(format!("{pods} pods, and {wanted} are wanted")) }
 }

@@ -18,7 +18,7 @@ impl Invariant for NobodyIsMovedWhereNobodyHasRoom {
 
     fn look(&mut self, world: &World) -> Result<(), String> {
         let room = world.endpoints(0).any(|(_, pod)| pod.gateway.clients.len() < pod.limit);
-        let wanted = world.desired().is_some_and(|desired| super::size::asked(desired, 1) > 0);
+        let wanted = world.wish().is_some_and(|wish| wish.most() > 0);
         if room || !wanted || world.able_for() <= REACTION {
             self.full_since = None;
             return Ok(());

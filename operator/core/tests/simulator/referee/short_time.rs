@@ -58,8 +58,8 @@ impl Invariant for NobodyIsCutOff {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        if let Some(desired) = world.desired() {
-            self.shortest = self.shortest.min(desired.drain_timeout.as_secs().cast_signed());
+        if let Some(wish) = world.wish() {
+            self.shortest = self.shortest.min(wish.drain_timeout);
         }
         for fact in &world.facts {
             let Fact::Deleted { pod, clients: clients @ 1.. } = fact else { continue };

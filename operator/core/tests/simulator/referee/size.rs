@@ -2,24 +2,12 @@
 
 use super::Invariant;
 use crate::gateway::Second;
+use crate::pod::Pod;
 use crate::world::{Fact, World};
-use operator_core::desired::{Desired, Size};
 use std::collections::VecDeque;
 
 /// Seconds for which a size that was asked for once may be kept: the longest stabilization window of a history.
 const KEPT: Second = 400;
-
-/// The size that so many clients ask for.
-pub fn asked(desired: &Desired, clients: usize) -> usize {
-    match &desired.size {
-        Size::Fixed(size) => *size as usize,
-        Size::Scaled(scaling) => {
-            let load = clients * (100 + scaling.headroom_percent as usize);
-            load.div_ceil(100 * scaling.connections_per_pod as usize)
-                .clamp(scaling.min as usize, scaling.max as usize)
-        }
-    }
-}
 
 #[derive(Default)]
 pub struct NoMoreThanIsAskedFor {
@@ -32,21 +20,23 @@ impl Invariant for NoMoreThanIsAskedFor {
     }
 
     fn look(&mut self, world: &World) -> Result<(), String> {
-        let Some(desired) = world.desired() else { return Ok(()) };
-        let size = asked(desired, world.own_clients());
+        let Some(wish) = world.wish() else { return Ok(()) };
+        let size = wish.asked(world.own_clients());
         if self.asked.back().is_none_or(|(_, last)| *last != size) {
             self.asked.push_back((world.now, size));
         }
         while self.asked.len() > 1 && self.asked[1].0 < world.now - KEPT {
             self.asked.pop_front();
         }
-        if !world.facts.iter().any(|fact| matches!(fact, Fact::Created(_))) {
-            return Ok(());
-        }
+        let made = world.facts.iter().rev().find_map(|fact| match fact {
+            Fact::Created(name) => world.pods.get(name),
+            _ => None,
+        });
+        let Some(made) = made else { return Ok(()) };
         let most = self.asked.iter().map(|(_, size)| *size).max().unwrap_or(0);
         let lost = |node: Option<usize>| node.is_some_and(|node| world.nodes[node].dead_since.is_some());
-        let updated = |pod: &&crate::pod::Pod| pod.object.revision == desired.revision.0;
-        let serve = world.pods.values().filter(updated).filter(|pod| pod.stays() && !lost(pod.node)).count();
+        let like_it = |pod: &&Pod| pod.object.revision == made.object.revision;
+        let serve = world.pods.values().filter(like_it).filter(|pod| pod.stays() && !lost(pod.node)).count();
         if serve > most { Err(format!("{serve} pods, and {most} were asked for")) } else { Ok(()) }
     }
 }
