@@ -38,8 +38,11 @@ pub struct PodObject {
     pub deletion: Option<Second>,
     pub phase: Phase,
     pub ready: bool,
-    /// Why one of its containers waits.
+    pub ready_since: Second,
+    /// Why the gateway's container waits.
     pub waiting: Option<&'static str>,
+    /// Why the container beside it waits.
+    pub beside: Option<&'static str>,
 }
 
 /// A cluster as it is stored, and what it means.

@@ -50,7 +50,7 @@ impl World {
             Event::StopOperator { seconds } => self.down_until = now + Second::from(*seconds),
             Event::TakeOver { late } => {
                 let mut deposed = self.operator.take().unwrap();
-                let mut actions = deposed.decide(self);
+                let mut actions = deposed.decide(self).map_or_else(Vec::new, |(actions, _)| actions);
                 let done = self.chance.below(actions.len() + 1, [now, 0, 6]);
                 let mut begun = actions.split_off(done);
                 begun.truncate(1);

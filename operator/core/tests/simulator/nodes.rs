@@ -18,7 +18,7 @@ impl World {
         for pod in self.pods.values_mut() {
             let Some(since) = pod.node.and_then(|node| self.nodes[node].dead_since) else { continue };
             let before = pod.object.clone();
-            pod.object.ready &= now - since < NODE_MONITOR;
+            pod.set_ready(pod.object.ready && now - since < NODE_MONITOR, now);
             if now - since >= TAINT_EVICTION && pod.object.deletion.is_none() {
                 pod.object.deletion = Some(now + pod.grace);
                 (pod.ended_at, pod.ended_by_user) = (Some(now), true);
@@ -158,10 +158,9 @@ fn run(pod: &mut Pod, now: Second) {
     let down = now >= pod.starts && missing;
     pod.object.waiting = if down {
         Some("ImagePullBackOff")
-    } else if sidecar || (!pod.gateway.up && pod.crashes > 1) {
-        Some("CrashLoopBackOff")
     } else {
-        None
+        (!pod.gateway.up && pod.crashes > 1).then_some("CrashLoopBackOff")
     };
-    pod.object.ready = pod.gateway.accepts(now) && pod.object.deletion.is_none() && !sidecar;
+    pod.object.beside = sidecar.then_some("CrashLoopBackOff");
+    pod.set_ready(pod.gateway.accepts(now) && pod.object.deletion.is_none() && !sidecar, now);
 }

@@ -105,6 +105,12 @@ impl Pod {
         (self.object.mark, self.marked_at, self.turn_at) = (None, None, None);
     }
 
+    pub fn set_ready(&mut self, ready: bool, now: Second) {
+        if self.object.ready != ready {
+            (self.object.ready, self.object.ready_since) = (ready, now);
+        }
+    }
+
     /// It serves, or will.
     pub fn stays(&self) -> bool {
         self.object.labelled && self.object.mark.is_none() && self.object.deletion.is_none()

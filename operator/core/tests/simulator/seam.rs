@@ -10,10 +10,13 @@ use k8s_openapi::api::core::v1::Pod;
 use operator_core::desired::Desired;
 use operator_core::names::{PULLS, PodName, REVISION, Revision};
 use operator_core::observed::{
-    self, DrainCause, FRESH_SECONDS, ObjectKey, ObjectKind, Observed, PodView, Report, Traffic, Waiting,
+    self, DrainCause, FRESH_SECONDS, ObjectKey, ObjectKind, Observed, PodView, Report, Traffic, Troubles,
+    Waiting,
 };
+use operator_core::ownership::{Holder, Standing};
 use operator_core::plan::Action;
 use operator_core::resources::GeneratedSecret;
+use std::collections::BTreeMap;
 
 /// The operator's clock.
 pub fn wall(world: &World) -> Timestamp {
@@ -24,9 +27,15 @@ pub fn observe(world: &World, desired: &Desired, operator: &Operator, wall: Time
     let view = |(name, object): (&String, &PodObject)| {
         (PodName(name.clone()), view(object, said(operator, object.uid, wall)))
     };
+    let (pods, aside) = operator.pods().partition::<Vec<_>, _>(|(_, object)| object.labelled);
+    let theirs = |key: &ObjectKey| (key.clone(), Standing::Taken(Holder::Nobody));
     Observed {
-        pods: operator.pods().map(view).collect(),
+        pods: pods.into_iter().map(view).collect(),
+        aside: aside.into_iter().map(view).collect(),
         owned: world.objects.owned.clone(),
+        others: world.objects.foreign.iter().map(theirs).collect(),
+        refusals: BTreeMap::new(),
+        rewritten: operator.rewritten(&world.objects.owned),
         secrets: desired.referenced_secrets().into_iter().collect(),
         status: world.status.clone(),
         memory: operator.memory.clone(),
@@ -42,6 +51,7 @@ fn view(object: &PodObject, report: Report) -> PodView {
             Phase::Running => observed::Phase::Running,
         },
         ready: object.ready,
+        ready_since: at(object.ready_since),
         traffic: object.mark.as_ref().map_or(Traffic::Serving, |mark| Traffic::Draining {
             cause: DrainCause::from_annotation(&mark.cause),
             since: mark.since,
@@ -51,9 +61,17 @@ fn view(object: &PodObject, report: Report) -> PodView {
         pulls: object.pulls.clone(),
         created: at(object.created),
         deletion: object.deletion.map(at),
-        waiting: object.waiting.map(|reason| Waiting { reason: reason.into(), message: String::new() }),
+        waiting: object.waiting.map(waiting),
+        troubles: Troubles {
+            beside: object.beside.map(|reason| ("sidecar".into(), waiting(reason))),
+            ..Troubles::default()
+        },
         report,
     }
+}
+
+fn waiting(reason: &str) -> Waiting {
+    Waiting { reason: reason.into(), message: String::new() }
 }
 
 fn said(operator: &Operator, uid: u64, wall: Timestamp) -> Report {
@@ -104,7 +122,8 @@ pub fn secret(which: GeneratedSecret, desired: &Desired) -> ObjectKey {
 /// The existing pod that an action is about.
 pub fn pod_of(action: &Action) -> Option<String> {
     match action {
-        Action::MarkDraining { pod, .. }
+        Action::Relabel { pod, .. }
+        | Action::MarkDraining { pod, .. }
         | Action::Drain { pod, .. }
         | Action::CancelDrain { pod }
         | Action::DeletePod { pod, .. } => Some(pod.0.clone()),
@@ -118,7 +137,8 @@ pub fn identity(action: &Action) -> String {
         Action::Apply { key, .. } | Action::Remove { key } => format!("{key:?}"),
         Action::CreateSecret(which) => format!("{which:?}"),
         Action::CreatePod(pod) => pod.metadata.name.clone().unwrap_or_default(),
-        Action::MarkDraining { .. }
+        Action::Relabel { .. }
+        | Action::MarkDraining { .. }
         | Action::Drain { .. }
         | Action::CancelDrain { .. }
         | Action::DeletePod { .. } => pod_of(action).unwrap_or_default(),

@@ -4,13 +4,15 @@
 use crate::api::{Failed, PodObject, Spec};
 use crate::gateway::Second;
 use crate::seam;
-use crate::world::{Fact, Late, Order, World};
+use crate::world::{Fact, Late, Order, World, at};
 use gateway_core::control;
 use jiff::Timestamp;
 use operator_core::crd::WebSocketClusterStatus;
 use operator_core::desired::Desired;
-use operator_core::observed::{Memory, Observed};
+use operator_core::drift::differences;
+use operator_core::observed::{Memory, ObjectKey, Observed, Rewritten};
 use operator_core::plan::{Action, Plan, is_due};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -31,6 +33,14 @@ struct Written {
     created: bool,
 }
 
+/// An object that came out of its application otherwise than it went in.
+struct Rewrite {
+    manifest: Value,
+    wait: Second,
+    /// By the operator's clock.
+    again: Second,
+}
+
 pub struct Operator {
     pub planner: Planner,
     pub memory: Memory,
@@ -40,6 +50,7 @@ pub struct Operator {
     status_written: Option<Timestamp>,
     /// Failures and the end of the wait, by action.
     waiting: BTreeMap<String, (u32, Second)>,
+    rewrites: BTreeMap<ObjectKey, Rewrite>,
     /// How old the cache is: it may stand still, and never goes back.
     seen_at: Second,
     /// What the last decision was made from.
@@ -56,6 +67,7 @@ impl Operator {
             written: BTreeMap::new(),
             status_written: None,
             waiting: BTreeMap::new(),
+            rewrites: BTreeMap::new(),
             seen_at: now,
             spec: None,
             pods: BTreeMap::new(),
@@ -63,29 +75,59 @@ impl Operator {
     }
 
     pub fn pass(&mut self, world: &mut World) {
-        let actions = self.decide(world);
-        self.carry_out(world, actions);
+        let Some((actions, status)) = self.decide(world) else { return };
+        let tried = self.carry_out(world, actions);
+        // What a gateway is told, it tells itself in time.
+        let is_so = if tried { self.plan(world).map(|plan| plan.status) } else { Some(status) };
+        if let Some(status) = is_so {
+            self.write_status(world, status);
+        }
     }
 
-    /// Looks, asks the gateways, plans, and writes the status.
-    pub fn decide(&mut self, world: &mut World) -> Vec<Action> {
+    /// Looks, asks the gateways, and plans. A new size is recorded first, since a successor reads it.
+    pub fn decide(&mut self, world: &mut World) -> Option<(Vec<Action>, WebSocketClusterStatus)> {
+        let spec = self.look(world);
+        self.ask(world);
+        self.spec = Some(spec);
+        let Plan { actions, status, memory, .. } = self.plan(world)?;
+        self.memory = memory;
+        let recorded = world.status.as_ref().map_or(0, |status| status.desired_replicas);
+        if recorded != status.desired_replicas {
+            self.write_status(world, status.clone());
+        }
+        Some((actions, status))
+    }
+
+    fn look(&mut self, world: &World) -> Rc<Spec> {
         self.seen_at = self.seen_at.max(world.now - world.trouble.lag);
         let behind = usize::try_from(world.now - self.seen_at).unwrap();
-        let spec = world.specs[behind.min(world.specs.len() - 1)].clone();
-        let Ok(desired) = &spec.parsed else { return Vec::new() };
         self.pods = self.newest(world, behind);
-        self.ask(world);
-        let wall = seam::wall(world);
-        let observed = seam::observe(world, desired, self, wall);
-        let Plan { actions, status, memory, .. } = (self.planner)(desired, &observed, wall);
-        self.memory = memory;
-        self.spec = Some(spec.clone());
-        // The status comes first, since it records the decision that a successor reads.
-        if self.write_status(world, status, wall).is_ok() { actions } else { Vec::new() }
+        world.specs[behind.min(world.specs.len() - 1)].clone()
     }
 
+    /// What the planner makes of what is known.
+    fn plan(&mut self, world: &World) -> Option<Plan> {
+        let spec = self.spec.clone()?;
+        let desired = spec.parsed.as_ref().ok()?;
+        self.look(world);
+        let wall = seam::wall(world);
+        let observed = seam::observe(world, desired, self, wall);
+        Some((self.planner)(desired, &observed, wall))
+    }
+
+    /// Those that were set aside by their label as well.
     pub fn pods(&self) -> impl Iterator<Item = (&String, &PodObject)> {
-        self.pods.iter().filter(|(_, object)| object.labelled)
+        self.pods.iter()
+    }
+
+    /// Of the objects there are, those that admission has changed.
+    pub fn rewritten(&self, owned: &BTreeMap<ObjectKey, Value>) -> BTreeMap<ObjectKey, Rewritten> {
+        let still = |(key, rewrite): (&ObjectKey, &Rewrite)| {
+            let differences = differences(&rewrite.manifest, owned.get(key)?);
+            let again = at(rewrite.again);
+            (!differences.is_empty()).then(|| (key.clone(), Rewritten { differences, again }))
+        };
+        self.rewrites.iter().filter_map(still).collect()
     }
 
     /// What the cache shows, and what was written and it does not show yet.
@@ -108,7 +150,7 @@ impl Operator {
         let (now, wall) = (world.now, seam::wall(world));
         let uids: BTreeSet<u64> = self.pods.values().map(|object| object.uid).collect();
         self.reports.retain(|uid, _| uids.contains(uid));
-        for (name, seen) in self.pods.iter().filter(|(_, object)| object.labelled) {
+        for (name, seen) in &self.pods {
             let Some(pod) = world.pods.get_mut(name).filter(|pod| pod.object.uid == seen.uid) else {
                 continue;
             };
@@ -119,14 +161,10 @@ impl Operator {
         }
     }
 
-    fn write_status(
-        &mut self,
-        world: &mut World,
-        status: WebSocketClusterStatus,
-        wall: Timestamp,
-    ) -> Result<(), Failed> {
+    fn write_status(&mut self, world: &mut World, status: WebSocketClusterStatus) {
+        let wall = seam::wall(world);
         if !is_due(world.status.as_ref(), self.status_written, &status, wall) {
-            return Ok(());
+            return;
         }
         let (answered, done) = world.luck();
         if done {
@@ -137,17 +175,18 @@ impl Operator {
         if answered {
             self.status_written = Some(wall);
         }
-        answered.then_some(()).ok_or(Failed)
     }
 
-    pub fn carry_out(&mut self, world: &mut World, actions: Vec<Action>) {
-        let mut failed = BTreeSet::new();
+    /// Whether anything was tried besides telling gateways.
+    pub fn carry_out(&mut self, world: &mut World, actions: Vec<Action>) -> bool {
+        let (mut failed, mut tried) = (BTreeSet::new(), false);
         let planned: BTreeSet<String> = actions.iter().map(seam::identity).collect();
         for action in actions {
             let identity = seam::identity(&action);
             let pod = seam::pod_of(&action);
             let waits = self.waiting.get(&identity).is_some_and(|(_, until)| world.now < *until);
             let held = waits || pod.as_ref().is_some_and(|pod| failed.contains(pod));
+            tried |= !held && !matches!(action, Action::Drain { .. });
             if !held && self.act(world, action).is_ok() {
                 self.waiting.remove(&identity);
                 continue;
@@ -160,13 +199,18 @@ impl Operator {
             }
         }
         self.waiting.retain(|identity, _| planned.contains(identity));
+        tried
     }
 
     fn act(&mut self, world: &mut World, action: Action) -> Result<(), Failed> {
         let Some(spec) = self.spec.clone() else { return Err(Failed) };
         let Ok(desired) = &spec.parsed else { return Err(Failed) };
         match action {
-            Action::Apply { key, manifest } => world.apply(key, manifest),
+            Action::Apply { key, manifest } => {
+                world.apply(key.clone(), manifest.clone())?;
+                self.applied(world, key, manifest);
+                Ok(())
+            }
             Action::Remove { key } => world.remove(&key),
             Action::CreateSecret(which) => world.apply(seam::secret(which, desired), serde_json::json!({})),
             Action::CreatePod(pod) => {
@@ -175,6 +219,7 @@ impl Operator {
                 self.remember(world.now, pod.metadata.name.as_ref().unwrap(), created, true);
                 Ok(())
             }
+            Action::Relabel { pod, labels } => panic!("{pod} has lost no {labels:?}"),
             Action::MarkDraining { pod, cause, since, deadline } => {
                 let mark = seam::mark(cause, since, deadline);
                 self.relabel(world, &pod.0, Some(mark))
@@ -194,6 +239,17 @@ impl Operator {
                 Ok(())
             }
         }
+    }
+
+    /// An object that admission changes is applied ever more seldom.
+    fn applied(&mut self, world: &World, key: ObjectKey, manifest: Value) {
+        let before = self.rewrites.remove(&key).map_or(0, |rewrite| rewrite.wait);
+        if differences(&manifest, &world.objects.owned[&key]).is_empty() {
+            return;
+        }
+        let wait = (2 * before).clamp(4, 600);
+        let again = world.now + world.skew + wait;
+        self.rewrites.insert(key, Rewrite { manifest, wait, again });
     }
 
     fn relabel(
