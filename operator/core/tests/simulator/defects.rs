@@ -96,7 +96,7 @@ const DEFECTS: &[Defect] = &[
             history["foreign"] = json!(true);
             played(history)
         },
-        found_by: Some("an object that is not ours"),
+        found_by: None,
     },
     Defect {
         number: Some(7),
@@ -107,7 +107,7 @@ const DEFECTS: &[Defect] = &[
                 json!([[{"SidecarCrash": {"pod": 0, "seconds": 100}}, 2], [{"Edit": {"Replicas": 1}}, 60]]);
             played(history(fixed(2, 20), 200, steps))
         },
-        found_by: Some("no pod is deleted"),
+        found_by: None,
     },
     Defect {
         number: Some(8),
@@ -129,14 +129,14 @@ const DEFECTS: &[Defect] = &[
             }
             Ok(())
         },
-        found_by: Some("a deadline is exceeded"),
+        found_by: None,
     },
     Defect {
         number: Some(9),
         should: "a pod that is set aside by its label is replaced",
         because: "names are deterministic, and a pod that lost its label has one of them",
         play: || played(history(fixed(2, 50), 20, json!([[{"StripLabel": {"pod": 0}}, 120]]))),
-        found_by: Some("a pod that is missing"),
+        found_by: None,
     },
     Defect {
         number: Some(10),
@@ -177,7 +177,7 @@ const DEFECTS: &[Defect] = &[
             history["webhook"] = json!(true);
             played(history)
         },
-        found_by: Some("2, 7:"),
+        found_by: None,
     },
     Defect {
         number: Some(13),
@@ -196,7 +196,7 @@ const DEFECTS: &[Defect] = &[
             ]);
             played(history(fixed(4, 10), 1600, steps))
         },
-        found_by: Some("3:"),
+        found_by: None,
     },
     Defect {
         number: Some(18),
@@ -253,7 +253,7 @@ const DEFECTS: &[Defect] = &[
             };
             if writes > 8 { Err(often()) } else { Ok(()) }
         },
-        found_by: Some("the status is written"),
+        found_by: None,
     },
     Defect {
         number: None,

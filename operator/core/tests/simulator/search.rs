@@ -179,10 +179,9 @@ fn all() -> Vec<BoxedStrategy<Event>> {
 
 /// Defects 1 and 2.
 const ENDS: &[&str] = &["short time", "evictions"];
-/// Defects 4, 7, 9, 10 and 11, and nodes that are lost.
+/// Defects 4, 10 and 11, and nodes that are lost.
 const LOSSES: &[&str] = &[
     "a pod that is missing",
-    "no pod is deleted",
     "it ends as it should",
     "no more pods serve",
     "a drain that can go on",
