@@ -20,13 +20,9 @@ use crate::process::{Operator, until};
 use crate::release::grant;
 use crate::server::Server;
 
-/// A cluster in namespace `default`.
+/// A cluster in namespace `default`, open to everybody.
 pub async fn create(client: &Client, name: &str, spec: Value) -> WebSocketCluster {
-    let cluster = json!({
-        "apiVersion": "mooring.dev/v1alpha1", "kind": "WebSocketCluster", "metadata": {"name": name}, "spec": spec,
-    });
-    let cluster: WebSocketCluster = serde_json::from_value(cluster).unwrap();
-    clusters(client).create(&PostParams::default(), &cluster).await.unwrap()
+    clusters(client).create(&PostParams::default(), &crd::cluster(name, spec)).await.unwrap()
 }
 
 pub fn clusters(client: &Client) -> Api<WebSocketCluster> {
