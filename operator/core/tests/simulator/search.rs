@@ -180,12 +180,8 @@ fn all() -> Vec<BoxedStrategy<Event>> {
 /// Defects 1 and 2.
 const ENDS: &[&str] = &["short time", "evictions"];
 /// Defects 4, 10 and 11, and nodes that are lost.
-const LOSSES: &[&str] = &[
-    "a pod that is missing",
-    "it ends as it should",
-    "no more pods serve",
-    "a drain that can go on",
-];
+const LOSSES: &[&str] =
+    &["a pod that is missing", "it ends as it should", "no more pods serve", "a drain that can go on"];
 /// Defect 18.
 const CLOCKS: &[&str] = &["5:", "no pod is deleted", "a drain that can go on", "the status says what is"];
 /// Defect 13.
