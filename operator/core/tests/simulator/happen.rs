@@ -118,7 +118,12 @@ impl World {
         self.budgets.extend(after.map(|wish| (now, wish.budget)));
     }
 
-    fn restore(&mut self, change: impl FnOnce(&mut operator_core::crd::WebSocketClusterSpec), edited: bool) {
+    /// What is stored of the spec is something else from now on.
+    pub fn restore(
+        &mut self,
+        change: impl FnOnce(&mut operator_core::crd::WebSocketClusterSpec),
+        edited: bool,
+    ) {
         let mut cluster = self.specs[0].cluster.clone();
         change(&mut cluster.spec);
         *cluster.metadata.generation.get_or_insert(1) += i64::from(edited);

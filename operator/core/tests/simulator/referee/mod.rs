@@ -1,4 +1,5 @@
 //! Judges what really happened, whatever the operator thought. It shares nothing with the planner: no code, no formula, no view.
+//! A file of this name, since the fuzz target of specs includes it by its path.
 
 mod availability;
 mod budget;
