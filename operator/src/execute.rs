@@ -194,9 +194,7 @@ fn key_of(action: &Action, desired: &Desired) -> Option<ObjectKey> {
     let pod = |name: String| ObjectKey { kind: ObjectKind::Pod, name };
     match action {
         Action::Apply { key, .. } | Action::Remove { key } => Some(key.clone()),
-        Action::CreateSecret(which) => {
-            Some(ObjectKey { kind: ObjectKind::Secret, name: which.name(desired) })
-        }
+        Action::CreateSecret(which) => Some(which.object(desired)),
         Action::CreatePod(new) => Some(pod(new.name_any())),
         _ => pod_of(action).map(|name| pod(name.0.clone())),
     }

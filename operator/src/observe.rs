@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use operator_core::desired::{Desired, Stored};
 use operator_core::names::{CLUSTER, CONTROL_PORT, PodName};
-use operator_core::observed::{FRESH_SECONDS, ObjectKey, ObjectKind, Observed, Report};
+use operator_core::observed::{FRESH_SECONDS, ObjectKey, Observed, Report};
 use operator_core::ownership::is_ours;
 use operator_core::resources::GeneratedSecret;
 use operator_core::resources::generated_secrets;
@@ -179,7 +179,6 @@ fn owned(desired: &Desired, names: &Names) -> BTreeMap<ObjectKey, Value> {
     let json = |(key, object): (&ObjectKey, &Arc<DynamicObject>)| {
         Some((key.clone(), serde_json::to_value(&**object).ok()?))
     };
-    let secrets = names.secrets.iter().map(|which| which.name(desired));
-    let secrets = secrets.map(|name| (ObjectKey { kind: ObjectKind::Secret, name }, json!({})));
+    let secrets = names.secrets.iter().map(|which| (which.object(desired), json!({})));
     names.owned.iter().filter_map(json).chain(secrets).collect()
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::api::PostParams;
 use kube::{Api, Client};
+use operator_core::words::some_of;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -43,8 +44,6 @@ const AT_ONCE: usize = 8;
 const SOON: Duration = Duration::from_secs(5);
 /// A right may be taken away again.
 const LATER: Duration = Duration::from_secs(300);
-/// Rights told by name.
-const TOLD: usize = 5;
 
 /// A right that the operator needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,11 +121,10 @@ pub async fn tell(admin: Admin, client: Client, needed: Vec<Right>) -> Infallibl
 }
 
 fn words(missing: &[String]) -> Option<String> {
-    let first = missing.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = missing.len().saturating_sub(TOLD);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let told = format!("the operator may not {first}{more}: give its ServiceAccount the roles of the chart");
-    (!missing.is_empty()).then_some(told)
+    let told = || {
+        format!("the operator may not {}: give its ServiceAccount the roles of the chart", some_of(missing))
+    };
+    (!missing.is_empty()).then(told)
 }
 
 /// Those that the API server would refuse.

@@ -13,3 +13,4 @@ pub mod ownership;
 pub mod plan;
 pub mod refusal;
 pub mod resources;
+pub mod words;

@@ -204,6 +204,12 @@ pub struct Waiting {
     pub message: String,
 }
 
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
+    }
+}
+
 impl Waiting {
     /// Its image can't be pulled.
     #[must_use]

@@ -127,8 +127,7 @@ fn actions(
 /// Labels decide where clients come; whoever wants a pod set aside takes the one by which it is found.
 fn relabel(member: fleet::Member<'_>) -> Option<Action> {
     let labels = &member.view.troubles.lost_labels;
-    let lives = !member.terminating() && !member.ended();
-    (lives && !labels.is_empty())
+    (member.active() && !labels.is_empty())
         .then(|| Action::Relabel { pod: member.name.clone(), labels: labels.clone() })
 }
 
@@ -141,7 +140,7 @@ fn pod_troubles(desired: &Desired, fleet: &Fleet<'_>, now: Timestamp) -> Vec<Rea
         troubles.push(if waiting.is_for_image() {
             Reason::ImagePullFailed { pod, image: desired.image.clone() }
         } else {
-            Reason::ContainerFailed { pod, message: format!("{}: {}", waiting.reason, waiting.message) }
+            Reason::ContainerFailed { pod, message: waiting.to_string() }
         });
     }
     let deadline = SignedDuration::try_from(desired.progress_deadline).unwrap_or(SignedDuration::MAX);

@@ -49,12 +49,11 @@ pub async fn names(desired: &Desired, context: &Context, memory: &mut Memory) ->
         }
     }
     for which in generated_secrets(desired) {
-        let name = which.name(desired);
-        match memory.secrets.metadata(&name) {
+        let key = which.object(desired);
+        match memory.secrets.metadata(&key.name) {
             None => {}
             Some(metadata) if is_ours(metadata, desired) => names.secrets.push(which),
             Some(metadata) => {
-                let key = ObjectKey { kind: ObjectKind::Secret, name };
                 names.others.insert(key, Standing::Taken(holder(metadata, desired)));
             }
         }

@@ -15,6 +15,7 @@ pub const MOST_REVOKED: usize = 10_000;
 
 /// Origins, and namespaces, as many as a `WebSocketCluster` may have.
 const MOST_LISTED: usize = 100;
+const LISTED: &str = "it may have at most 100";
 
 /// Messages of the largest size that have to fit into what may wait for a client.
 const MESSAGES_QUEUED: u64 = 4;
@@ -91,11 +92,11 @@ pub(super) fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invali
     {
         return Err(invalid("auth.jwks.url", format!("{:?}", jwks.url), remedy));
     }
-    let revoked = config.auth.revoked_tokens.len();
-    if revoked > MOST_REVOKED {
-        let remedy = "it may have at most 10000; leave out those that have expired, or exchange the key that has signed them";
-        return Err(invalid("auth.revokedTokens", format!("a list of {revoked}"), remedy));
-    }
+    at_most(
+        MOST_REVOKED,
+        "it may have at most 10000; leave out those that have expired, or exchange the key that has signed them",
+        ("auth.revokedTokens", config.auth.revoked_tokens.len()),
+    )?;
     if config.auth.revoked_tokens.contains("") {
         let remedy = "a token without a jti can't be revoked; name each token by its jti";
         return Err(invalid("auth.revokedTokens", "a list with an empty entry", remedy));
@@ -108,7 +109,7 @@ pub(super) fn check(config: &GatewayConfig, has_keys: bool) -> Result<(), Invali
 }
 
 fn check_origins(origins: &[String]) -> Result<(), Invalid> {
-    at_most_listed("allowedOrigins", origins)?;
+    at_most(MOST_LISTED, LISTED, ("allowedOrigins", origins.len()))?;
     let not_one = |(_, origin): &(usize, &String)| !is_origin(origin);
     origins.iter().enumerate().find(not_one).map_or(Ok(()), |(index, origin)| {
         let remedy =
@@ -119,7 +120,7 @@ fn check_origins(origins: &[String]) -> Result<(), Invalid> {
 
 fn check_channels(config: &GatewayConfig) -> Result<(), Invalid> {
     let channels = &config.channels;
-    at_most_listed("channels.namespaces", &channels.namespaces)?;
+    at_most(MOST_LISTED, LISTED, ("channels.namespaces", channels.namespaces.len()))?;
     check_options("channels.default", &channels.default)?;
     let mut names = BTreeSet::new();
     for (index, namespace) in channels.namespaces.iter().enumerate() {
@@ -153,11 +154,8 @@ fn at_least(least: u32, remedy: &'static str, fields: &[(&str, u32)]) -> Result<
     }
 }
 
-fn at_most_listed<T>(field: &str, list: &[T]) -> Result<(), Invalid> {
-    if list.len() <= MOST_LISTED {
-        return Ok(());
-    }
-    Err(invalid(field, format!("a list of {}", list.len()), "it may have at most 100"))
+fn at_most(most: usize, remedy: &'static str, (field, length): (&str, usize)) -> Result<(), Invalid> {
+    if length <= most { Ok(()) } else { Err(invalid(field, format!("a list of {length}"), remedy)) }
 }
 
 fn invalid(field: impl Into<String>, value: impl ToString, remedy: &'static str) -> Invalid {

@@ -58,11 +58,9 @@ fn set_aside(observed: &Observed, size: u32) -> Option<Reason> {
 }
 
 fn besides_gateways(fleet: &Fleet<'_>) -> Option<Reason> {
-    let mut ill = fleet.all().filter(|m| !m.terminating() && !m.ended());
-    ill.find_map(|member| {
-        let (container, waiting) = member.view.troubles.beside.as_ref()?;
-        let message = format!("{}: {}", waiting.reason, waiting.message);
-        Some(Reason::SidecarFailed { pod: member.name.clone(), container: container.clone(), message })
+    fleet.all().filter(|m| m.active()).find_map(|member| {
+        let (container, waiting) = member.view.troubles.beside.clone()?;
+        Some(Reason::SidecarFailed { pod: member.name.clone(), container, message: waiting.to_string() })
     })
 }
 

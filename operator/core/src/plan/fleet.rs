@@ -95,7 +95,8 @@ impl<'a> Member<'a> {
         starts || self.view.phase == Phase::Ended
     }
 
-    fn active(self) -> bool {
+    /// It lives, and nobody has told it to end.
+    pub fn active(self) -> bool {
         !self.terminating() && !self.ended()
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Outstanding {
 impl Outstanding {
     /// What is missing, what drifted, and what is no longer asked for; what admission changes anyway is left as it is for a while.
     pub fn new(desired: &Desired, observed: &Observed, fleet: &Fleet<'_>, size: u32, now: Timestamp) -> Self {
-        let is_missing = |which: &GeneratedSecret| !observed.owned.contains_key(&secret(desired, *which));
+        let is_missing = |which: &GeneratedSecret| !observed.owned.contains_key(&which.object(desired));
         let secrets = resources::generated_secrets(desired).into_iter().filter(is_missing).collect();
         let mut objects = resources::objects(desired, size);
         // Old pods may still use them; and Secrets stay, since a value that is made again would be another one.
@@ -38,7 +38,7 @@ impl Outstanding {
             observed.refusals.contains_key(key)
                 || matches!(observed.others.get(key), Some(Standing::Taken(_)))
         };
-        let secrets = self.secrets.iter().map(|which| secret(desired, *which));
+        let secrets = self.secrets.iter().map(|which| which.object(desired));
         let objects = self.objects.iter().map(|object| object.key.clone());
         let all = secrets.chain(objects).chain(self.obsolete.iter().cloned());
         let mut all = all.filter(|key| !is_told(key));
@@ -48,7 +48,7 @@ impl Outstanding {
     /// Makes, puts right and removes it. What is another's, or may be, is left alone.
     pub fn actions(self, desired: &Desired, observed: &Observed) -> Vec<Action> {
         let others = |key: &ObjectKey| observed.others.contains_key(key);
-        let secrets = self.secrets.into_iter().filter(|which| !others(&secret(desired, *which)));
+        let secrets = self.secrets.into_iter().filter(|which| !others(&which.object(desired)));
         let mut actions: Vec<_> = secrets.map(Action::CreateSecret).collect();
         actions.extend(self.obsolete.into_iter().map(|key| Action::Remove { key }));
         // A StatefulSet takes a claim of its volume's name for its own, and deletes it in the end.
@@ -58,10 +58,6 @@ impl Outstanding {
         actions.extend(due.map(|object| Action::Apply { key: object.key, manifest: object.manifest }));
         actions
     }
-}
-
-fn secret(desired: &Desired, which: GeneratedSecret) -> ObjectKey {
-    ObjectKey { kind: ObjectKind::Secret, name: which.name(desired) }
 }
 
 /// It is not there, or not as it should be; and where that is admission's doing, its time has come again.

@@ -4,11 +4,9 @@ use crate::names::PodName;
 use crate::observed::ObjectKey;
 use crate::ownership::Holder;
 use crate::refusal::RefusalCause;
+use crate::words::some_of;
 use gateway_core::control::BackplaneTrouble;
 use std::fmt;
-
-/// Pods told by name.
-const NAMED: usize = 5;
 
 /// What is not as it should be, and why: the source of conditions, the Reason column, events and log lines. The order of the
 /// variants is their weight: the column shows the first.
@@ -369,15 +367,6 @@ impl fmt::Display for Reason {
                 )
             }
         }
-    }
-}
-
-/// Names, as many as anybody reads.
-fn some_of(pods: &[PodName]) -> String {
-    let first: Vec<_> = pods.iter().take(NAMED).map(ToString::to_string).collect();
-    match pods.len().saturating_sub(NAMED) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

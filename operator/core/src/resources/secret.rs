@@ -2,6 +2,7 @@
 
 use crate::desired::Desired;
 use crate::names::{GATEWAY, REDIS};
+use crate::observed::{ObjectKey, ObjectKind};
 use k8s_openapi::api::core::v1::Secret;
 use std::collections::BTreeMap;
 
@@ -25,6 +26,12 @@ impl GeneratedSecret {
             Self::ControlToken => desired.name.control_token(),
             Self::ApiKey => desired.name.api_key(),
         }
+    }
+
+    /// The Secret.
+    #[must_use]
+    pub fn object(self, desired: &Desired) -> ObjectKey {
+        ObjectKey { kind: ObjectKind::Secret, name: self.name(desired) }
     }
 
     /// The key that holds the value.

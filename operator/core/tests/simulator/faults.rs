@@ -43,12 +43,17 @@ fn without(drop: fn(&Action) -> bool) -> Planner {
     saying(move |_, _, _, plan| plan.actions.retain(|action| !drop(action)))
 }
 
+/// It does something else than it should.
+fn doing(change: impl Fn(&Observed, Timestamp, &mut Action) + 'static) -> Planner {
+    saying(move |_, observed, now, plan| {
+        plan.actions.iter_mut().for_each(|action| change(observed, now, action));
+    })
+}
+
 fn rates(change: fn(f64) -> f64) -> Planner {
-    saying(move |_, _, _, plan| {
-        for action in &mut plan.actions {
-            if let Action::Drain { rate, .. } = action {
-                *rate = change(*rate);
-            }
+    doing(move |_, _, action| {
+        if let Action::Drain { rate, .. } = action {
+            *rate = change(*rate);
         }
     })
 }
@@ -175,12 +180,10 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "drains a pod without taking it out of the endpoints",
         plant: || {
-            saying(|_, _, now, plan| {
-                for action in &mut plan.actions {
-                    if let Action::MarkDraining { pod, deadline: None, .. } = action {
-                        let (pod, deadline) = (pod.clone(), in_ten_minutes(now));
-                        *action = Action::Drain { pod, rate: 5.0, deadline };
-                    }
+            doing(|_, now, action| {
+                if let Action::MarkDraining { pod, deadline: None, .. } = action {
+                    let (pod, deadline) = (pod.clone(), in_ten_minutes(now));
+                    *action = Action::Drain { pod, rate: 5.0, deadline };
                 }
             })
         },
@@ -232,17 +235,15 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "deletes pods instead of draining them",
         plant: || {
-            saying(|_, observed, _, plan| {
-                for action in &mut plan.actions {
-                    if let Action::MarkDraining { pod, .. } = action {
-                        let view = &observed.pods[pod];
-                        *action = Action::DeletePod {
-                            pod: pod.clone(),
-                            uid: view.uid.clone(),
-                            resource_version: view.resource_version.clone(),
-                            why: DeleteCause::Drained,
-                        };
-                    }
+            doing(|observed, _, action| {
+                if let Action::MarkDraining { pod, .. } = action {
+                    let view = &observed.pods[pod];
+                    *action = Action::DeletePod {
+                        pod: pod.clone(),
+                        uid: view.uid.clone(),
+                        resource_version: view.resource_version.clone(),
+                        why: DeleteCause::Drained,
+                    };
                 }
             })
         },

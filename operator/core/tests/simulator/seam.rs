@@ -10,12 +10,10 @@ use k8s_openapi::api::core::v1::Pod;
 use operator_core::desired::Desired;
 use operator_core::names::{PULLS, PodName, REVISION, Revision};
 use operator_core::observed::{
-    self, DrainCause, FRESH_SECONDS, ObjectKey, ObjectKind, Observed, PodView, Report, Traffic, Troubles,
-    Waiting,
+    self, DrainCause, FRESH_SECONDS, ObjectKey, Observed, PodView, Report, Traffic, Troubles, Waiting,
 };
 use operator_core::ownership::{Holder, Standing};
 use operator_core::plan::Action;
-use operator_core::resources::GeneratedSecret;
 use std::collections::BTreeMap;
 
 /// The operator's clock.
@@ -113,10 +111,6 @@ pub fn labels(pod: &Pod) -> (String, Option<String>) {
     let labels = pod.metadata.labels.as_ref().unwrap();
     let pulls = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(PULLS));
     (labels[REVISION].clone(), pulls.cloned())
-}
-
-pub fn secret(which: GeneratedSecret, desired: &Desired) -> ObjectKey {
-    ObjectKey { kind: ObjectKind::Secret, name: which.name(desired) }
 }
 
 /// The existing pod that an action is about.

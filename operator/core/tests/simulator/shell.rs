@@ -212,7 +212,7 @@ impl Operator {
                 Ok(())
             }
             Action::Remove { key } => world.remove(&key),
-            Action::CreateSecret(which) => world.apply(seam::secret(which, desired), serde_json::json!({})),
+            Action::CreateSecret(which) => world.apply(which.object(desired), serde_json::json!({})),
             Action::CreatePod(pod) => {
                 let (revision, pulls) = seam::labels(&pod);
                 let created = world.create_pod(&pod, revision, pulls, &spec)?;
